@@ -1,0 +1,36 @@
+"""The one module that imports torchvision, timm and open_clip.
+
+torchvision's compiled operators do not load beside every build of torch (a CUDA torchvision beside a CPU torch, for one), and its Python
+half then dies on the missing schema of ``torchvision::nms``. None of those operators is used here, so where they are truly absent their
+schemas are declared, once, before the first import. Where they load, nothing is touched.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+
+def _operators_load() -> bool:
+    """Load torchvision's compiled operators the way torchvision itself does; say whether they are there."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return True  # nothing to declare: the import below says what is missing
+    for library in (*Path(spec.origin).parent.glob("_C*.so"), *Path(spec.origin).parent.glob("_C*.pyd")):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:
+            return False
+    return hasattr(torch.ops.torchvision, "nms")
+
+
+if not _operators_load():
+    _ABSENT = torch.library.Library("torchvision", "DEF")  # a name, since its schemas go when it is collected
+    _ABSENT.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _ABSENT.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import open_clip  # noqa: E402
+import timm  # noqa: E402
+import torchvision  # noqa: E402
+
+__all__ = ["open_clip", "timm", "torchvision"]
