@@ -1,0 +1,65 @@
+"""Embed a data set's class names in every prompt: python -m stages.embed_texts ENCODER DATASET.
+
+Reads the class names of the index, the data set's prompts and the encoder's weights; writes texts.parquet, texts.npy and
+texts_contract.json into data/embeddings/ENCODER-DATASET.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.lib import contract, digests, embeddings, encoders, index, weights
+from stages.lib.params import Section, section
+from stages.lib.run import run
+from stages.lib.tables import Prompts
+
+
+class EmbedTexts(Section):
+    """How texts are embedded; both are part of their contract."""
+
+    batch: int = Field(ge=1, le=4096)  # texts
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
+    """Return one row for each prompt and class: class_name, label, prompt (its number), text."""
+    return pd.DataFrame(
+        [
+            {"class_name": name, "label": label, "prompt": number, "text": prompt.replace("{}", name)}
+            for number, prompt in enumerate(prompts)
+            for label, name in enumerate(classes)
+        ]
+    )
+
+
+def main(encoder: str, dataset: str) -> dict[str, Any]:
+    """Write the text embeddings of one cell."""
+    settings = section(EmbedTexts, "embed_texts")
+    rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
+    texts = rows["text"].tolist()
+    card = weights.read_card(encoder)
+    precision, device = encoders.resolve(settings.precision), encoders.device()
+    terms = contract.of_texts(card, precision, settings.batch, device)
+
+    def batches(positions: list[int]) -> embeddings.Batches:
+        model = encoders.Encoder(card, precision, settings.batch)
+        with tqdm(total=len(positions), desc=f"embed {encoder}", unit="text", mininterval=1) as bar:
+            for some in embeddings.batched(positions, settings.batch):
+                yield some, model.encode_texts([texts[position] for position in some])
+                bar.update(len(some))
+
+    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    vectors, computed = embeddings.compute(keys, terms, batches)
+    target = embeddings.folder(encoder, dataset)
+    embeddings.write_texts(target, rows, vectors["embedding"], {"contract": digests.json_sha256(terms)})
+    (target / "texts_contract.json").write_text(json.dumps(terms, indent=2) + "\n")
+    print(f"embed_texts {encoder}-{dataset}: {computed} computed, {len(rows) - computed} reused")
+    return {"device": device, "precision": precision, "texts": computed}
+
+
+if __name__ == "__main__":
+    run(main)

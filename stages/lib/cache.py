@@ -1,0 +1,173 @@
+"""The row cache: vectors by the SHA-256 of what they were computed from, kept per user, outside every workspace.
+
+CACHE/v1/DIGEST/ belongs to one contract and holds contract.json and part-HEX.parquet files. A part is written under a temporary name,
+synced and renamed, and never changed: any number of writers add parts, a killed one leaves what it had finished, and deleting the cache
+is always safe. CACHE is the environment's CLIP_FEATURE_STORE_CACHE, or the user's cache folder.
+"""
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages.lib.digests import json_sha256
+from stages.lib.errors import InputError
+
+VARIABLE = "CLIP_FEATURE_STORE_CACHE"
+PART_ROWS = 4096
+FLUSH_SECONDS = 5.0
+Vectors = Mapping[str, npt.NDArray[np.float32]]
+Add = Callable[[Sequence[bytes], Vectors], None]
+
+
+def root() -> Path:
+    """Return the cache folder of this user."""
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("clip-feature-store"))
+
+
+class RowCache:
+    """The rows of one contract, whose "vectors" gives the length of each vector of a row.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+
+    def __init__(self, contract: dict[str, Any]) -> None:
+        """Open the folder of ``contract``, making it where it is missing."""
+        self.folder = root() / "v1" / json_sha256(contract)
+        self.widths: dict[str, int] = contract["vectors"]
+        vectors = [pa.field(name, pa.list_(pa.float32(), width), nullable=False) for name, width in self.widths.items()]
+        self.schema = pa.schema([pa.field("sha256", pa.binary(32), nullable=False), *vectors])
+        if not (self.folder / "contract.json").exists():
+            text = json.dumps(contract, indent=2)
+            self._write("contract.json", lambda path: path.write_text(text))
+
+    def read(self, keys: Sequence[bytes]) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_]]:
+        """Return the vectors of ``keys`` and which of them were found.
+
+        Args:
+            keys: n SHA-256 digests of 32 bytes.
+
+        Returns:
+            Of each vector float32 (n, width), zeros where not found; bool (n,).
+        """
+        parts = {path: have for path in sorted(self.folder.glob("part-*.parquet")) if (have := self._keys(path)) is not None}
+        vectors = {name: np.zeros((len(keys), width), np.float32) for name, width in self.widths.items()}
+        found = np.zeros(len(keys), bool)
+        if not parts:
+            return vectors, found
+        every = pa.chunked_array(list(parts.values()))
+        at = pc.index_in(pa.array(keys, pa.binary(32)), every).to_numpy(zero_copy_only=False)  # nan: in no part; else the first place
+        start = 0
+        for path, have in parts.items():
+            hits = np.flatnonzero((at >= start) & (at < start + len(have)))
+            if len(hits):
+                table = self._table(path)
+                if table is None:  # its keys could be read, its vectors can't: another part may have them
+                    return self.read(keys)
+                for name, values in vectors.items():
+                    flat = table[name].combine_chunks().flatten().to_numpy().reshape(-1, self.widths[name])
+                    values[hits] = flat[(at[hits] - start).astype(np.int64)]
+                found[hits] = True
+            start += len(have)
+        return vectors, found
+
+    def add(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+        """Add rows as one part.
+
+        Args:
+            keys: at most 4,096 SHA-256 digests of 32 bytes.
+            vectors: of each kind float32 (len(keys), width), finite.
+
+        Raises:
+            InputError: the folder cannot be written to; parts already there stay.
+        """
+        assert 0 < len(keys) <= PART_ROWS, len(keys)
+        assert all(np.isfinite(vectors[name]).all() for name in self.widths)
+        columns = [pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors[name]).ravel(), width) for name, width in self.widths.items()]
+        table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
+        self._write(
+            f"part-{secrets.token_hex(16)}.parquet",
+            lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True),
+        )
+
+    @contextmanager
+    def writing(self) -> Iterator[Add]:
+        """Give a function that takes rows as `add` does and gathers them into parts, of some seconds' work or 4,096 rows each.
+
+        However the block ends, what was given is added.
+        """
+        keys: list[bytes] = []
+        gathered: list[Vectors] = []
+        since = time.monotonic()
+
+        def flush() -> None:
+            nonlocal since
+            if keys:
+                self.add(keys, {name: np.concatenate([vectors[name] for vectors in gathered]) for name in self.widths})
+            keys.clear()
+            gathered.clear()
+            since = time.monotonic()
+
+        def gather(more: Sequence[bytes], vectors: Vectors) -> None:
+            if len(keys) + len(more) > PART_ROWS or time.monotonic() - since > FLUSH_SECONDS:
+                flush()
+            keys.extend(more)
+            gathered.append(vectors)
+
+        try:
+            yield gather
+        finally:
+            flush()
+
+    def _keys(self, path: Path) -> pa.ChunkedArray | None:
+        table = self._table(path, ["sha256"])
+        return None if table is None else table["sha256"].combine_chunks()
+
+    def _table(self, path: Path, columns: list[str] | None = None) -> pa.Table | None:
+        """Return the part's table, or None once it was set aside as unreadable."""
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                if not file.schema_arrow.equals(self.schema):
+                    raise pa.ArrowInvalid(f"its columns are {', '.join(file.schema_arrow.names)}")
+                return file.read(columns)
+        except (pa.ArrowException, OSError) as error:
+            if not path.exists():  # another process set it aside first
+                return None
+            print(f"warning: {path}: {str(error).splitlines()[0]}; set aside, its rows are computed again", file=sys.stderr)
+            self._attempt(lambda: path.rename(path.with_name("bad-" + path.name)))
+            return None
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+        temporary = self.folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}"
+
+        def replace() -> None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.rename(self.folder / name)
+
+        try:
+            self._attempt(replace)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"cache folder {self.folder}: {reason}; name a folder with room in {VARIABLE}; rows already there stay") from None

@@ -1,0 +1,43 @@
+"""The contract of a set of vectors: everything that decides their bits, and nothing else. Its digest names the row cache."""
+
+from importlib.metadata import version
+from typing import Any
+
+from stages.lib import images
+from stages.lib.weights import Card
+
+LIBRARIES = ("torch", "open_clip_torch", "timm", "torchvision", "pillow")
+
+
+def of_images(card: Card, precision: str, batch: int, device: str) -> dict[str, Any]:
+    """Return the contract of image vectors.
+
+    Args:
+        card: the encoder's.
+        precision: as resolved, never "auto".
+        batch: images in a batch.
+        device: "cpu" or "cuda".
+    """
+    return _common(card, precision, batch, device) | {
+        "vectors": card.image_vectors,
+        "preprocess": {**card.preprocess, **images.DECODING},
+    }
+
+
+def of_texts(card: Card, precision: str, batch: int, device: str) -> dict[str, Any]:
+    """Return the contract of text vectors, the logit scale that belongs to them included."""
+    return _common(card, precision, batch, device) | {"vectors": card.text_vectors, "logit_scale": card.logit_scale}
+
+
+def _common(card: Card, precision: str, batch: int, device: str) -> dict[str, Any]:
+    return {
+        "encoder": card.name,
+        "library": card.library,
+        "architecture": card.architecture,
+        "activation": card.activation,
+        "weights_sha256": card.weights_sha256,
+        "precision": precision,
+        "batch": batch,
+        "device": device,
+        "versions": {name: version(name) for name in LIBRARIES},
+    }

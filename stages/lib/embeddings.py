@@ -1,0 +1,156 @@
+"""The embeddings of a data set under data/embeddings/ENCODER-DATASET: written by embed_images and embed_texts, read by every evaluation.
+
+images.parquet holds exactly the usable rows of the index, in its order: image_id, label, class_name, split, sha256, ``embedding`` (unit
+norm), ``norm`` (what it was divided by) and, where the encoder has them, ``features`` (before the projection, as they come).
+images.npy is the same embedding as float32 (images, d). texts.parquet and texts.npy hold one row for each prompt and class: class_name,
+label, prompt, text, and the unit embedding. Vectors are FixedSizeList<float32>; only images.parquet may hold float16, on request.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.lib.cache import RowCache
+
+Matrix = npt.NDArray[np.float32]
+Batches = Iterator[tuple[Sequence[int], Mapping[str, Matrix]]]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Image embeddings of one encoder and data set.
+
+    Attributes:
+        rows: image_id, label, class_name, split, sha256 of n images.
+        embedding: float32 (n, d), unit rows, memory-mapped.
+        norm: float32 (n,), the length of each embedding before it was normalised.
+        features: float32 (n, f) as the encoder gives them, or None.
+        provenance: classes, failed (unusable images of the index), index and contract (digests).
+    """
+
+    rows: pd.DataFrame
+    embedding: Matrix
+    norm: Matrix
+    features: Matrix | None
+    provenance: dict[str, Any]
+
+    def of(self, *splits: str) -> npt.NDArray[np.intp]:
+        """Return the positions of the rows in ``splits``."""
+        return np.flatnonzero(self.rows["split"].isin(splits))
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The labels, int64 (n,)."""
+        return self.rows["label"].to_numpy(np.int64)
+
+
+def folder(encoder: str, dataset: str) -> Path:
+    """Return where the embeddings of ``dataset`` by ``encoder`` lie."""
+    return Path("data/embeddings") / f"{encoder}-{dataset}"
+
+
+def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
+    """Return rows of unit length, float32 (n, d), and the length that they had, float32 (n,)."""
+    norm = np.linalg.norm(vectors, axis=1)
+    return vectors / norm[:, None], norm
+
+
+def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[list[int]], Batches]) -> tuple[dict[str, Matrix], int]:
+    """Return the vectors of every key, from the row cache where it has them; what is computed joins the cache as it comes.
+
+    Args:
+        keys: SHA-256 of what each row is computed from; rows of one key are computed once.
+        contract: of these vectors.
+        batches: given the positions of the rows to compute, yields some of them at a time with their vectors. It is not called when
+            nothing is missing.
+
+    Returns:
+        Of each kind float32 (len(keys), width); the number of distinct rows that were computed.
+    """
+    cache = RowCache(contract)
+    vectors, found = cache.read(keys)
+    first = {key: position for position, key in reversed(list(enumerate(keys)))}
+    missing = [position for position in sorted(first.values()) if not found[position]]
+    if missing:
+        with cache.writing() as add:
+            for positions, computed in batches(missing):
+                for name, values in vectors.items():
+                    values[positions] = computed[name]
+                add([keys[position] for position in positions], computed)
+        copies = [position for position in np.flatnonzero(~found) if first[keys[position]] != position]
+        for values in vectors.values():
+            values[copies] = values[[first[keys[position]] for position in copies]]
+    return vectors, len(missing)
+
+
+def batched(positions: Sequence[int], batch: int) -> Iterator[list[int]]:
+    """Yield the positions in lists of ``batch``, the last one shorter."""
+    for start in range(0, len(positions), batch):
+        yield list(positions[start : start + batch])
+
+
+def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], provenance: dict[str, Any], dtype: str) -> None:
+    """Write images.parquet (vectors as ``dtype``, "float32" or "float16") and images.npy.
+
+    Args:
+        target: the folder.
+        rows: the index's usable rows.
+        vectors: "embedding" (n, d) and maybe "features" (n, f), float32, not normalised.
+        provenance: see `Images`; kept in the schema's metadata.
+        dtype: of the vectors in images.parquet.
+    """
+    embedding, norm = unit(vectors["embedding"])
+    stored = {"embedding": embedding} | {name: values for name, values in vectors.items() if name != "embedding"}
+    columns = {name: pa.array(rows[name]) for name in ("image_id", "label", "class_name", "split", "sha256")}
+    columns |= {name: _vectors(values, dtype) for name, values in stored.items()} | {"norm": pa.array(norm)}
+    _write(target / "images", pa.table(columns), embedding, provenance)
+
+
+def write_texts(target: Path, rows: pd.DataFrame, vectors: Matrix, provenance: dict[str, Any]) -> None:
+    """Write texts.parquet and texts.npy: ``rows`` (class_name, label, prompt, text) and their float32 (n, d) vectors as unit rows."""
+    embedding, _ = unit(vectors)
+    columns = {name: pa.array(rows[name]) for name in rows} | {"embedding": _vectors(embedding, "float32")}
+    _write(target / "texts", pa.table(columns), embedding, provenance)
+
+
+def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
+    """Read the image embeddings; ``features`` only on request, since most evaluations do without."""
+    path = folder(encoder, dataset) / "images.parquet"
+    with pq.ParquetFile(path) as file:
+        names = set(file.schema_arrow.names)
+        wanted = ["image_id", "label", "class_name", "split", "sha256", "norm", *(["features"] if features and "features" in names else [])]
+        table = file.read(wanted)
+    matrix = None
+    if "features" in table.column_names:
+        column = table["features"].combine_chunks()
+        matrix = column.flatten().to_numpy().reshape(len(column), -1).astype(np.float32)
+        table = table.drop_columns("features")
+    provenance = json.loads(table.schema.metadata[b"provenance"])
+    rows = table.drop_columns("norm").to_pandas()
+    return Images(rows, np.load(path.with_suffix(".npy"), mmap_mode="r"), table["norm"].to_numpy(), matrix, provenance)
+
+
+def read_texts(encoder: str, dataset: str) -> tuple[pd.DataFrame, Matrix, dict[str, Any]]:
+    """Return the texts' rows (class_name, label, prompt, text), their unit embeddings float32 (n, d), and their contract."""
+    path = folder(encoder, dataset) / "texts.parquet"
+    rows = pq.read_table(path, columns=["class_name", "label", "prompt", "text"]).to_pandas()
+    return rows, np.load(path.with_suffix(".npy")), json.loads((path.parent / "texts_contract.json").read_text())
+
+
+def _vectors(values: Matrix, dtype: str) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(dtype, copy=False).ravel()), values.shape[1])
+
+
+def _write(stem: Path, table: pa.Table, embedding: Matrix, provenance: dict[str, Any]) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    np.save(stem.with_suffix(".npy"), embedding)
+    described = table.replace_schema_metadata({"provenance": json.dumps(provenance)})
+    pq.write_table(described, stem.with_suffix(".parquet"), use_dictionary=["class_name", "split"])

@@ -1,0 +1,108 @@
+"""Run an encoder from its folder of weights: pixels or texts in, float32 vectors out.
+
+An image gives two vectors in one pass: ``embedding``, projected into the space that images and texts share, and ``features``, before the
+projection, which the CLIP paper's linear probe uses (Radford et al. 2021, section 3.2). ``features`` are absent where the architecture has
+no projection of its own: attention-pooled ResNets, SigLIP, image-only networks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from stages.lib.weights import Card, folder
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Vectors = dict[str, npt.NDArray[np.float32]]
+
+
+def device() -> str:
+    """Return "cuda" where torch sees such a device (CUDA_VISIBLE_DEVICES hides it), else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve(precision: Literal["auto"] | Precision) -> Precision:
+    """Return the precision that "auto" stands for on this machine: bfloat16 where the hardware multiplies it, else float32."""
+    if precision != "auto":
+        return precision
+    if device() == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    cpu = torch.cpu
+    fast = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # torch has no public name for it
+    return "bfloat16" if fast else "float32"
+
+
+class Encoder:
+    """A model in eval mode on its device, its weights cast to ``precision``, with its transform and tokenizer.
+
+    Whatever it is given it computes in batches of one fixed size, filled up with copies of the last row: so a row's bits do not depend on
+    the rows beside it.
+    """
+
+    def __init__(self, card: Card, precision: Precision, batch: int) -> None:
+        """Load the weights of ``card`` from its folder, to be run on ``batch`` rows at a time."""
+        from stages.lib.vision import open_clip, timm
+
+        self.card = card
+        self.batch = batch
+        self.dtype: torch.dtype = getattr(torch, precision)
+        source = f"local-dir:{folder(card.name)}"
+        self.transform: Callable[[Image.Image], torch.Tensor]
+        if card.library == "open_clip":
+            model, _, self.transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
+            self.tokenize = open_clip.get_tokenizer(source)
+        else:
+            model = timm.create_model(source, pretrained=True, num_classes=0)
+            self.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+        self.model: Any = model.eval().to(device(), self.dtype, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: torch.Tensor) -> Vectors:
+        """Return the vectors of at most ``batch`` images.
+
+        Args:
+            pixels: float32 (n, 3, height, width), as ``transform`` makes them.
+
+        Returns:
+            "embedding" (n, d) and, where the architecture has it, "features" (n, f): float32, as the model gives them, not normalised.
+        """
+        filled = self._filled(pixels).to(device(), self.dtype, memory_format=torch.channels_last)
+        embedding, features = image_vectors(self.model, filled) if self.card.library == "open_clip" else (self.model(filled), None)
+        return {name: _numpy(value, len(pixels)) for name, value in (("embedding", embedding), ("features", features)) if value is not None}
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Return "embedding", float32 (n, d), not normalised, of at most ``batch`` texts, each cut to the model's context length."""
+        tokens = self._filled(self.tokenize(list(texts))).to(device())
+        return {"embedding": _numpy(self.model.encode_text(tokens), len(texts))}
+
+    def _filled(self, rows: torch.Tensor) -> torch.Tensor:
+        assert 0 < len(rows) <= self.batch, len(rows)
+        return torch.cat([rows, rows[-1:].expand(self.batch - len(rows), *rows.shape[1:])])
+
+
+def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return embedding (batch, d) and features (batch, f) or None of an open_clip model, the embedding bit for bit ``encode_image``'s."""
+    from stages.lib.vision import open_clip
+
+    visual = model.visual
+    if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
+        projection, visual.proj = visual.proj, None
+        try:
+            features = visual(pixels)
+        finally:
+            visual.proj = projection
+        return features @ projection, features
+    if isinstance(visual, open_clip.timm_model.TimmModel):
+        classifier = visual.trunk.get_classifier()
+        if any(True for part in (classifier, visual.head) for _ in part.parameters()):
+            features = visual.trunk.forward_head(visual.trunk.forward_features(pixels), pre_logits=True)
+            return visual.head(classifier(features)), features
+    return visual(pixels), None
+
+
+def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
+    return vectors[:count].float().cpu().numpy()

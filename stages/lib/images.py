@@ -1,0 +1,105 @@
+"""Image files: read, check, decode. Pillow decodes; RGB comes first, before any resizing; the EXIF orientation is ignored.
+
+A palette image resized before its conversion would be resized by nearest neighbour; open_clip's own loading never turns an image by its
+EXIF tag, so the published numbers were made without.
+"""
+
+import hashlib
+import io
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import PIL
+from PIL import Image, UnidentifiedImageError
+
+from stages.lib.errors import InputError
+
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+DECODING = {"decoder": f"Pillow {PIL.__version__}", "mode": "RGB before resizing", "exif_orientation": "ignored"}
+
+# What Pillow and its codecs raise on a damaged file.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Facts(NamedTuple):
+    """What the index keeps of one file; ``width`` and ``height`` in pixels, 0 unless ``status`` is "ok"."""
+
+    sha256: str
+    width: int
+    height: int
+    status: str
+
+
+def decode(data: bytes) -> Image.Image:
+    """Return the whole image (the first frame of an animation) in mode RGB; on a damaged one Pillow raises as it sees fit."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+def examine(path: Path) -> Facts:
+    """Decode the file once, fully; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` "" if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Facts("", 0, 0, error.strerror or type(error).__name__)
+    digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        return Facts(digest, 0, 0, "empty file")
+    try:
+        image = decode(data)
+    except UnidentifiedImageError:  # its text holds a memory address
+        return Facts(digest, 0, 0, "not an image")
+    except _DAMAGED as error:
+        return Facts(digest, 0, 0, str(error) or type(error).__name__)
+    return Facts(digest, image.width, image.height, "ok")
+
+
+def load(path: str, sha256: str) -> Image.Image:
+    """Return the image at ``path`` in mode RGB, if its bytes are still those that were indexed.
+
+    Raises:
+        InputError: the file is gone or has other bytes.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; it was there when data/raw was indexed: run `dvc repro` again") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{path}: its bytes are not those that were indexed (SHA-256 {sha256}): run `dvc repro` again")
+    return decode(data)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:
+    """Yield ``function(item)`` of each item, in order, computed by one thread a core, at most ``ahead`` items early.
+
+    Pillow and torch release the interpreter's lock where they work. The bound keeps memory flat however many items come.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,37 @@
+"""Measures of a classifier, as fractions of [0, 1]."""
+
+import numpy as np
+import numpy.typing as npt
+
+Labels = npt.NDArray[np.integer]
+Scores = npt.NDArray[np.floating]
+
+
+def top1(predicted: Labels, labels: Labels) -> float:
+    """Return the share of right predictions; both arrays (n,)."""
+    return float(np.mean(predicted == labels))
+
+
+def mean_per_class(predicted: Labels, labels: Labels) -> float:
+    """Return the mean over the classes that occur in ``labels`` of the share of right predictions; both arrays (n,).
+
+    The measure that Flowers 102 and Oxford-IIIT Pet are reported in; scikit-learn calls it balanced accuracy.
+    """
+    return float(np.mean(list(per_class(predicted, labels).values())))
+
+
+def per_class(predicted: Labels, labels: Labels) -> dict[int, float]:
+    """Return the share of right predictions of every class that occurs in ``labels``; both arrays (n,)."""
+    return {int(label): float(np.mean(predicted[labels == label] == label)) for label in np.unique(labels)}
+
+
+def top_k(scores: Scores, labels: Labels, k: int) -> float:
+    """Return the share of rows whose label is among the ``k`` classes of the highest scores.
+
+    Args:
+        scores: (n, classes); of equal scores the lower label comes first, as in argmax.
+        labels: (n,).
+        k: at most the number of classes.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == labels[:, None]).any(axis=1)))

@@ -1,0 +1,74 @@
+"""The parameters of the running stage, exactly as dvc.yaml declares them, each section checked by its model."""
+
+import os
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from stages.lib.errors import InputError
+
+
+class Section(BaseModel):
+    """One section or table entry of params.yaml: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Checked = TypeVar("Checked")
+
+
+def load() -> dict[str, Any]:
+    """Return the entries of params.yaml that this stage lists under ``params``.
+
+    DVC names the running stage in ``DVC_STAGE``; an entry the stage does not list is absent here, so a stage cannot depend on a value
+    that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
+
+    Raises:
+        InputError: the module was started without DVC.
+    """
+    if "DVC_STAGE" not in os.environ:
+        raise InputError("stages are run by DVC: `dvc repro -s STAGE`, for example `dvc repro -s knn@garden_clip-garden`")
+    import dvc.api
+
+    declared: dict[str, Any] = dvc.api.params_show(stages=os.environ["DVC_STAGE"])
+    return declared
+
+
+def check(kind: type[Checked], value: object, where: str = "") -> Checked:
+    """Return ``value``, found under the key ``where`` of params.yaml ("" for all of it), as a checked ``kind``.
+
+    Raises:
+        InputError: one line for each wrong value, naming the key, the value and what was expected.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise InputError("\n".join(_line(value, where, detail) for detail in error.errors())) from None
+
+
+def _line(value: Any, where: str, detail: Any) -> str:
+    missing = detail["type"] == "missing"
+    keys = [where] if where else []
+    for part in detail["loc"]:
+        found = part in value if isinstance(value, dict) else True
+        if found or (missing and part == detail["loc"][-1]):  # other parts are pydantic's own: the tag of a union, "[key]"
+            keys.append(str(part))
+            value = value[part] if found else None
+    key = ".".join(keys)
+    if missing:
+        return f"params.yaml: {key} is missing"
+    expected = detail["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
+    return f"params.yaml: {key}{shown}: {expected[0].lower()}{expected[1:]}"
+
+
+def section(kind: type[Checked], name: str) -> Checked:
+    """Return the section ``name`` of params.yaml, or the entry ``table.name``, as the running stage declares it.
+
+    Raises:
+        InputError: a value is of the wrong type or out of its range.
+    """
+    value: Any = load()
+    for key in name.split("."):
+        value = value[key]
+    return check(kind, value, name)

@@ -1,0 +1,53 @@
+"""Start a stage from the command line and keep a line about the run in data/runs.jsonl."""
+
+import inspect
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stages.lib.errors import InputError
+
+RUNS = Path("data/runs.jsonl")
+
+
+def run(main: Callable[..., Mapping[str, object] | None]) -> None:
+    """Call ``main`` with the command line's values and append cell, seconds, peak memory and what ``main`` returns to data/runs.jsonl.
+
+    Timings are in no out of DVC: they would change its hash at every run.
+
+    Raises:
+        InputError: the number of values is not that of ``main``'s parameters.
+    """
+    expected = list(inspect.signature(main).parameters)
+    if len(sys.argv) - 1 != len(expected):
+        stage = Path(sys.argv[0]).stem
+        raise InputError(f"usage: python -m stages.{stage} {' '.join(expected).upper()}".rstrip())
+    start = time.perf_counter()
+    facts = main(*sys.argv[1:]) or {}
+    record = {
+        "cell": os.environ["DVC_STAGE"],
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(time.perf_counter() - start, 3),
+        "peak_mib": round(_peak_mib(), 1),
+        **facts,
+    }
+    RUNS.parent.mkdir(exist_ok=True)
+    with RUNS.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _peak_mib() -> float:
+    """Return this process's peak resident memory in MiB.
+
+    Linux carries the parent's figure over into ``ru_maxrss`` at exec; VmHWM is the process's own.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,120 @@
+"""The tables of params.yaml: axes, data sets, prompts, encoders. A fact about one of them lives there and nowhere in Python."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from stages.lib.digests import file_sha256
+from stages.lib.params import Section
+
+
+def _prompt(text: str) -> str:
+    if text.count("{}") != 1 or text.replace("{}", "").count("{") + text.replace("{}", "").count("}"):
+        raise ValueError("a prompt holds {} exactly once, where the class name goes")
+    return text
+
+
+# No hyphen: DVC joins the values of a matrix by "-" and silently drops one of two cells of the same joined name.
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Prompt = Annotated[str, AfterValidator(_prompt)]
+Prompts = Annotated[tuple[Prompt, ...], Field(min_length=1)]
+Names = tuple[Slug, ...]
+
+
+class Axes(Section):
+    """Which cells run: each list names entries of the tables."""
+
+    download: Names
+    datasets: Names
+    weights: Names
+    encoders: Names
+    zero_shot: Names
+
+
+class Garden(Section):
+    """The drawn sample: ``train``, ``val`` and ``test`` images a class, ``size`` pixels square."""
+
+    kind: Literal["garden"]
+    size: int = Field(ge=32, le=512)
+    train: int = Field(ge=1)
+    val: int = Field(ge=1)
+    test: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+class Digits(Section):
+    """The 1,797 scans of handwritten digits (8 x 8 pixels) that scikit-learn carries."""
+
+    kind: Literal["digits"]
+
+
+class Folder(Section):
+    """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
+
+    kind: Literal["folder"]
+
+
+Dataset = Annotated[Garden | Digits | Folder, Field(discriminator="kind")]
+
+
+class _File(Section):
+    """Weights in a local file. Its SHA-256 stands in the entry, so that DVC notices another file under the same name."""
+
+    file: Path
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "_File":
+        if not self.file.is_file():
+            raise ValueError(f"no such file: {self.file}")
+        if self.sha256 is None:
+            raise ValueError(f"sha256 is missing; for {self.file} it is {file_sha256(self.file)}")
+        return self
+
+
+class GardenClip(Section):
+    """A small CLIP, trained by the ``weights`` stage on captioned drawings of other flowers than the sample's."""
+
+    source: Literal["garden"]
+    size: int = Field(ge=32, le=512)  # pixels, square
+    drawings: int = Field(ge=1)  # of every captioned flower
+    steps: int = Field(ge=1)  # of the optimiser
+
+
+class OpenClipFile(_File):
+    """An open_clip checkpoint: ``architecture`` as open_clip names it, with the tag it was trained under or its activation."""
+
+    source: Literal["open_clip_file"]
+    architecture: str
+    tag: str | None = None
+    activation: Literal["gelu", "quick_gelu"] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "OpenClipFile":
+        if (self.tag is None) == (self.activation is None):
+            raise ValueError("name either the tag or the activation: it cannot be told from the file")
+        return self
+
+
+class TimmPreprocess(Section):
+    """What timm's evaluation transform needs: pixels, fractions of [0, 1] for mean and std, the crop as a fraction of the resized side."""
+
+    size: int = Field(ge=16)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"]
+    crop: float = Field(gt=0, le=1)
+
+
+class TimmFile(_File):
+    """An image encoder of timm without a text tower, its state dict in a local file."""
+
+    source: Literal["timm_file"]
+    architecture: str
+    arguments: Mapping[str, Any] = {}  # of timm.create_model
+    preprocess: TimmPreprocess
+
+
+Encoder = Annotated[GardenClip | OpenClipFile | TimmFile, Field(discriminator="source")]

@@ -1,0 +1,62 @@
+"""A folder of weights, data/weights/NAME: the library's own files and encoder.json, the same whatever the source.
+
+open_clip's models are kept as open_clip_config.json and open_clip_model.safetensors, timm's as config.json and model.safetensors: each
+library reads its folder by "local-dir:", preprocessing and tokenizer included. encoder.json says what a reader must know without loading
+anything.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.lib.digests import file_sha256
+
+FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """encoder.json.
+
+    Attributes:
+        name: the entry in params.yaml.
+        library: whose format the folder has.
+        architecture: as the library names it.
+        activation: "gelu" or "quick_gelu"; None where the architecture alone decides.
+        preprocess: size, interpolation, mean, std ... as the library's transform takes them.
+        image_vectors: length of each vector of an image: embedding (projected) and, where there is a projection, features (before it).
+        text_vectors: length of a text's embedding; empty without a text tower.
+        logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
+        origin: where the weights come from, in words.
+        weights_sha256: of the safetensors file; `write_card` fills it in.
+    """
+
+    name: str
+    library: Literal["open_clip", "timm"]
+    architecture: str
+    activation: str | None
+    preprocess: dict[str, Any]
+    image_vectors: dict[str, int]
+    text_vectors: dict[str, int]
+    logit_scale: float | None
+    origin: str
+    weights_sha256: str = ""
+
+
+def folder(name: str) -> Path:
+    """Return where the weights of ``name`` lie."""
+    return Path("data/weights") / name
+
+
+def write_card(card: Card) -> None:
+    """Write encoder.json beside the weights, with their SHA-256."""
+    path = folder(card.name)
+    complete = dataclasses.replace(card, weights_sha256=file_sha256(path / FILES[card.library]))
+    (path / "encoder.json").write_text(json.dumps(dataclasses.asdict(complete), indent=2) + "\n")
+
+
+def read_card(name: str) -> Card:
+    """Read encoder.json of ``name``."""
+    return Card(**json.loads((folder(name) / "encoder.json").read_text()))

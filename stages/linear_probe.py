@@ -1,0 +1,113 @@
+"""Fit a linear probe on cached embeddings: python -m stages.linear_probe ENCODER DATASET.
+
+Reads data/embeddings/ENCODER-DATASET; writes data/predictions/DATASET/linear_probe-ENCODER.parquet and the sweep's curves,
+plots/linear_probe/ENCODER-DATASET.csv. The probe is scikit-learn's multinomial logistic regression (Radford et al. 2021, appendix A.3).
+"""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
+
+from stages.lib import embeddings, metrics, predictions
+from stages.lib.errors import InputError
+from stages.lib.params import Section, section
+from stages.lib.run import run
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class LinearProbe(Section):
+    """What is tried on val."""
+
+    C: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]  # inverse strength of the L2 penalty
+    max_iter: int = Field(ge=1)  # of L-BFGS
+
+
+class Fit(NamedTuple):
+    """A fitted probe, whether L-BFGS converged, and how many classes there are (training data may lack some)."""
+
+    model: LogisticRegression
+    converged: bool
+    classes: int
+
+    def probabilities(self, vectors: Matrix) -> Matrix:
+        """Return float32 (n, classes) for vectors float32 (n, d); 0 for a class that had no training image."""
+        known = np.zeros((len(vectors), self.classes), np.float32)
+        known[:, self.model.classes_] = self.model.predict_proba(vectors)
+        return known
+
+
+def fit(vectors: Matrix, labels: Labels, C: float, max_iter: int, classes: int) -> Fit:
+    """Fit a probe on vectors float32 (n, d) and labels int64 (n,); that it did not converge is recorded, not raised."""
+    model = LogisticRegression(C=C, max_iter=max_iter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(vectors, labels)
+    return Fit(model, bool(model.n_iter_.max() < max_iter), classes)
+
+
+def inputs(images: embeddings.Images) -> dict[str, Matrix]:
+    """Return what the probe may be fitted on, each float32 (n, width): the vectors of an image, normalised and raw."""
+    kinds = {"embedding_normalised": np.asarray(images.embedding), "embedding_raw": images.embedding * images.norm[:, None]}
+    if images.features is not None:
+        kinds |= {"features_normalised": embeddings.unit(images.features)[0], "features_raw": images.features}
+    return kinds
+
+
+def main(encoder: str, dataset: str) -> None:
+    """Write the predictions of one cell and the sweep."""
+    settings = section(LinearProbe, "linear_probe")
+    images = embeddings.read_images(encoder, dataset, features=True)
+    labels, classes, grid = images.labels, len(images.provenance["classes"]), sorted(settings.C)
+    train, val, test, final = images.of("train"), images.of("val"), images.of("test"), images.of("train", "val")
+    if len(np.unique(labels[train])) < 2:
+        raise InputError(f"{dataset}: a probe needs training images of at least 2 classes; found {len(np.unique(labels[train]))}")
+
+    def fitted(vectors: Matrix, rows: npt.NDArray[np.intp], C: float) -> Fit:
+        return fit(vectors[rows], labels[rows], C, settings.max_iter, classes)
+
+    kinds = inputs(images)
+    lines = []
+    for kind, vectors in kinds.items():
+        for C in tqdm(grid, f"linear_probe {encoder}-{dataset} {kind}", unit="fit", mininterval=1):
+            trained = fitted(vectors, train, C)
+            measure = metrics.mean_per_class(trained.probabilities(vectors[val]).argmax(axis=1), labels[val])
+            lines.append({"C": C, "vectors": kind, "mean_per_class": measure, "converged": trained.converged})
+    sweep = pd.DataFrame(lines)
+    best = sweep.loc[sweep["mean_per_class"].idxmax()]  # of equals the first vectors, then the strongest penalty
+    kind, C = best["vectors"], float(best["C"])
+    edge = len(grid) > 1 and C in (grid[0], grid[-1])
+    if edge:
+        print(f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: widen it")
+
+    vectors = kinds[kind]
+    probe, refitted = fitted(vectors, train, C), fitted(vectors, final, C)
+    by_train = probe.probabilities(vectors[test]).argmax(axis=1)
+    notes = {
+        "train_only": {"top1": metrics.top1(by_train, labels[test]), "mean_per_class": metrics.mean_per_class(by_train, labels[test])},
+        "val_mean_per_class": float(best["mean_per_class"]),
+        "converged": refitted.converged,
+        "sweep_not_converged": int((~sweep["converged"]).sum()),
+        "grid_edge": edge,
+    }
+    made = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
+    chosen = {"C": C, "vectors": kind}
+    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, chosen, notes))
+
+    wide = sweep.assign(log10_C=np.log10(sweep["C"]).round(4)).pivot(index="log10_C", columns="vectors", values="mean_per_class")
+    path = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wide[list(kinds)].round(6).to_csv(path)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Measure every approach on a data set: python -m stages.score DATASET.
+
+Reads the predictions of every approach that the axes name, and the index; writes metrics/DATASET.json, nested stage, name, measure, and
+plots/score/DATASET: confusion matrices and per-class accuracy on test.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.lib import index, metrics, predictions
+from stages.lib.errors import InputError
+from stages.lib.params import section
+from stages.lib.run import run
+from stages.lib.tables import Axes
+
+
+def approaches(axes: Axes) -> list[tuple[str, str]]:
+    """Return (stage, name) of every approach that the axes name."""
+    return [("zero_shot", name) for name in axes.zero_shot] + [
+        (stage, name) for stage in ("linear_probe", "knn") for name in axes.encoders
+    ]
+
+
+def measures(made: predictions.Predictions) -> dict[str, Any]:
+    """Return the measures on test, fractions of [0, 1], and beside them what was chosen and noted.
+
+    top5 is left out where there are at most 5 classes. Only numbers, strings and booleans: `dvc metrics` drops anything else.
+    """
+    test = (made.rows["split"] == "test").to_numpy()
+    probabilities, labels = made.probabilities[test], made.rows["label"].to_numpy()[test]
+    predicted = probabilities.argmax(axis=1)
+    found = {"top1": metrics.top1(predicted, labels)}
+    if len(made.classes) > 5:
+        found["top5"] = metrics.top_k(probabilities, labels, 5)
+    found["mean_per_class"] = metrics.mean_per_class(predicted, labels)
+    return {**found, "n": int(test.sum()), "failed": made.failed, "chosen": made.chosen, **made.notes}
+
+
+def rounded(value: Any) -> Any:
+    """Return ``value`` with every float in it rounded to 6 digits, more than any test set resolves."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def write_plots(made: predictions.Predictions, folder: Path) -> None:
+    """Write confusion/STAGE-NAME.csv (one row a test image) and per_class/STAGE-NAME.csv (one row a class)."""
+    test = (made.rows["split"] == "test").to_numpy()
+    labels, predicted = made.rows["label"].to_numpy()[test], made.probabilities[test].argmax(axis=1)
+    names = np.array(made.classes)
+    accuracy = metrics.per_class(predicted, labels)
+    tables = {
+        "confusion": pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}),
+        "per_class": pd.DataFrame({"class_name": names[list(accuracy)], "accuracy": list(accuracy.values())}),
+    }
+    for kind, table in tables.items():
+        path = folder / kind / f"{made.stage}-{made.name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.round(6).to_csv(path, index=False)
+
+
+def main(dataset: str) -> None:
+    """Write metrics and plots of one data set."""
+    axes = section(Axes, "axes")
+    digest = index.read(dataset).digest
+    results: dict[str, dict[str, Any]] = {}
+    for stage, name in approaches(axes):
+        made = predictions.read(dataset, stage, name)
+        if made.index != digest:
+            path = predictions.path_of(dataset, stage, name)
+            raise InputError(f"{path}: made from another index (digest {made.index[:12]}, expected {digest[:12]}): run `dvc repro` again")
+        results.setdefault(stage, {})[name] = rounded(measures(made))
+        write_plots(made, Path("plots/score") / dataset)
+    path = Path("metrics") / f"{dataset}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""Check params.yaml before any work: python -m stages.validate.
+
+Reads all of params.yaml. A wrong value stops `dvc repro` here, before DVC removes what the stage that uses it had made: every other stage
+comes after data/params_checked, whose content never changes, so that a new value re-runs only the stages that use it.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.embed_images import EmbedImages
+from stages.embed_texts import EmbedTexts
+from stages.index import Index
+from stages.knn import Knn
+from stages.lib.errors import InputError
+from stages.lib.params import Section, check, load
+from stages.lib.run import run
+from stages.lib.tables import Axes, Dataset, Encoder, Folder, Prompts, Slug, TimmFile
+from stages.linear_probe import LinearProbe
+
+CHECKED = Path("data/params_checked")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: int = Field(ge=0)
+    axes: Axes
+    datasets: dict[Slug, Dataset]
+    prompts: dict[Slug, Prompts]
+    encoders: dict[Slug, Encoder]
+    index: Index
+    embed_images: EmbedImages
+    embed_texts: EmbedTexts
+    linear_probe: LinearProbe
+    knn: Knn
+
+
+def problems(params: Params) -> list[str]:
+    """Return a line for each name on an axis that the tables or the other axes do not bear out."""
+    axes = params.axes
+    drawn = [name for name, entry in params.datasets.items() if not isinstance(entry, Folder)]
+    with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], TimmFile)]
+    allowed = {
+        "download": (axes.download, drawn, "data sets that can be downloaded"),
+        "datasets": (axes.datasets, list(params.datasets), "entries of datasets"),
+        "weights": (axes.weights, list(params.encoders), "entries of encoders"),
+        "encoders": (axes.encoders, list(axes.weights), "names in axes.weights"),
+        "zero_shot": (axes.zero_shot, with_texts, "names in axes.encoders with a text tower"),
+    }
+    lines = []
+    for axis, (names, known, what) in allowed.items():
+        lines += [f"axes.{axis} = {name!r}: expected {what}: {', '.join(known) or 'none'}" for name in names if name not in known]
+        lines += [f"axes.{axis} = {name!r} stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
+    for name in axes.datasets:
+        if axes.zero_shot and name not in params.prompts:
+            lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")
+        root = Path("data/raw") / name
+        if name not in axes.download and not root.is_dir():
+            lines.append(f"axes.datasets = {name!r}: no folder {root}; put class folders or a manifest.csv there, or name it in axes.download")
+    return lines
+
+
+def main() -> None:
+    """Stop at the first wrong values, all of them named."""
+    params = check(Params, load())
+    lines = problems(params)
+    if lines:
+        raise InputError("\n".join(f"params.yaml: {line}" for line in lines))
+    CHECKED.parent.mkdir(exist_ok=True)
+    CHECKED.write_text("params.yaml is consistent\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,173 @@
+"""Get an encoder's weights: python -m stages.weights NAME.
+
+Reads the encoder's entry in params.yaml and, where it names one, its local file; garden_clip is trained here, on drawings. Writes
+data/weights/NAME: one folder in one format, whatever the source (see stages/lib/weights.py).
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from stages.lib import encoders, weights
+from stages.lib.digests import file_sha256
+from stages.lib.errors import InputError
+from stages.lib.params import load, section
+from stages.lib.run import run
+from stages.lib.tables import Encoder, GardenClip, OpenClipFile, TimmFile
+from stages.lib.vision import open_clip, timm
+
+
+def unknown(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
+    """Return the error for an architecture that ``library`` does not have, with the nearest name that it has."""
+    near = difflib.get_close_matches(architecture, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"params.yaml: encoders.{name}.architecture = {architecture!r}: {library} knows no such model{hint}")
+
+
+def verify_file(name: str, entry: OpenClipFile | TimmFile) -> None:
+    """Check that the local file still is the one that the entry pins.
+
+    Raises:
+        InputError: its SHA-256 is another.
+    """
+    found = file_sha256(entry.file)
+    if found != entry.sha256:
+        raise InputError(f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {entry.file} has {found}; put that in if it is meant")
+
+
+def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any]) -> None:
+    """Write an open_clip model (float32) as the folder of ``card``; ``config`` is open_clip's model_cfg."""
+    folder = weights.folder(card.name)
+    folder.mkdir(parents=True)
+    open_clip.model.set_model_preprocess_cfg(model, card.preprocess)
+    open_clip.push_to_hf_hub.save_config_for_hf(model, folder / "open_clip_config.json", config)
+    save_file(model.state_dict(), folder / weights.FILES["open_clip"])
+    weights.write_card(card)
+
+
+def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str) -> weights.Card:
+    """Return the card of an open_clip model, float32; vector lengths are those that a blank image gives."""
+    preprocess = dict(model.visual.preprocess_cfg)
+    size = preprocess["size"]
+    with torch.inference_mode():
+        model.eval()
+        embedding, features = encoders.image_vectors(model, torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size)))
+    width = embedding.shape[1]
+    return weights.Card(
+        name=name,
+        library="open_clip",
+        architecture=architecture,
+        activation=None if "timm_model_name" in config["vision_cfg"] else activation(config),
+        preprocess=preprocess,
+        image_vectors={"embedding": width} | ({} if features is None else {"features": features.shape[1]}),
+        text_vectors={"embedding": width},
+        logit_scale=float(model.logit_scale.exp()),
+        origin=origin,
+    )
+
+
+def activation(config: dict[str, Any]) -> str:
+    """Return the activation that an open_clip configuration (a model's or a tag's) names."""
+    return "quick_gelu" if config.get("quick_gelu") else "gelu"
+
+
+def save_garden_clip(name: str, entry: GardenClip) -> None:
+    """Train garden_clip and write it."""
+    from stages.lib import garden_clip
+
+    model = garden_clip.train(load()["seed"], entry.steps, entry.drawings, entry.size)
+    config = garden_clip.model_config(entry.size)
+    origin = f"trained on drawings, {entry.steps} steps"
+    save_open_clip(open_clip_card(name, model, "garden_clip", config, origin), model, config)
+
+
+def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
+    """Write an open_clip checkpoint with the preprocessing of its tag.
+
+    Raises:
+        InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the file holds
+            other weights, or the model needs what this version does not do.
+    """
+    where = f"params.yaml: encoders.{name}"
+    config = open_clip.get_model_config(entry.architecture)
+    if config is None:
+        raise unknown(name, entry.architecture, "open_clip", open_clip.list_models())
+    if entry.tag is not None and not open_clip.get_pretrained_cfg(entry.architecture, entry.tag):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(entry.architecture)) or "none"
+        raise InputError(f"{where}.tag = {entry.tag!r}: open_clip's tags for {entry.architecture} are {tags}")
+    pretrained = open_clip.get_pretrained_cfg(entry.architecture, entry.tag) if entry.tag else {}
+    trained_with = entry.activation or activation(pretrained)
+    if trained_with != activation(config) and "timm_model_name" not in config["vision_cfg"] and "hf_model_name" not in config["text_cfg"]:
+        stem = entry.architecture.removesuffix("-quickgelu")
+        right = stem + "-quickgelu" if trained_with == "quick_gelu" else stem
+        raise InputError(f"{where}.architecture = {entry.architecture!r} runs {activation(config)}, the weights need {trained_with}: {right!r}")
+    if "hf_tokenizer_name" in config["text_cfg"]:
+        raise InputError(f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer, which a checkpoint file does not hold")
+    fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
+    preprocess = {key: value for key, value in pretrained.items() if key in fields}
+    try:
+        model = open_clip.create_model(entry.architecture, pretrained=str(entry.file), force_preprocess_cfg=preprocess)
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
+    if isinstance(model, open_clip.CoCa):
+        raise InputError(f"{where}.architecture = {entry.architecture!r}: CoCa models are not supported")
+    origin = f"file {entry.file.name}, SHA-256 {entry.sha256}" + (f", tag {entry.tag}" if entry.tag else "")
+    save_open_clip(open_clip_card(name, model, entry.architecture, config, origin), model, config)
+
+
+def save_timm_file(name: str, entry: TimmFile) -> None:
+    """Write an image encoder of timm, without its classifier.
+
+    Raises:
+        InputError: the architecture is unknown, or the file holds other weights.
+    """
+    if not timm.is_model(entry.architecture):
+        raise unknown(name, entry.architecture, "timm", timm.list_models())
+    model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
+    try:
+        state = load_file(entry.file) if entry.file.suffix == ".safetensors" else torch.load(entry.file, "cpu", weights_only=True)
+        model.load_state_dict(state)
+    except Exception as error:
+        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from error
+    settings = entry.preprocess
+    preprocess = {
+        "input_size": (3, settings.size, settings.size),
+        "interpolation": settings.interpolation,
+        "mean": settings.mean,
+        "std": settings.std,
+        "crop_pct": settings.crop,
+        "crop_mode": "center",
+    }
+    folder = weights.folder(name)
+    timm.models.save_for_hf(model, folder, model_args=dict(entry.arguments), safe_serialization=True, data_config=preprocess)
+    card = weights.Card(
+        name=name,
+        library="timm",
+        architecture=entry.architecture,
+        activation=None,
+        preprocess=preprocess,
+        image_vectors={"embedding": model.num_features},
+        text_vectors={},
+        logit_scale=None,
+        origin=f"file {entry.file.name}, SHA-256 {entry.sha256}",
+    )
+    weights.write_card(card)
+
+
+def main(name: str) -> None:
+    """Write data/weights/NAME."""
+    entry = section(Encoder, f"encoders.{name}")
+    if isinstance(entry, GardenClip):
+        save_garden_clip(name, entry)
+    else:
+        verify_file(name, entry)
+        save_open_clip_file(name, entry) if isinstance(entry, OpenClipFile) else save_timm_file(name, entry)
+    print(f"weights {name}: {weights.read_card(name).origin}")
+
+
+if __name__ == "__main__":
+    run(main)
