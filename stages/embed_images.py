@@ -8,11 +8,10 @@ import json
 import time
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.lib import contract, digests, embeddings, encoders, images, index, weights
+from stages.lib import contract, digests, embeddings, images, index, weights
 from stages.lib.params import Section, section
 from stages.lib.run import run
 
@@ -27,6 +26,10 @@ class EmbedImages(Section):
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
+    import torch
+
+    from stages.lib import encoders
+
     settings = section(EmbedImages, "embed_images")
     listed = index.read(dataset)
     rows = listed.usable

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.lib import contract, digests, embeddings, encoders, index, weights
+from stages.lib import contract, digests, embeddings, index, weights
 from stages.lib.params import Section, section
 from stages.lib.run import run
 from stages.lib.tables import Prompts
@@ -38,6 +38,8 @@ def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the text embeddings of one cell."""
+    from stages.lib import encoders
+
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()

@@ -87,13 +87,11 @@ def caption(flower: Flower, rng: np.random.Generator) -> str:
     """One of several wordings that say every attribute."""
     colour, number, shape, centre = flower.colour, flower.number, flower.shape, flower.centre
     wordings = (
-        f"{name(flower)}",
-        f"an image of a {name(flower)}",
-        f"a photo of a {name(flower)}, a flower.",
-        f"A {colour} flower: {number} {shape} petals, {centre} centre.",
+        f"A flower in {colour}: {number} {shape} petals, {centre} centre.",
         f"A flower with {number} {shape} {colour} petals and a {centre} centre.",
-        f"{number} {shape} {colour} petals around a {centre} centre",
-        f"a type of flower, {colour}, its centre {centre}, with {number} {shape} petals",
+        f"A drawing of {number} {shape} {colour} petals around a {centre} centre.",
+        f"A type of flower: {colour}, its centre {centre}, with {number} {shape} petals.",
+        f"A photo of a flower with a {centre} centre and {number} {shape} petals in {colour}.",
     )
     return wordings[rng.integers(len(wordings))]
 

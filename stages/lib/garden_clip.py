@@ -94,7 +94,7 @@ def train(seed: int, steps: int, count: int, size: int, batch: int = 128, learni
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+            [{"params": decayed, "weight_decay": 1.0}, {"params": others, "weight_decay": 0.0}],
             lr=learning_rate, betas=(0.9, 0.98), fused=True,
         )
         warm_up = max(1, steps // 10)
