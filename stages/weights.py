@@ -18,7 +18,7 @@ from stages.lib.errors import InputError
 from stages.lib.params import load, section
 from stages.lib.run import run
 from stages.lib.tables import Encoder, GardenClip, OpenClipFile, TimmFile
-from stages.lib.vision import open_clip, timm
+from stages.lib.vision import open_clip, save_config_for_hf, timm
 
 
 def unknown(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
@@ -44,7 +44,7 @@ def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any]) -> No
     folder = weights.folder(card.name)
     folder.mkdir(parents=True)
     open_clip.model.set_model_preprocess_cfg(model, card.preprocess)
-    open_clip.push_to_hf_hub.save_config_for_hf(model, folder / "open_clip_config.json", config)
+    save_config_for_hf(model, folder / "open_clip_config.json", config)
     save_file(model.state_dict(), folder / weights.FILES["open_clip"])
     weights.write_card(card)
 
@@ -65,7 +65,7 @@ def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, A
         preprocess=preprocess,
         image_vectors={"embedding": width} | ({} if features is None else {"features": features.shape[1]}),
         text_vectors={"embedding": width},
-        logit_scale=float(model.logit_scale.exp()),
+        logit_scale=model.logit_scale.exp().item(),
         origin=origin,
     )
 

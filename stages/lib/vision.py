@@ -32,5 +32,6 @@ if not _operators_load():
 import open_clip  # noqa: E402
 import timm  # noqa: E402
 import torchvision  # noqa: E402
+from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402  a function of that name hides the module
 
-__all__ = ["open_clip", "timm", "torchvision"]
+__all__ = ["open_clip", "save_config_for_hf", "timm", "torchvision"]
