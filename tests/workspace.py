@@ -1,0 +1,87 @@
+"""A copy of the project in a folder of its own, with its own row cache, to run DVC in."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+PROJECT = Path(__file__).parent.parent
+IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+
+
+class Workspace:
+    """The project's tracked files in ``root``, as a git repository of one commit."""
+
+    def __init__(self, root: Path, cache: Path, overrides: dict[str, Any]) -> None:
+        """Copy the project, apply ``overrides`` ({"knn.neighbors": [1]}) to params.yaml and commit."""
+        self.root = root
+        self.cache = cache
+        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
+        for name in listed.stdout.splitlines():
+            if (PROJECT / name).is_file() and not name.startswith(("metrics/", "plots/")) and name != "dvc.lock":
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(PROJECT / name, root / name)
+        for key, value in overrides.items():
+            self.set(key, value)
+        self.git("init", "-q")
+        self.commit("start")
+
+    def set(self, key: str, value: Any) -> None:
+        """Set one value of params.yaml."""
+        yaml = YAML()
+        path = self.root / "params.yaml"
+        document = yaml.load(path)
+        *parents, last = key.split(".")
+        entry = document
+        for parent in parents:
+            entry = entry[parent]
+        entry[last] = value
+        yaml.dump(document, path)
+
+    def git(self, *arguments: str) -> str:
+        """Run git."""
+        return subprocess.run(["git", *IDENTITY, *arguments], cwd=self.root, capture_output=True, text=True, check=True).stdout
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that DVC and the stages run in: this Python, this row cache."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)}
+
+    def dvc(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run DVC; with ``check`` a failure fails the test with what was printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def metrics(self, dataset: str) -> dict[str, Any]:
+        """Return metrics/DATASET.json."""
+        found: dict[str, Any] = json.loads((self.root / f"metrics/{dataset}.json").read_text())
+        return found
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the lines of data/runs.jsonl."""
+        return [json.loads(line) for line in (self.root / "data/runs.jsonl").read_text().splitlines()]
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the cells that a run of DVC ran, in order."""
+    marks = [line for line in done.stdout.splitlines() if line.startswith("Running stage '")]
+    return [line.split("'")[1] for line in marks]
