@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from stages.lib.errors import InputError
 from stages.lib.params import section
 from stages.lib.run import run
-from stages.lib.tables import Dataset, Digits, Garden
+from stages.lib.tables import Dataset, Folder, Garden
 
 
 class Sample(NamedTuple):
@@ -57,9 +58,10 @@ def write(samples: Iterator[Sample], root: Path) -> int:
 
 def main(dataset: str) -> dict[str, Any]:
     """Write data/raw/DATASET."""
-    entry = section(Dataset, f"datasets.{dataset}")
+    entry: Dataset = section(Dataset, f"datasets.{dataset}")
+    if isinstance(entry, Folder):
+        raise InputError(f"params.yaml: axes.download = {dataset!r}: it is a folder of one's own, expected in data/raw/{dataset}")
     samples = garden_samples(entry) if isinstance(entry, Garden) else digit_samples()
-    assert isinstance(entry, Garden | Digits)  # validate keeps folders out of axes.download
     count = write(samples, Path("data/raw") / dataset)
     print(f"download {dataset}: {count} images")
     return {"images": count}

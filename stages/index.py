@@ -83,7 +83,9 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
     """
     try:
         if "split" not in rows:
-            return index.stratified(rows, {"val": section.val, "test": section.test}, "train", section.seed), f"stratified, seed {section.seed}"
+            return index.stratified(
+                rows, {"val": section.val, "test": section.test}, "train", section.seed
+            ), f"stratified, seed {section.seed}"
         unknown = set(rows["split"]) - set(index.SPLITS)
         if unknown:
             raise InputError(f"{root}: split {min(unknown)!r} in the manifest; expected train, val or test")
@@ -98,7 +100,9 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
     except ValueError as error:
         name = rows["class_name"][rows["label"] == error.args[0]].iloc[0]
         count = int((rows["label"] == error.args[0]).sum())
-        raise InputError(f"{root}: class {name!r} has {count} image(s), too few to give every split one: add some or leave it out") from None
+        raise InputError(
+            f"{root}: class {name!r} has {count} image(s), too few to give every split one: add some or leave it out"
+        ) from None
 
 
 def make(dataset: str, root: Path, section: Index) -> index.Index:

@@ -91,8 +91,7 @@ def sweep(found: Neighbours, labels: Labels, settings: Knn, classes: int) -> pd.
     for k in settings.neighbors:
         for vote in settings.votes:
             predicted = probabilities(found, k, vote, settings.temperature, classes).argmax(axis=1)
-            measures = {"top1": metrics.top1(predicted, labels), "mean_per_class": metrics.mean_per_class(predicted, labels)}
-            lines.append({"k": k, "votes": vote} | measures)
+            lines.append({"k": k, "votes": vote} | metrics.accuracies(predicted, labels))
     return pd.DataFrame(lines)
 
 
@@ -113,25 +112,22 @@ def main(encoder: str, dataset: str) -> None:
 
     on_val, on_test, on_test_by_train = neighbours(train, val), neighbours(final, test), neighbours(train, test)
     tables = {"val": sweep(on_val, labels[val], settings, classes), "test": sweep(on_test, labels[test], settings, classes)}
-    best = tables["val"].loc[tables["val"]["mean_per_class"].idxmax()]
+    best = tables["val"].iloc[tables["val"]["mean_per_class"].argmax()]
     k, vote = int(best["k"]), best["votes"]
-    lucky = tables["test"].loc[tables["test"]["top1"].idxmax()]
+    lucky = tables["test"].iloc[tables["test"]["top1"].argmax()]
 
     def chosen(found: Neighbours) -> Matrix:
         return probabilities(found, k, vote, settings.temperature, classes)
 
-    by_train = chosen(on_test_by_train).argmax(axis=1)
     notes = {
-        "train_only": {"top1": metrics.top1(by_train, labels[test]), "mean_per_class": metrics.mean_per_class(by_train, labels[test])},
+        "train_only": metrics.accuracies(chosen(on_test_by_train).argmax(axis=1), labels[test]),
         "best_on_test": {"top1": float(lucky["top1"]), "k": int(lucky["k"]), "votes": lucky["votes"]},
         "val_mean_per_class": float(best["mean_per_class"]),
     }
     made = {"val": chosen(on_val), "test": chosen(on_test)}
     predictions.write(dataset, predictions.of_embeddings("knn", encoder, images, made, {"k": k, "votes": vote}, notes))
 
-    wide = pd.concat(
-        {split: table.pivot(index="k", columns="votes", values="mean_per_class") for split, table in tables.items()}, axis=1
-    )
+    wide = pd.concat({split: table.pivot(index="k", columns="votes", values="mean_per_class") for split, table in tables.items()}, axis=1)
     wide.columns = ["_".join(names) for names in wide.columns]
     path = Path("plots/knn") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
 
 
 class LinearProbe(Section):
@@ -63,50 +64,63 @@ def inputs(images: embeddings.Images) -> dict[str, Matrix]:
     return kinds
 
 
+def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:
+    """Return what probes fitted on train reach on val, one row for each kind of vectors and C; columns C, vectors, mean_per_class, converged.
+
+    Args:
+        kinds: float32 (n, width) each.
+        labels: int64 (n,).
+        train: positions of the training rows.
+        val: positions of the validation rows.
+        settings: the values of C and the limit of iterations.
+        classes: in all.
+    """
+    lines = []
+    for kind, vectors in kinds.items():
+        for C in tqdm(sorted(settings.C), f"linear_probe {kind}", unit="fit", mininterval=1):
+            probe = fit(vectors[train], labels[train], C, settings.max_iter, classes)
+            measure = metrics.mean_per_class(probe.probabilities(vectors[val]).argmax(axis=1), labels[val])
+            lines.append({"C": C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
+    return pd.DataFrame(lines)
+
+
 def main(encoder: str, dataset: str) -> None:
     """Write the predictions of one cell and the sweep."""
     settings = section(LinearProbe, "linear_probe")
     images = embeddings.read_images(encoder, dataset, features=True)
-    labels, classes, grid = images.labels, len(images.provenance["classes"]), sorted(settings.C)
+    labels, classes = images.labels, len(images.provenance["classes"])
     train, val, test, final = images.of("train"), images.of("val"), images.of("test"), images.of("train", "val")
     if len(np.unique(labels[train])) < 2:
-        raise InputError(f"{dataset}: a probe needs training images of at least 2 classes; found {len(np.unique(labels[train]))}")
-
-    def fitted(vectors: Matrix, rows: npt.NDArray[np.intp], C: float) -> Fit:
-        return fit(vectors[rows], labels[rows], C, settings.max_iter, classes)
+        raise InputError(
+            f"{dataset}: a linear probe needs usable training images of at least 2 classes, found {len(np.unique(labels[train]))}"
+        )
 
     kinds = inputs(images)
-    lines = []
-    for kind, vectors in kinds.items():
-        for C in tqdm(grid, f"linear_probe {encoder}-{dataset} {kind}", unit="fit", mininterval=1):
-            trained = fitted(vectors, train, C)
-            measure = metrics.mean_per_class(trained.probabilities(vectors[val]).argmax(axis=1), labels[val])
-            lines.append({"C": C, "vectors": kind, "mean_per_class": measure, "converged": trained.converged})
-    sweep = pd.DataFrame(lines)
-    best = sweep.loc[sweep["mean_per_class"].idxmax()]  # of equals the first vectors, then the strongest penalty
+    table = sweep(kinds, labels, train, val, settings, classes)
+    best = table.iloc[table["mean_per_class"].argmax()]  # of equals the first vectors, then the strongest penalty
     kind, C = best["vectors"], float(best["C"])
-    edge = len(grid) > 1 and C in (grid[0], grid[-1])
+    edge = C in (min(settings.C), max(settings.C)) and len(settings.C) > 1
     if edge:
         print(f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: widen it")
 
     vectors = kinds[kind]
-    probe, refitted = fitted(vectors, train, C), fitted(vectors, final, C)
-    by_train = probe.probabilities(vectors[test]).argmax(axis=1)
+    probe = fit(vectors[train], labels[train], C, settings.max_iter, classes)
+    refitted = fit(vectors[final], labels[final], C, settings.max_iter, classes)
     notes = {
-        "train_only": {"top1": metrics.top1(by_train, labels[test]), "mean_per_class": metrics.mean_per_class(by_train, labels[test])},
+        "train_only": metrics.accuracies(probe.probabilities(vectors[test]).argmax(axis=1), labels[test]),
         "val_mean_per_class": float(best["mean_per_class"]),
         "converged": refitted.converged,
-        "sweep_not_converged": int((~sweep["converged"]).sum()),
+        "sweep_not_converged": int((~table["converged"]).sum()),
         "grid_edge": edge,
     }
     made = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
     chosen = {"C": C, "vectors": kind}
     predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, chosen, notes))
 
-    wide = sweep.assign(log10_C=np.log10(sweep["C"]).round(4)).pivot(index="log10_C", columns="vectors", values="mean_per_class")
+    curves = table.assign(log10_C=np.log10(table["C"]).round(4)).pivot(index="log10_C", columns="vectors", values="mean_per_class")
     path = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    wide[list(kinds)].round(6).to_csv(path)
+    curves[list(kinds)].round(6).to_csv(path)
 
 
 if __name__ == "__main__":

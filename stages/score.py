@@ -20,9 +20,7 @@ from stages.lib.tables import Axes
 
 def approaches(axes: Axes) -> list[tuple[str, str]]:
     """Return (stage, name) of every approach that the axes name."""
-    return [("zero_shot", name) for name in axes.zero_shot] + [
-        (stage, name) for stage in ("linear_probe", "knn") for name in axes.encoders
-    ]
+    return [("zero_shot", name) for name in axes.zero_shot] + [(stage, name) for stage in ("linear_probe", "knn") for name in axes.encoders]
 
 
 def measures(made: predictions.Predictions) -> dict[str, Any]:
@@ -33,10 +31,9 @@ def measures(made: predictions.Predictions) -> dict[str, Any]:
     test = (made.rows["split"] == "test").to_numpy()
     probabilities, labels = made.probabilities[test], made.rows["label"].to_numpy()[test]
     predicted = probabilities.argmax(axis=1)
-    found = {"top1": metrics.top1(predicted, labels)}
+    found = metrics.accuracies(predicted, labels)
     if len(made.classes) > 5:
         found["top5"] = metrics.top_k(probabilities, labels, 5)
-    found["mean_per_class"] = metrics.mean_per_class(predicted, labels)
     return {**found, "n": int(test.sum()), "failed": made.failed, "chosen": made.chosen, **made.notes}
 
 

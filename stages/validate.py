@@ -57,7 +57,9 @@ def problems(params: Params) -> list[str]:
             lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")
         root = Path("data/raw") / name
         if name not in axes.download and not root.is_dir():
-            lines.append(f"axes.datasets = {name!r}: no folder {root}; put class folders or a manifest.csv there, or name it in axes.download")
+            lines.append(
+                f"axes.datasets = {name!r}: no folder {root}; put class folders or a manifest.csv there, or name it in axes.download"
+            )
     return lines
 
 

@@ -104,9 +104,13 @@ def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
     if trained_with != activation(config) and "timm_model_name" not in config["vision_cfg"] and "hf_model_name" not in config["text_cfg"]:
         stem = entry.architecture.removesuffix("-quickgelu")
         right = stem + "-quickgelu" if trained_with == "quick_gelu" else stem
-        raise InputError(f"{where}.architecture = {entry.architecture!r} runs {activation(config)}, the weights need {trained_with}: {right!r}")
+        raise InputError(
+            f"{where}.architecture = {entry.architecture!r} runs {activation(config)}, the weights need {trained_with}: {right!r}"
+        )
     if "hf_tokenizer_name" in config["text_cfg"]:
-        raise InputError(f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer, which a checkpoint file does not hold")
+        raise InputError(
+            f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer, which a checkpoint file does not hold"
+        )
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in pretrained.items() if key in fields}
     try:
@@ -160,7 +164,7 @@ def save_timm_file(name: str, entry: TimmFile) -> None:
 
 def main(name: str) -> None:
     """Write data/weights/NAME."""
-    entry = section(Encoder, f"encoders.{name}")
+    entry: Encoder = section(Encoder, f"encoders.{name}")
     if isinstance(entry, GardenClip):
         save_garden_clip(name, entry)
     else:

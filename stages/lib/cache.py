@@ -96,7 +96,9 @@ class RowCache:
         """
         assert 0 < len(keys) <= PART_ROWS, len(keys)
         assert all(np.isfinite(vectors[name]).all() for name in self.widths)
-        columns = [pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors[name]).ravel(), width) for name, width in self.widths.items()]
+        columns = [
+            pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors[name]).ravel(), width) for name, width in self.widths.items()
+        ]
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
         self._write(
             f"part-{secrets.token_hex(16)}.parquet",
@@ -170,4 +172,6 @@ class RowCache:
             action()
         except OSError as error:
             reason = error.strerror or str(error)
-            raise InputError(f"cache folder {self.folder}: {reason}; name a folder with room in {VARIABLE}; rows already there stay") from None
+            raise InputError(
+                f"cache folder {self.folder}: {reason}; name a folder with room in {VARIABLE}; rows already there stay"
+            ) from None

@@ -85,7 +85,7 @@ def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[
                 for name, values in vectors.items():
                     values[positions] = computed[name]
                 add([keys[position] for position in positions], computed)
-        copies = [position for position in np.flatnonzero(~found) if first[keys[position]] != position]
+        copies = [position for position in np.flatnonzero(~found).tolist() if first[keys[position]] != position]
         for values in vectors.values():
             values[copies] = values[[first[keys[position]] for position in copies]]
     return vectors, len(missing)

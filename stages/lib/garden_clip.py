@@ -66,7 +66,11 @@ def drawings(count: int, size: int, seed: int) -> torch.Tensor:
 
 def augment(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Turn by quarters and mirror uint8 images (n, 3, size, size), then scale and shift them a little: normalised float32."""
-    turn, mirror, scale = rng.integers(4, size=len(images)) * math.pi / 2, rng.choice((-1, 1), len(images)), rng.uniform(0.85, 1.1, len(images))
+    turn, mirror, scale = (
+        rng.integers(4, size=len(images)) * math.pi / 2,
+        rng.choice((-1, 1), len(images)),
+        rng.uniform(0.85, 1.1, len(images)),
+    )
     affine = np.zeros((len(images), 2, 3), np.float32)
     affine[:, 0, 0], affine[:, 0, 1] = np.cos(turn) * mirror * scale, -np.sin(turn) * scale
     affine[:, 1, 0], affine[:, 1, 1] = np.sin(turn) * mirror * scale, np.cos(turn) * scale
@@ -95,7 +99,9 @@ def train(seed: int, steps: int, count: int, size: int, batch: int = 128, learni
         others = [p for p in model.parameters() if p.ndim < 2]
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": 1.0}, {"params": others, "weight_decay": 0.0}],
-            lr=learning_rate, betas=(0.9, 0.98), fused=True,
+            lr=learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
         )
         warm_up = max(1, steps // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -20,6 +20,11 @@ def mean_per_class(predicted: Labels, labels: Labels) -> float:
     return float(np.mean(list(per_class(predicted, labels).values())))
 
 
+def accuracies(predicted: Labels, labels: Labels) -> dict[str, float]:
+    """Return top1 and mean_per_class; both arrays (n,)."""
+    return {"top1": top1(predicted, labels), "mean_per_class": mean_per_class(predicted, labels)}
+
+
 def per_class(predicted: Labels, labels: Labels) -> dict[int, float]:
     """Return the share of right predictions of every class that occurs in ``labels``; both arrays (n,)."""
     return {int(label): float(np.mean(predicted[labels == label] == label)) for label in np.unique(labels)}

@@ -1,7 +1,7 @@
 """The parameters of the running stage, exactly as dvc.yaml declares them, each section checked by its model."""
 
 import os
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -34,7 +34,11 @@ def load() -> dict[str, Any]:
     return declared
 
 
-def check(kind: type[Checked], value: object, where: str = "") -> Checked:
+@overload
+def check(kind: type[Checked], value: object, where: str = "") -> Checked: ...
+@overload
+def check(kind: object, value: object, where: str = "") -> Any: ...
+def check(kind: Any, value: object, where: str = "") -> Any:
     """Return ``value``, found under the key ``where`` of params.yaml ("" for all of it), as a checked ``kind``.
 
     Raises:
@@ -62,7 +66,11 @@ def _line(value: Any, where: str, detail: Any) -> str:
     return f"params.yaml: {key}{shown}: {expected[0].lower()}{expected[1:]}"
 
 
-def section(kind: type[Checked], name: str) -> Checked:
+@overload
+def section(kind: type[Checked], name: str) -> Checked: ...
+@overload
+def section(kind: object, name: str) -> Any: ...
+def section(kind: Any, name: str) -> Any:
     """Return the section ``name`` of params.yaml, or the entry ``table.name``, as the running stage declares it.
 
     Raises:

@@ -1,0 +1,34 @@
+# `make repro` and `make test` need Python 3.11 or later, make and git, and nothing else: the first run of either makes .venv.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test check full plan clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print the results
+	$(RUN) dvc repro
+	@$(RUN) python -m stages.lib.results
+
+test: $(INSTALLED)  ## set up, lint, check types, run the tests
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) python -m pytest
+
+check: test  ## the same as test
+
+plan: $(INSTALLED)  ## say which cells `make repro` would run
+	@$(RUN) dvc repro --dry
+
+clean:  ## remove what the stages made, but neither data/raw nor the row cache
+	rm -rf data/embeddings data/index data/predictions data/weights data/params_checked data/runs.jsonl dvc_plots .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib import garden, garden_clip
+from stages.lib.vision import open_clip
+
+SIZE = 32
+
+
+def train(seed: int) -> torch.nn.Module:
+    return garden_clip.train(seed, steps=2, count=1, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return train(0)
+
+
+@pytest.fixture(scope="module")
+def folder(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("garden_clip")
+    garden_clip.save(model, SIZE, path)
+    return path
+
+
+def test_only_captioned_flowers_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    draw = garden.draw
+    monkeypatch.setattr(garden, "draw", lambda flower, rng, size: drawn.append(flower) or draw(flower, rng, size))
+    garden_clip.drawings(1, SIZE, 0)
+    assert drawn == list(garden.CAPTIONED)
+
+
+def test_the_seed_decides_the_weights(model: torch.nn.Module) -> None:
+    again, other = train(0).state_dict(), train(1).state_dict()
+    assert all(torch.equal(tensor, again[key]) for key, tensor in model.state_dict().items())
+    assert not torch.equal(again["visual.head.proj.weight"], other["visual.head.proj.weight"])
+
+
+def test_training_leaves_the_global_generator_alone(model: torch.nn.Module) -> None:
+    before = torch.get_rng_state()
+    train(0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_model_is_ready_for_use(model: torch.nn.Module) -> None:
+    assert not model.training
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+def test_a_saved_model_gives_the_same_bits(model: torch.nn.Module, folder: Path) -> None:
+    reloaded, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}", require_pretrained=True)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    flower = garden.TASK[0]
+    image = garden.draw(flower, np.random.default_rng(0), SIZE)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = (pixels - torch.tensor(garden_clip.MEAN).view(3, 1, 1)) / torch.tensor(garden_clip.STD).view(3, 1, 1)
+    assert torch.equal(transform(image)[None], pixels)
+    texts = tokenizer([garden.name(flower)])
+    assert texts.shape == (1, garden_clip.CONTEXT_LENGTH)
+    with torch.inference_mode():
+        assert torch.equal(model.encode_image(pixels), reloaded.eval().encode_image(pixels))
+        assert torch.equal(model.encode_text(texts), reloaded.encode_text(texts))
+    assert torch.equal(model.logit_scale, reloaded.logit_scale)
+
+
+def test_names_and_captions_fit_the_context() -> None:
+    tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=garden_clip.CONTEXT_LENGTH + 1)
+    texts = [f"An image of {garden.name(flower)}, a type of flower." for flower in garden.TASK]
+    texts += [garden.caption(flower, np.random.default_rng(seed)) for flower in garden.CAPTIONED[::10] for seed in range(20)]
+    assert (tokenizer(texts)[:, -1] == 0).all()
