@@ -1,9 +1,10 @@
 """Draw the sample data set: flowers whose class name says in words what the drawing shows.
 
-In: how many images per class, their size in pixels, a seed. Out: RGB images, each with its split, class and number. Nothing is read or written.
+In: how many images per class, their size in pixels, a seed. Out: RGB images, each with its split, class and number. Nothing is read or
+written.
 
-A flower is a combination of petal colour, petal number, petal shape and centre colour. ``TASK`` holds the combinations that are classes of the
-data set, ``CAPTIONED`` all others: a model that is trained on captions of the latter has seen every word, but no class, of the former.
+A flower is a combination of petal colour, petal number, petal shape and centre colour. `TASK` holds the combinations that are classes of
+the data set, `CAPTIONED` all others: a model trained on captions of the latter has seen every word, but no class, of the former.
 """
 
 import itertools
@@ -31,7 +32,7 @@ NUMBERS: dict[str, int] = {"three": 3, "four": 4, "five": 5, "six": 6, "eight": 
 
 
 class Shape(NamedTuple):
-    """Half the outline of a petal of length 1: its largest half width, and points (along the petal, share of that width) from base to tip."""
+    """Half the outline of a petal of length 1, base to tip: its largest half width, and points (along, share of that width)."""
 
     half_width: float
     outline: tuple[tuple[float, float], ...]

@@ -1,57 +1,65 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from stages.lib import garden, garden_clip
-from stages.lib.vision import open_clip
+from stages.lib.vision import open_clip, save_config_for_hf
 
 SIZE = 32
 
 
-def train(seed: int) -> torch.nn.Module:
+def train(seed: int) -> Any:
     return garden_clip.train(seed, steps=2, count=1, size=SIZE)
 
 
 @pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
+def model() -> Any:
     return train(0)
 
 
 @pytest.fixture(scope="module")
-def folder(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("garden_clip")
-    garden_clip.save(model, SIZE, path)
+    save_config_for_hf(model, path / "open_clip_config.json", garden_clip.model_config(SIZE))
+    save_file(model.state_dict(), path / "open_clip_model.safetensors")
     return path
 
 
 def test_only_captioned_flowers_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    draw = garden.draw
-    monkeypatch.setattr(garden, "draw", lambda flower, rng, size: drawn.append(flower) or draw(flower, rng, size))
+
+    def draw(flower: garden.Flower, rng: np.random.Generator, size: int) -> Image.Image:
+        drawn.append(flower)
+        return Image.new("RGB", (size, size))
+
+    monkeypatch.setattr(garden, "draw", draw)
     garden_clip.drawings(1, SIZE, 0)
     assert drawn == list(garden.CAPTIONED)
 
 
-def test_the_seed_decides_the_weights(model: torch.nn.Module) -> None:
+def test_the_seed_decides_the_weights(model: Any) -> None:
     again, other = train(0).state_dict(), train(1).state_dict()
     assert all(torch.equal(tensor, again[key]) for key, tensor in model.state_dict().items())
     assert not torch.equal(again["visual.head.proj.weight"], other["visual.head.proj.weight"])
 
 
-def test_training_leaves_the_global_generator_alone(model: torch.nn.Module) -> None:
+def test_training_leaves_the_global_generator_alone(model: Any) -> None:
     before = torch.get_rng_state()
     train(0)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_model_is_ready_for_use(model: torch.nn.Module) -> None:
+def test_the_model_is_ready_for_use(model: Any) -> None:
     assert not model.training
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
 
 
-def test_a_saved_model_gives_the_same_bits(model: torch.nn.Module, folder: Path) -> None:
+def test_a_saved_model_gives_the_same_bits(model: Any, folder: Path) -> None:
     reloaded, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}", require_pretrained=True)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     flower = garden.TASK[0]
