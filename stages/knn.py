@@ -127,11 +127,10 @@ def main(encoder: str, dataset: str) -> None:
     made = {"val": chosen(on_val), "test": chosen(on_test)}
     predictions.write(dataset, predictions.of_embeddings("knn", encoder, images, made, {"k": k, "votes": vote}, notes))
 
-    wide = pd.concat({split: table.pivot(index="k", columns="votes", values="mean_per_class") for split, table in tables.items()}, axis=1)
-    wide.columns = ["_".join(names) for names in wide.columns]
+    table = pd.concat([table.assign(split=split, series=split + ", " + table["votes"]) for split, table in tables.items()])
     path = Path("plots/knn") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    wide.round(6).to_csv(path)
+    table.round(6).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -117,10 +117,9 @@ def main(encoder: str, dataset: str) -> None:
     chosen = {"C": C, "vectors": kind}
     predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, chosen, notes))
 
-    curves = table.assign(log10_C=np.log10(table["C"]).round(4)).pivot(index="log10_C", columns="vectors", values="mean_per_class")
     path = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves[list(kinds)].round(6).to_csv(path)
+    table.rename(columns={"vectors": "series"}).round(6).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -44,34 +44,34 @@ def rounded(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def write_plots(made: predictions.Predictions, folder: Path) -> None:
-    """Write confusion/STAGE-NAME.csv (one row a test image) and per_class/STAGE-NAME.csv (one row a class)."""
+def outcomes(made: predictions.Predictions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what became of the test images: columns actual and predicted, a row an image; class_name and accuracy, a row a class."""
     test = (made.rows["split"] == "test").to_numpy()
     labels, predicted = made.rows["label"].to_numpy()[test], made.probabilities[test].argmax(axis=1)
     names = np.array(made.classes)
     accuracy = metrics.per_class(predicted, labels)
-    tables = {
-        "confusion": pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}),
-        "per_class": pd.DataFrame({"class_name": names[list(accuracy)], "accuracy": list(accuracy.values())}),
-    }
-    for kind, table in tables.items():
-        path = folder / kind / f"{made.stage}-{made.name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.round(6).to_csv(path, index=False)
+    by_class = pd.DataFrame({"class_name": names[list(accuracy)], "accuracy": list(accuracy.values())})
+    return pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}), by_class
 
 
 def main(dataset: str) -> None:
     """Write metrics and plots of one data set."""
     axes = section(Axes, "axes")
     digest = index.read(dataset).digest
+    folder = Path("plots/score") / dataset
+    (folder / "confusion").mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
+    per_class = []
     for stage, name in approaches(axes):
         made = predictions.read(dataset, stage, name)
         if made.index != digest:
             path = predictions.path_of(dataset, stage, name)
             raise InputError(f"{path}: made from another index (digest {made.index[:12]}, expected {digest[:12]}): run `dvc repro` again")
         results.setdefault(stage, {})[name] = rounded(measures(made))
-        write_plots(made, Path("plots/score") / dataset)
+        by_image, by_class = outcomes(made)
+        by_image.to_csv(folder / "confusion" / f"{stage}-{name}.csv", index=False)
+        per_class.append(by_class.assign(approach=f"{stage} {name}"))
+    pd.concat(per_class).round(6).to_csv(folder / "per_class.csv", index=False)
     path = Path("metrics") / f"{dataset}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
