@@ -34,7 +34,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     listed = index.read(dataset)
     rows = listed.usable
     card = weights.read_card(encoder)
-    precision, device = encoders.resolve(settings.precision), encoders.device()
+    precision, device = encoders.resolve(settings.precision, card), encoders.device()
     terms = contract.of_images(card, precision, settings.batch, device)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0

@@ -44,7 +44,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()
     card = weights.read_card(encoder)
-    precision, device = encoders.resolve(settings.precision), encoders.device()
+    precision, device = encoders.resolve(settings.precision, card), encoders.device()
     terms = contract.of_texts(card, precision, settings.batch, device)
 
     def batches(positions: list[int]) -> embeddings.Batches:

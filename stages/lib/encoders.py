@@ -18,21 +18,27 @@ from stages.lib.weights import Card, folder
 Precision = Literal["float32", "bfloat16", "float16"]
 Vectors = dict[str, npt.NDArray[np.float32]]
 
+BFLOAT16_COSINE = 0.999  # of an image's embeddings in bfloat16 and float32, the least that "auto" accepts
+
 
 def device() -> str:
     """Return "cuda" where torch sees such a device (CUDA_VISIBLE_DEVICES hides it), else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolve(precision: Literal["auto"] | Precision) -> Precision:
-    """Return the precision that "auto" stands for on this machine: bfloat16 where the hardware multiplies it, else float32."""
+def resolve(precision: Literal["auto"] | Precision, card: Card) -> Precision:
+    """Return the precision that "auto" stands for on this machine and with this encoder.
+
+    That is bfloat16 where the hardware multiplies it and the encoder bears it, as the ``weights`` stage measured: transformers do
+    (cosine to float32 about 0.9999), some convolutional networks do not. Else float32.
+    """
     if precision != "auto":
         return precision
     if device() == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    cpu = torch.cpu
-    fast = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # torch has no public name for it
-    return "bfloat16" if fast else "float32"
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
+    return "bfloat16" if fast and card.bfloat16_cosine >= BFLOAT16_COSINE else "float32"
 
 
 class Encoder:

@@ -141,11 +141,11 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
 def _petals(pen: ImageDraw.ImageDraw, flower: Flower, rng: np.random.Generator, place: np.ndarray, radius: float) -> None:
     """Draw a flower of this radius at place (x, y), all in pixels of the canvas, seen a little from the side."""
     number, shape = NUMBERS[flower.number], SHAPES[flower.shape]
-    colour = np.array(PETAL_COLOURS[flower.colour]) + rng.normal(0, 13, 3)
+    colour = np.array(PETAL_COLOURS[flower.colour]) + rng.normal(0, 14, 3)
     half_width = min(shape.half_width, 0.66 * math.tan(math.pi / number)) * rng.uniform(0.9, 1.1)
     side = np.array(shape.outline) * (1, half_width)
     petal = np.concatenate((side, side[-2::-1] * (1, -1)))
-    tilt, squash = rng.uniform(0, math.pi), rng.uniform(0.68, 1.0)
+    tilt, squash = rng.uniform(0, math.pi), rng.uniform(0.66, 1.0)
     axis = np.array((math.cos(tilt), math.sin(tilt)))
     view = np.eye(2) - (1 - squash) * np.outer(axis, axis)
     start = rng.uniform(0, 2 * math.pi)
@@ -172,7 +172,7 @@ def draw(flower: Flower, rng: np.random.Generator, size: int) -> Image.Image:
     canvas = size * OVERSAMPLING
     image = _background(rng, size).resize((canvas, canvas), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(image)
-    place, radius = canvas * rng.uniform(0.36, 0.64, 2), canvas * rng.uniform(0.23, 0.4)
+    place, radius = canvas * rng.uniform(0.36, 0.64, 2), canvas * rng.uniform(0.22, 0.4)
     foot = (canvas * rng.uniform(0.3, 0.7), canvas)
     pen.line(((float(place[0]), float(place[1])), foot), _rgb((62, 112, 46), rng.uniform(0.7, 1.2)), round(canvas * 0.03))
     _petals(pen, flower, rng, place, radius)

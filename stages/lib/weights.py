@@ -31,6 +31,7 @@ class Card:
         logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
         origin: where the weights come from, in words.
         weights_sha256: of the safetensors file; `write_card` fills it in.
+        bfloat16_cosine: the least cosine between float32 and bfloat16 embeddings of some photographs; the ``weights`` stage measures it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Card:
     logit_scale: float | None
     origin: str
     weights_sha256: str = ""
+    bfloat16_cosine: float = 0.0
 
 
 def folder(name: str) -> Path:

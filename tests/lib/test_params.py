@@ -1,0 +1,157 @@
+"""Parameters are checked and wrong ones named."""
+
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from stages.index import Index
+from stages.knn import Knn
+from stages.lib import params
+from stages.lib.errors import InputError
+from stages.lib.params import Section, check, load, section
+from stages.lib.tables import Dataset, Encoder, Prompts, Slug, TimmPreprocess
+from stages.linear_probe import LinearProbe
+from tests.synthetic import use
+
+INDEX = {"seed": 0, "val": 0.2, "test": 0.3, "max_unusable": 0.01}
+GARDEN = {"kind": "garden", "size": 64, "train": 1, "val": 1, "test": 1, "seed": 0}
+KNN = {"neighbors": [1, 3], "votes": ["uniform"], "temperature": 0.07}
+
+
+def lines(kind: Any, value: object, where: str = "") -> list[str]:
+    with pytest.raises(InputError) as caught:
+        check(kind, value, where)
+    return str(caught.value).splitlines()
+
+
+def test_right_values_come_back_checked() -> None:
+    assert check(Index, INDEX, "index") == Index(seed=0, val=0.2, test=0.3, max_unusable=0.01)
+
+
+def test_wrong_value_names_key_value_and_expectation() -> None:
+    assert lines(Index, INDEX | {"val": 0.7}, "index") == ["params.yaml: index.val = 0.7: input should be less than 0.5"]
+
+
+def test_every_wrong_value_has_its_line() -> None:
+    assert lines(Index, INDEX | {"val": 0.7, "seed": -1}, "index") == [
+        "params.yaml: index.seed = -1: input should be greater than or equal to 0",
+        "params.yaml: index.val = 0.7: input should be less than 0.5",
+    ]
+
+
+def test_wrong_type_is_named() -> None:
+    (line,) = lines(LinearProbe, {"C": [1.0], "max_iter": "many"}, "linear_probe")
+    assert line.startswith("params.yaml: linear_probe.max_iter = 'many': input should be a valid integer")
+
+
+def test_unknown_key() -> None:
+    assert lines(Index, INDEX | {"vall": 0.1}, "index") == ["params.yaml: index.vall = 0.1: extra inputs are not permitted"]
+
+
+def test_missing_key() -> None:
+    assert lines(Index, {"seed": 0, "val": 0.2, "max_unusable": 0}, "index") == ["params.yaml: index.test is missing"]
+
+
+def test_position_in_a_list_is_part_of_the_key() -> None:
+    assert lines(Knn, KNN | {"neighbors": [0]}, "knn") == ["params.yaml: knn.neighbors.0 = 0: input should be greater than or equal to 1"]
+    assert lines(Knn, KNN | {"votes": ["uniform", "soft"]}, "knn") == [
+        "params.yaml: knn.votes.1 = 'soft': input should be 'uniform' or 'softmax'"
+    ]
+
+
+def test_infinity_is_refused() -> None:
+    assert lines(LinearProbe, {"C": [float("inf")], "max_iter": 1}, "linear_probe") == [
+        "params.yaml: linear_probe.C.0 = inf: input should be a finite number"
+    ]
+
+
+def test_kind_of_an_entry_is_no_part_of_the_key() -> None:
+    expected = ["params.yaml: datasets.garden.size = 3: input should be greater than or equal to 32"]
+    wrong = GARDEN | {"size": 3}
+    assert lines(dict[Slug, Dataset], {"garden": wrong}, "datasets") == expected
+    assert lines(Dataset, wrong, "datasets.garden") == expected
+    assert lines(Dataset, wrong, "datasets.mine") == ["params.yaml: datasets.mine.size = 3: input should be greater than or equal to 32"]
+
+
+def test_missing_and_unknown_keys_of_an_entry_are_named_without_its_kind() -> None:
+    entry = {key: value for key, value in GARDEN.items() if key != "seed"} | {"sed": 0}
+    assert lines(dict[Slug, Dataset], {"garden": entry}, "datasets") == [
+        "params.yaml: datasets.garden.seed is missing",
+        "params.yaml: datasets.garden.sed = 0: extra inputs are not permitted",
+    ]
+
+
+def test_unknown_kind_lists_the_known_ones() -> None:
+    (line,) = lines(Dataset, {"kind": "gardn"}, "datasets.garden")
+    assert line.startswith("params.yaml: datasets.garden: ")
+    assert line.endswith("'gardn' found using 'kind' does not match any of the expected tags: 'garden', 'digits', 'folder'")
+
+
+def test_model_in_a_model_is_named_in_full_without_where() -> None:
+    class Whole(Section):
+        index: Index
+        encoders: dict[Slug, Encoder]
+
+    wrong = {"index": INDEX | {"test": 0}, "encoders": {"mine": {"source": "garden", "size": 64, "drawings": 0, "steps": 1}}}
+    assert lines(Whole, wrong) == [
+        "params.yaml: index.test = 0: input should be greater than 0",
+        "params.yaml: encoders.mine.drawings = 0: input should be greater than or equal to 1",
+    ]
+
+
+@pytest.mark.parametrize("name", ["my-flowers", "My", "", "a b"])
+def test_wrong_name_of_an_entry_that_is_a_section_is_named(name: str) -> None:
+    assert lines(dict[Slug, Dataset], {name: {"kind": "digits"}}, "datasets") == [
+        f"params.yaml: datasets.{name} = {name!r}: string should match pattern '^[a-z0-9_]+$'"
+    ]
+
+
+def test_wrong_name_of_an_entry_that_is_a_list_is_named() -> None:
+    (line,) = lines(dict[Slug, Prompts], {"my-flowers": ["A photo of {}."]}, "prompts")
+    assert line.startswith("params.yaml: prompts.my-flowers = 'my-flowers': ")
+
+
+def test_short_list_of_fixed_length_is_named() -> None:
+    value = {"size": 32, "mean": [0.5, 0.5], "std": [1, 1, 1], "interpolation": "bicubic", "crop": 1}
+    (line,) = lines(TimmPreprocess, value, "encoders.mine.preprocess")
+    assert line.startswith("params.yaml: encoders.mine.preprocess.mean")
+
+
+def test_message_of_a_validator_comes_without_prefix() -> None:
+    class Even(Section):
+        prompts: Prompts = Field()
+
+    assert lines(Even, {"prompts": ["no braces", "A {}."]}, "x") == [
+        "params.yaml: x.prompts.0 = 'no braces': a prompt holds {} exactly once, where the class name goes"
+    ]
+
+
+def test_input_error_is_exit_status_1_with_its_message(capfd: pytest.CaptureFixture[str]) -> None:
+    error = InputError("params.yaml: seed = -1: no")
+    assert isinstance(error, SystemExit)
+    assert error.code == "params.yaml: seed = -1: no"  # a string: Python prints it and exits with 1
+
+
+def test_sections_do_not_change() -> None:
+    settings = check(Index, INDEX, "index")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 1
+
+
+def test_load_outside_dvc_says_how_to_run_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    with pytest.raises(InputError, match=r"dvc repro -s STAGE"):
+        load()
+
+
+def test_section_is_looked_up_by_its_dotted_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"datasets": {"digits": {"kind": "digits"}}, "index": INDEX})
+    assert section(Index, "index").val == 0.2
+    assert section(Dataset, "datasets.digits").kind == "digits"
+
+
+def test_section_that_the_stage_does_not_declare_is_a_key_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "load", lambda: {"index": INDEX})
+    with pytest.raises(KeyError, match="knn"):
+        section(Knn, "knn")

@@ -1,0 +1,75 @@
+"""Small data made up for tests: parameters without DVC, image files, an index, embeddings."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages.lib import embeddings, index, params
+
+
+def sha256(text: str) -> str:
+    """Return a digest to stand for an image's."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, declared: dict[str, Any]) -> None:
+    """Let stages read ``declared`` where they would ask DVC for their parameters; sections are still checked."""
+    monkeypatch.setattr(params, "load", lambda: declared)
+
+
+def picture(seed: int, size: tuple[int, int] = (6, 4)) -> Image.Image:
+    """Return an image of random pixels in RGB."""
+    width, height = size
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """Return the image as a file of that form ("PNG", "JPEG" ...) holds it."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def put(path: Path, seed: int) -> Path:
+    """Write a PNG file of random pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).save(path, "PNG")
+    return path
+
+
+def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
+    """Return the index's rows of usable images, in the order given."""
+    names = [f"{label}/{at:03}.png" for at, label in enumerate(labels)]
+    return pd.DataFrame(
+        {
+            "image_id": names,
+            "path": [f"data/raw/toy/{name}" for name in names],
+            "label": list(labels),
+            "class_name": [f"class {label}" for label in labels],
+            "split": list(splits),
+            "sha256": [sha256(name) for name in names],
+            "width": 6,
+            "height": 4,
+            "status": "ok",
+        }
+    )
+
+
+def embed(
+    splits: Sequence[str], labels: Sequence[int], classes: int, **vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
+) -> None:
+    """Write the index of the data set "toy" and its embeddings by "enc" below the working directory."""
+    rows = image_rows(splits, labels)
+    made = index.Index("toy", rows)
+    index.write(made)
+    provenance = {"classes": [f"class {label}" for label in range(classes)], "failed": 0, "index": made.digest, "contract": "c0"}
+    stored = {name: np.asarray(values, np.float32) for name, values in vectors.items()}
+    embeddings.write_images(embeddings.folder("enc", "toy"), rows, stored, provenance, "float32")
