@@ -128,8 +128,9 @@ def main(dataset: str) -> dict[str, Any]:
     for row in unusable.head(10).itertuples():
         print(f"{row.path}: {row.status}")
     counts = ", ".join(f"{split} {(made.rows['split'] == split).sum()}" for split in index.SPLITS)
-    other = f", {made.notes['other_files']} other file(s) left out" if made.notes["other_files"] else ""
-    print(f"index {dataset}: {len(made.rows)} images of {len(made.classes)} classes, {len(unusable)} unusable{other}; {counts}")
+    print(f"index {dataset}: {len(made.rows)} images of {len(made.classes)} classes ({counts}), {len(unusable)} unusable")
+    if made.notes["other_files"]:
+        print(f"index {dataset}: {made.notes['other_files']} file(s) that are not images left out")
     share = len(unusable) / len(made.rows)
     if share > settings.max_unusable or len(unusable) == len(made.rows):
         first = unusable.iloc[0]

@@ -65,7 +65,7 @@ def inputs(images: embeddings.Images) -> dict[str, Matrix]:
 
 
 def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:
-    """Return what probes fitted on train reach on val, one row for each kind of vectors and C; columns C, vectors, mean_per_class, converged.
+    """Return what probes fitted on train reach on val: columns C, vectors, mean_per_class, converged.
 
     Args:
         kinds: float32 (n, width) each.

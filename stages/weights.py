@@ -6,11 +6,13 @@ data/weights/NAME: one folder in one format, whatever the source (see stages/lib
 
 import dataclasses
 import difflib
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
@@ -21,6 +23,9 @@ from stages.lib.params import load, section
 from stages.lib.run import run
 from stages.lib.tables import Encoder, GardenClip, OpenClipFile, TimmFile
 from stages.lib.vision import open_clip, save_config_for_hf, timm
+
+# What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
+UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
 def unknown(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
@@ -117,7 +122,7 @@ def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
     preprocess = {key: value for key, value in pretrained.items() if key in fields}
     try:
         model = open_clip.create_model(entry.architecture, pretrained=str(entry.file), force_preprocess_cfg=preprocess)
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+    except UNLOADABLE as error:
         raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
     if isinstance(model, open_clip.CoCa):
         raise InputError(f"{where}.architecture = {entry.architecture!r}: CoCa models are not supported")
@@ -137,8 +142,8 @@ def save_timm_file(name: str, entry: TimmFile) -> None:
     try:
         state = load_file(entry.file) if entry.file.suffix == ".safetensors" else torch.load(entry.file, "cpu", weights_only=True)
         model.load_state_dict(state)
-    except Exception as error:
-        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from error
+    except UNLOADABLE as error:
+        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
     settings = entry.preprocess
     preprocess = {
         "input_size": (3, settings.size, settings.size),
@@ -165,7 +170,7 @@ def save_timm_file(name: str, entry: TimmFile) -> None:
 
 
 def bfloat16_cosine(card: weights.Card) -> float:
-    """Return the least cosine between the float32 and the bfloat16 embedding of eight crops of the photographs that scikit-learn carries."""
+    """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
     side = 213  # half of their height: 4 crops each
     photographs = load_sample_images().images
     crops = [photo[y : y + side, x : x + side] for photo in photographs for y in (0, side) for x in (0, 2 * side)]

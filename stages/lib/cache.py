@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,10 @@ class RowCache:
 
         try:
             self._attempt(replace)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except InputError:
+            with suppress(OSError):  # the one that matters is on its way
+                temporary.unlink()
+            raise
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:

@@ -60,7 +60,7 @@ class Flower:
 
 
 def _task() -> tuple[Flower, ...]:
-    """Every petal colour with every petal shape; number and centre step along, so that each of their words occurs with many colours."""
+    """Combine every petal colour with every petal shape; number and centre step along, so that each occurs with many colours."""
     numbers, shapes = tuple(NUMBERS), tuple(SHAPES)
     flowers = []
     for row, colour in enumerate(PETAL_COLOURS):
@@ -80,12 +80,12 @@ CAPTIONED = tuple(
 
 
 def name(flower: Flower) -> str:
-    """The class name: it says every attribute."""
+    """Return the class name: it says every attribute."""
     return f"{flower.colour} flower with {flower.number} {flower.shape} petals and a {flower.centre} centre"
 
 
 def caption(flower: Flower, rng: np.random.Generator) -> str:
-    """One of several wordings that say every attribute."""
+    """Return one of several wordings that say every attribute; none is that of `name`."""
     colour, number, shape, centre = flower.colour, flower.number, flower.shape, flower.centre
     wordings = (
         f"A flower in {colour}: {number} {shape} petals, {centre} centre.",
@@ -109,21 +109,21 @@ def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tu
 
 
 def _rgb(colour: Colour | np.ndarray, gain: float = 1.0) -> tuple[int, int, int]:
-    """A colour as Pillow wants it, made lighter or darker by gain."""
+    """Return a colour as Pillow takes it, made lighter or darker by gain."""
     red, green, blue = (min(255, max(0, round(float(channel) * gain))) for channel in colour)
     return red, green, blue
 
 
-def _leaf(centre: np.ndarray, angle: float, length: float, width: float) -> list[tuple[float, float]]:
-    """The four-cornered outline of a leaf or a blade of grass that starts at centre (x, y)."""
+def _leaf(foot: np.ndarray, angle: float, length: float, width: float) -> list[tuple[float, float]]:
+    """Return the corners of a leaf or a blade of grass that starts at foot (x, y); angle in radians, the rest in pixels."""
     along = np.array((math.cos(angle), math.sin(angle)))
     across = np.array((-along[1], along[0])) * width
-    corners = (centre, centre + along * length * 0.45 + across, centre + along * length, centre + along * length * 0.45 - across)
+    corners = (foot, foot + along * length * 0.45 + across, foot + along * length, foot + along * length * 0.45 - across)
     return [(float(x), float(y)) for x, y in corners]
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
-    """Soft patches of one ground colour with leaves and far flowers out of focus, RGB (size, size)."""
+    """Draw soft patches of one ground colour with leaves and far flowers out of focus, RGB (size, size)."""
     ground = np.array(GROUNDS[rng.integers(len(GROUNDS))])
     patches = ground + rng.normal(0, 16, (5, 5, 1)) + rng.normal(0, 7, (5, 5, 3))
     image = Image.fromarray(patches.clip(0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)

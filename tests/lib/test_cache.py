@@ -1,0 +1,133 @@
+"""The row cache keeps rows by key, for any number of writers, and survives damaged parts."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.lib.cache import PART_ROWS, RowCache
+from stages.lib.errors import InputError
+
+WIDTHS = {"embedding": 2, "features": 3}
+CONTRACT = {"encoder": "tiny", "vectors": WIDTHS}
+
+
+def key(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def rows(*numbers: float) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: np.repeat(np.array(numbers, np.float32)[:, None], width, 1) for name, width in WIDTHS.items()}
+
+
+@pytest.fixture
+def cache(project: Path) -> RowCache:
+    return RowCache(CONTRACT)
+
+
+def test_rows_come_back_in_the_order_asked_for(cache: RowCache) -> None:
+    cache.add([key(1), key(2)], rows(1, 2))
+    cache.add([key(3)], rows(3))
+    vectors, found = cache.read([key(3), key(4), key(1), key(3)])
+    assert found.tolist() == [True, False, True, True]
+    assert vectors["embedding"].tolist() == [[3, 3], [0, 0], [1, 1], [3, 3]]
+    assert vectors["features"].shape == (4, 3)
+
+
+def test_an_empty_cache_finds_nothing(cache: RowCache) -> None:
+    vectors, found = cache.read([key(1)])
+    assert not found.any()
+    assert vectors["embedding"].tolist() == [[0, 0]]
+
+
+def test_of_a_key_in_several_parts_the_first_part_wins(cache: RowCache) -> None:
+    for value in range(5):
+        cache.add([key(1)], rows(value))
+    first = pq.read_table(min(cache.folder.glob("part-*.parquet")))["embedding"].to_pylist()
+    assert cache.read([key(1)])[0]["embedding"].tolist() == first
+
+
+def test_another_contract_is_another_folder(cache: RowCache) -> None:
+    cache.add([key(1)], rows(1))
+    assert not RowCache(CONTRACT | {"precision": "bfloat16"}).read([key(1)])[1].any()
+
+
+def test_a_part_is_as_the_format_says(cache: RowCache) -> None:
+    cache.add([key(1)], rows(1))
+    (part,) = cache.folder.glob("part-*.parquet")
+    metadata = pq.read_metadata(part)
+    assert pq.read_schema(part).field("sha256").type == pa.binary(32)
+    assert pq.read_schema(part).field("embedding").type == pa.list_(pa.float32(), 2)
+    assert {metadata.row_group(0).column(i).compression for i in range(metadata.num_columns)} == {"UNCOMPRESSED"}
+    assert not any("DICTIONARY" in encoding for i in range(3) for encoding in str(metadata.row_group(0).column(i).encodings).split())
+
+
+def test_temporary_files_are_not_read(cache: RowCache) -> None:
+    cache.add([key(1)], rows(1))
+    (part,) = cache.folder.glob("part-*.parquet")
+    part.rename(cache.folder / ".tmp-1-aa")
+    assert not cache.read([key(1)])[1].any()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 not a parquet file PAR1"])
+def test_a_damaged_part_is_set_aside_and_the_others_serve(cache: RowCache, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    cache.add([key(1)], rows(1))
+    (part,) = cache.folder.glob("part-*.parquet")
+    cache.add([key(2)], rows(2))
+    part.write_bytes(damage)
+    assert cache.read([key(1), key(2)])[1].tolist() == [False, True]
+    assert str(part) in capsys.readouterr().err
+    assert (cache.folder / f"bad-{part.name}").read_bytes() == damage
+
+
+def test_a_part_of_another_schema_is_set_aside(cache: RowCache) -> None:
+    alien = cache.folder / "part-00.parquet"
+    pq.write_table(pa.table({"sha256": [key(1)]}), alien)
+    assert not cache.read([key(1)])[1].any()
+    assert not alien.exists()
+
+
+def test_writing_gathers_rows_into_parts_of_bounded_size(cache: RowCache) -> None:
+    with cache.writing() as add:
+        for start in range(0, PART_ROWS + 100, 100):
+            add([key(number) for number in range(start, start + 100)], rows(*range(start, start + 100)))
+    sizes = sorted(pq.read_metadata(part).num_rows for part in cache.folder.glob("part-*.parquet"))
+    assert sizes == [200, 4000]  # 4,100 would be more than 4,096
+    assert cache.read([key(4100)])[0]["embedding"].tolist() == [[4100, 4100]]
+
+
+def test_what_was_given_before_an_error_is_kept(cache: RowCache) -> None:
+    with pytest.raises(KeyboardInterrupt), cache.writing() as add:
+        add([key(1)], rows(1))
+        raise KeyboardInterrupt
+    assert cache.read([key(1)])[1].all()
+
+
+def test_vectors_that_are_not_finite_are_refused(cache: RowCache) -> None:
+    with pytest.raises(AssertionError):
+        cache.add([key(1)], rows(float("nan")))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_is_one_line(cache: RowCache) -> None:
+    cache.folder.chmod(0o500)
+    with pytest.raises(InputError, match="Permission denied"):
+        cache.add([key(1)], rows(1))
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_temporary_file(cache: RowCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.add([key(1)], rows(1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left on device; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
+        cache.add([key(2)], rows(2))
+    assert sorted(path.name[:5] for path in cache.folder.iterdir()) == ["contr", "part-"]
+    assert cache.read([key(1), key(2)])[1].tolist() == [True, False]

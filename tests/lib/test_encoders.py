@@ -1,0 +1,108 @@
+"""Encoders give open_clip's and timm's own vectors, and a row's bits depend on its image alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib import encoders, weights
+from stages.lib.vision import open_clip
+from tests.project import TINY, make_weights
+
+TEXT = TINY["text_cfg"]
+TIMM = {"timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "", "image_size": 32}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "vit": TINY,
+    "vit_quickgelu": TINY | {"quick_gelu": True},
+    "timm_linear": {"embed_dim": 16, "vision_cfg": TIMM | {"timm_proj": "linear"}, "text_cfg": TEXT},
+    "timm_siglip_like": {
+        "embed_dim": 192,
+        "vision_cfg": {
+            "timm_model_name": "vit_tiny_patch16_224",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+            "image_size": 32,
+        },
+        "text_cfg": TEXT,
+    },
+    "resnet": {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}, "text_cfg": TEXT},
+}
+
+
+def pixels(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def load(name: str, precision: encoders.Precision = "float32", batch: int = 4) -> encoders.Encoder:
+    return encoders.Encoder(weights.read_card(name), precision, batch)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
+    make_weights(name, CONFIGS[name])
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:data/weights/{name}", require_pretrained=True)
+    with torch.inference_mode():
+        expected = model.eval().encode_image(pixels(4)).numpy()
+    made = load(name).encode_images(pixels(4))
+    np.testing.assert_allclose(made["embedding"], expected, rtol=1e-4, atol=1e-5)
+    assert {key: value.shape[1] for key, value in made.items()} == weights.read_card(name).image_vectors
+
+
+@pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
+def test_features_are_there_exactly_where_a_projection_is(project: Path, name: str, width: int | None) -> None:
+    make_weights(name, CONFIGS[name])
+    made = load(name).encode_images(pixels(2))
+    assert (made["features"].shape[1] if "features" in made else None) == width
+
+
+def test_features_times_the_projection_are_the_embedding(project: Path) -> None:
+    make_weights()
+    encoder = load("tiny")
+    made = encoder.encode_images(pixels(3))
+    np.testing.assert_allclose(made["features"] @ encoder.model.visual.proj.detach().numpy(), made["embedding"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["vit", "timm_linear"])
+def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(project: Path, name: str, precision: encoders.Precision) -> None:
+    make_weights(name, CONFIGS[name])
+    encoder = load(name, precision)
+    together = encoder.encode_images(pixels(4))
+    for row in range(4):
+        alone = encoder.encode_images(pixels(4)[row : row + 1])
+        for kind, values in together.items():
+            np.testing.assert_array_equal(alone[kind][0], values[row])
+
+
+def test_texts_are_open_clips_own(project: Path) -> None:
+    make_weights()
+    texts = ["a red flower", "a much longer description of one blue flower that will not fit into the context at all, never"]
+    model, _, _ = open_clip.create_model_and_transforms("local-dir:data/weights/tiny", require_pretrained=True)
+    with torch.inference_mode():
+        expected = model.eval().encode_text(open_clip.get_tokenizer("local-dir:data/weights/tiny")(texts)).numpy()
+    np.testing.assert_allclose(load("tiny").encode_texts(texts)["embedding"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_models_are_in_eval_mode(project: Path) -> None:
+    make_weights("resnet", CONFIGS["resnet"])
+    assert not any(module.training for module in load("resnet").model.modules())
+
+
+def card(bfloat16_cosine: float) -> weights.Card:
+    shared: Sequence[Any] = ("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
+    return weights.Card(*shared, bfloat16_cosine=bfloat16_cosine)
+
+
+@pytest.mark.parametrize(("fast", "cosine", "expected"), [(True, 0.9999, "bfloat16"), (True, 0.98, "float32"), (False, 0.9999, "float32")])
+def test_auto_takes_bfloat16_where_hardware_and_encoder_bear_it(
+    monkeypatch: pytest.MonkeyPatch, fast: bool, cosine: float, expected: str
+) -> None:
+    monkeypatch.setattr(encoders, "device", lambda: "cpu")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    assert encoders.resolve("auto", card(cosine)) == expected
+    assert encoders.resolve("float16", card(cosine)) == "float16"

@@ -1,0 +1,204 @@
+"""Image files, whole and damaged."""
+
+import hashlib
+import io
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib import images
+from stages.lib.errors import InputError
+from tests.synthetic import encoded, picture, put
+
+FORMS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
+
+
+def pixels(image: Image.Image) -> list[list[list[int]]]:
+    found: list[list[list[int]]] = np.asarray(image).tolist()
+    return found
+
+
+def test_palette_becomes_its_colours() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 250, 10, 20, 30, 40, 50])
+    image.putdata([1, 2])
+    decoded = images.decode(encoded(image, "PNG"))
+    assert decoded.mode == "RGB"
+    assert pixels(decoded) == [[[250, 10, 20], [30, 40, 50]]]
+
+
+def test_alpha_is_dropped() -> None:
+    decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG"))
+    assert (decoded.mode, pixels(decoded)) == ("RGB", [[[1, 2, 3]]])
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_becomes_three_equal_channels(mode: str) -> None:
+    decoded = images.decode(encoded(Image.new("L", (1, 1), 255).convert(mode), "PNG"))
+    assert (decoded.mode, pixels(decoded)) == ("RGB", [[[255, 255, 255]]])
+
+
+def test_exif_orientation_is_ignored() -> None:
+    image = picture(0, (6, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    data = encoded(image, "PNG", exif=exif)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.getexif()[0x0112] == 6
+    assert pixels(images.decode(data)) == pixels(image)
+
+
+def test_animation_gives_its_first_frame() -> None:
+    first, second = Image.new("RGB", (2, 2), (255, 0, 0)), Image.new("RGB", (2, 2), (0, 0, 255))
+    decoded = images.decode(encoded(first, "GIF", save_all=True, append_images=[second]))
+    assert pixels(decoded)[0][0] == [255, 0, 0]
+
+
+def test_good_file_has_its_digest_and_size(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.png", 0)
+    assert images.examine(path) == (hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
+
+
+def test_suffix_does_not_decide(tmp_path: Path) -> None:
+    assert images.examine(put(tmp_path / "a.jpg", 0)).status == "ok"
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(encoded(picture(0, (64, 64)), "JPEG")[:-900])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("I am not an image.")
+
+
+def missing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def directory(path: Path) -> None:
+    path.mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "status"),
+    [
+        (truncated, "image file is truncated"),
+        (empty, "empty file"),
+        (text, "not an image"),
+        (missing, "No such file or directory"),
+        (directory, "Is a directory"),
+    ],
+)
+def test_unusable_file_has_a_status_that_repeats(tmp_path: Path, make: Callable[[Path], None], status: str) -> None:
+    path = tmp_path / "a.jpg"
+    make(path)
+    found = images.examine(path)
+    assert found.status.startswith(status)
+    assert "0x" not in found.status
+    assert (found.width, found.height) == (0, 0)
+    assert found.sha256 == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+    make(path)
+    assert images.examine(path) == found
+
+
+def test_decompression_bomb_has_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    found = images.examine(put(tmp_path / "a.png", 0))
+    assert found.status.startswith("Image size (24 pixels) exceeds limit of 20 pixels")
+    assert images.examine(tmp_path / "a.png") == found
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's remarks on what it reads all the same
+def test_damaged_bytes_never_raise(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    path = tmp_path / "damaged"
+    statuses = []
+    for form in FORMS:
+        whole = encoded(picture(0, (24, 16)), form)
+        for _ in range(80):
+            data = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.4 else whole)
+            for _ in range(min(len(data), chance.randrange(1, 5))):
+                data[chance.randrange(min(len(data), chance.choice([40, 4000])))] = chance.randrange(256)
+            path.write_bytes(data)
+            found = images.examine(path)
+            assert images.examine(path) == found
+            assert "0x" not in found.status
+            assert (found.width > 0 and found.height > 0) == (found.status == "ok")
+            statuses.append(found.status)
+    assert 100 < statuses.count("ok") < len(statuses) - 100  # both outcomes were put to the test
+
+
+def test_load_gives_the_indexed_image(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.png", 0)
+    assert pixels(images.load(str(path), images.examine(path).sha256)) == pixels(picture(0))
+
+
+def test_load_refuses_changed_bytes(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.png", 0)
+    indexed = images.examine(path).sha256
+    put(path, 1)
+    with pytest.raises(InputError, match=f"^{path}: its bytes are not those that were indexed .*{indexed}"):
+        images.load(str(path), indexed)
+
+
+def test_load_names_a_vanished_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(InputError, match=f"^{path}: No such file or directory; it was there when data/raw was indexed"):
+        images.load(str(path), "0" * 64)
+
+
+def test_results_come_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = threading.Event()
+
+    def square(item: int) -> int:
+        if item == 0:
+            assert later.wait(60)  # until another one is done
+        else:
+            later.set()
+        return item * item
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # one thread would wait in vain
+    assert list(images.in_order(square, range(50), ahead=5)) == [item * item for item in range(50)]
+
+
+def test_fewer_items_than_the_bound() -> None:
+    assert list(images.in_order(str, [1, 2], ahead=64)) == ["1", "2"]
+    assert list(images.in_order(str, [], ahead=64)) == []
+
+
+def test_items_are_taken_at_most_one_more_than_the_bound_early() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(100):
+            taken += 1
+            yield item
+
+    early = []
+    for given, result in enumerate(images.in_order(lambda item: item, items(), ahead=7)):
+        assert result == given
+        early.append(taken - given)
+    assert max(early) == 7 + 1
+
+
+def test_error_of_a_worker_is_raised_after_the_results_before_it() -> None:
+    def fail(item: int) -> int:
+        if item == 3:
+            raise InputError("photo.jpg: gone")
+        return item
+
+    results = images.in_order(fail, range(10), ahead=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match=r"^photo.jpg: gone$"):
+        next(results)

@@ -1,0 +1,71 @@
+"""Predictions come back as written."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.lib import embeddings, predictions
+from stages.lib.predictions import Predictions
+from tests.synthetic import embed
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictions:
+    monkeypatch.chdir(tmp_path)
+    return Predictions(
+        stage="knn",
+        name="enc",
+        rows=pd.DataFrame({"image_id": ["b/1.png", "a/2.png"], "split": ["val", "test"], "label": [1, 0]}),
+        probabilities=np.array([[0.25, 0.75, 0], [0.125, 0.375, 0.5]], np.float32),
+        classes=["a", "b", "ü"],
+        failed=2,
+        index="i0",
+        contract="c0",
+        chosen={"k": 3, "votes": "uniform"},
+        notes={"best_on_test": {"top1": 0.5, "k": 1}, "converged": True},
+    )
+
+
+def test_predictions_come_back_as_written(made: Predictions) -> None:
+    predictions.write("toy", made)
+    found = predictions.read("toy", "knn", "enc")
+    assert found.rows.to_dict("list") == made.rows.to_dict("list")
+    assert found.probabilities.tolist() == made.probabilities.tolist()
+    blank = {"rows": pd.DataFrame(), "probabilities": np.zeros(0)}
+    facts = [{key: value for key, value in vars(item).items() if key not in blank} for item in (found, made)]
+    assert facts[0] == facts[1]
+
+
+def test_file_lies_by_data_set_stage_and_name_and_holds_float32_lists(made: Predictions) -> None:
+    predictions.write("toy", made)
+    schema = pq.read_schema("data/predictions/toy/knn-enc.parquet")
+    assert schema.names == ["image_id", "split", "label", "probabilities"]
+    assert schema.field("probabilities").type == pa.list_(pa.float32(), 3)
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.6, 0.0], [0.2, 0.2, 0.2], [float("nan"), 0.5, 0.5], [0.0, 0.0, 0.0]])
+def test_row_that_does_not_sum_to_1_is_refused(made: Predictions, row: list[float]) -> None:
+    wrong = made.probabilities.copy()
+    wrong[1] = row
+    with pytest.raises(AssertionError):
+        predictions.write("toy", replace(made, probabilities=wrong))
+    assert not Path("data").exists()
+
+
+def test_rows_of_embeddings_stand_beside_the_probabilities_of_their_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    embed(["test", "train", "val", "test"], [0, 1, 1, 1], 2, embedding=np.eye(4))
+    by_split = {"val": np.array([[0.2, 0.8]], np.float32), "test": np.array([[0.9, 0.1], [0.4, 0.6]], np.float32)}
+    images = embeddings.read_images("enc", "toy")
+    made = predictions.of_embeddings("knn", "enc", images, by_split, {"k": 1}, {"converged": True})
+    assert made.rows["image_id"].tolist() == ["1/002.png", "0/000.png", "1/003.png"]
+    assert made.rows["split"].tolist() == ["val", "test", "test"]
+    np.testing.assert_allclose(made.probabilities, [[0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
+    assert (made.classes, made.failed, made.contract) == (["class 0", "class 1"], 0, "c0")
+    assert made.index == images.provenance["index"]
+    assert (made.chosen, made.notes) == ({"k": 1}, {"converged": True})

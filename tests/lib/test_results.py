@@ -1,0 +1,35 @@
+"""The results table."""
+
+from stages.lib.results import table
+
+ZERO_SHOT = {"top1": 0.5, "mean_per_class": 0.25, "top5": 0.999, "n": 40, "failed": 1, "chosen": {"prompts": 1, "logit_scale": 100.0}}
+PROBE = {"top1": 1.0, "mean_per_class": 0.87654, "n": 8, "failed": 0, "chosen": {"C": 1e-05, "vectors": "features_raw"}}
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_table_of_two_data_sets() -> None:
+    train_only = {"train_only": {"top1": 0.9, "mean_per_class": 0.8}}
+    text = table({"garden": {"zero_shot": {"enc": ZERO_SHOT}}, "digits": {"linear_probe": {"enc": PROBE | train_only}}})
+    head, rule, *rows = text.splitlines()
+    names = dict(zip(cells(head), zip(*map(cells, rows), strict=True), strict=True))
+    assert set(rule) <= set("|:- ")
+    assert names == {
+        "data set": ("garden", "digits"),
+        "approach": ("zero_shot", "linear_probe"),
+        "encoder": ("enc", "enc"),
+        "top-1": ("50.0", "100.0"),
+        "top-5": ("99.9", "–"),
+        "mean per class": ("25.0", "87.7"),
+        "trained on train alone": ("–", "80.0"),
+        "test images": ("40", "8"),
+        "failed": ("1", "0"),
+        "chosen on val": ("prompts 1, logit_scale 100", "C 1e-05, vectors features_raw"),
+    }
+
+
+def test_rows_keep_the_order_of_data_sets_stages_and_names() -> None:
+    text = table({"b": {"knn": {"y": PROBE, "x": PROBE}, "a": {"x": PROBE}}, "a": {"knn": {"x": PROBE}}})
+    assert [cells(row)[:3] for row in text.splitlines()[2:]] == [["b", "knn", "y"], ["b", "knn", "x"], ["b", "a", "x"], ["a", "knn", "x"]]

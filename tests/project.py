@@ -1,0 +1,67 @@
+"""A small project below the working folder: raw images, their index, a tiny random CLIP, and a way to run embedding stages on them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stages import embed_images, embed_texts, index, weights
+from stages.lib import index as index_file
+from stages.lib.vision import open_clip
+
+TINY: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+SETTINGS = index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.5)
+
+
+def draw(path: Path, seed: int) -> None:
+    """Write an image of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 36, 3), np.uint8)).save(path)
+
+
+def make_images(count: int, dataset: str = "own") -> Path:
+    """Write ``count`` images of two classes into data/raw/DATASET and return that folder."""
+    root = Path("data/raw") / dataset
+    for number in range(count):
+        draw(root / ("even" if number % 2 == 0 else "odd") / f"{number}.png", number)
+    return root
+
+
+def make_index(dataset: str = "own") -> index_file.Index:
+    """Index data/raw/DATASET."""
+    made = index.make(dataset, Path("data/raw") / dataset, SETTINGS)
+    index_file.write(made)
+    return made
+
+
+def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 0) -> None:
+    """Write random weights of an open_clip architecture as data/weights/NAME."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**config)
+    preprocess = open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"])
+    open_clip.model.set_model_preprocess_cfg(model, dataclasses.asdict(preprocess))
+    card = weights.open_clip_card(name, model, "tiny", config, "random")
+    weights.save_open_clip(card, model, config)
+
+
+def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
+    """Run embed_images in this process with the tiny encoder; return how many images were computed."""
+    settings = embed_images.EmbedImages.model_validate({"batch": 4, "precision": precision, "vectors": vectors})
+    monkeypatch.setattr(embed_images, "section", lambda *_: settings)
+    return int(embed_images.main("tiny", dataset)["images"])
+
+
+def embed_prompts(monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...], dataset: str = "own") -> int:
+    """Run embed_texts in this process with the tiny encoder; return how many texts were computed."""
+    settings = embed_texts.EmbedTexts(batch=4, precision="float32")
+    monkeypatch.setattr(embed_texts, "section", lambda _, name: settings if name == "embed_texts" else prompts)
+    return int(embed_texts.main("tiny", dataset)["texts"])

@@ -1,0 +1,253 @@
+"""embed_images computes exactly what is missing, and what it writes equals a fresh run bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.lib import cache, embeddings, encoders, images
+from stages.lib import index as index_file
+from stages.lib.errors import InputError
+from tests.project import draw, embed, make_images, make_index, make_weights
+
+OUTPUT = Path("data/embeddings/tiny-own")
+
+
+@pytest.fixture
+def ready(project: Path) -> Path:
+    """Eleven indexed images and the tiny encoder."""
+    make_images(11)
+    make_index()
+    make_weights()
+    return project
+
+
+def outputs() -> dict[str, bytes]:
+    return {name: (OUTPUT / name).read_bytes() for name in ("images.parquet", "images.npy", "contract.json")}
+
+
+def fresh(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Return what a run with an empty row cache writes."""
+    with monkeypatch.context() as patch:
+        patch.setenv(cache.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
+        embed(patch)
+    return outputs()
+
+
+def parts() -> list[Path]:
+    return sorted(cache.root().glob("v1/*/part-*.parquet"))
+
+
+def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert embed(monkeypatch) == 11
+    assert "embed_images tiny-own: 11 computed, 0 reused, 0 failed, " in capsys.readouterr().out
+    table = pq.read_table(OUTPUT / "images.parquet")
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 16)
+    assert table.schema.field("features").type == pa.list_(pa.float32(), 32)
+    listed = index_file.read("own").usable
+    for column in ("image_id", "label", "class_name", "split", "sha256"):
+        assert table[column].to_pylist() == listed[column].tolist()
+    made = embeddings.read_images("tiny", "own", features=True)
+    np.testing.assert_allclose(np.linalg.norm(made.embedding, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), made.embedding)
+    contract = json.loads((OUTPUT / "contract.json").read_text())
+    assert contract["precision"] == "float32"
+    assert contract["batch"] == 4
+    assert contract["preprocess"]["interpolation"] == "bicubic"
+    assert set(contract["versions"]) == {"torch", "open_clip_torch", "timm", "torchvision", "pillow"}
+
+
+def test_when_nothing_is_missing_no_model_is_loaded(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    before = outputs()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(encoders.Encoder, "__init__", refuse)
+    assert embed(monkeypatch) == 0
+    assert outputs() == before
+
+
+def test_added_images_alone_are_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    for number in (90, 91):
+        draw(ready / f"data/raw/own/even/a{number}.png", number)
+    make_index()
+    assert embed(monkeypatch) == 2
+    assert outputs() == fresh(monkeypatch)
+
+
+def test_removed_images_cost_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    (ready / "data/raw/own/even/4.png").unlink()
+    make_index()
+    assert embed(monkeypatch) == 0
+    assert outputs() == fresh(monkeypatch)
+
+
+def test_one_changed_pixel_recomputes_one_image(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    path = ready / "data/raw/own/odd/5.png"
+    image = images.decode(path.read_bytes())
+    image.putpixel((0, 0), (1, 2, 3))
+    image.save(path)
+    make_index()
+    assert embed(monkeypatch) == 1
+    assert outputs() == fresh(monkeypatch)
+
+
+def test_another_precision_recomputes_all_and_going_back_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    before = outputs()
+    assert embed(monkeypatch, "bfloat16") == 11
+    assert outputs()["images.npy"] != before["images.npy"]
+    assert embed(monkeypatch, "float32") == 0
+    assert outputs() == before
+
+
+def test_other_weights_under_the_same_name_recompute_all(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    for file in (ready / "data/weights/tiny").iterdir():
+        file.unlink()
+    (ready / "data/weights/tiny").rmdir()
+    make_weights(seed=1)
+    assert embed(monkeypatch) == 11
+
+
+def test_float16_is_for_the_parquet_alone(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    exact = outputs()["images.npy"]
+    assert embed(monkeypatch, vectors="float16") == 0
+    assert outputs()["images.npy"] == exact
+    assert pq.read_schema(OUTPUT / "images.parquet").field("embedding").type == pa.list_(pa.float16(), 16)
+    assert embeddings.read_images("tiny", "own", features=True).features.dtype == np.float32  # type: ignore[union-attr]
+
+
+def test_the_same_bytes_twice_are_computed_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(6)
+    (project / "data/raw/own/odd/copy.png").write_bytes((project / "data/raw/own/even/0.png").read_bytes())
+    make_index()
+    make_weights()
+    assert embed(monkeypatch) == 6
+    made = embeddings.read_images("tiny", "own")
+    first, second = made.rows.index[made.rows["sha256"].duplicated(keep=False)]
+    np.testing.assert_array_equal(made.embedding[first], made.embedding[second])
+    assert outputs() == fresh(monkeypatch)
+
+
+def test_a_truncated_part_is_set_aside_and_its_rows_alone_are_computed(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0.0)  # a part a batch
+    embed(monkeypatch)
+    before = outputs()
+    victim = parts()[0]
+    rows = pq.read_metadata(victim).num_rows
+    victim.write_bytes(victim.read_bytes()[:-7])
+    capsys.readouterr()
+    assert embed(monkeypatch) == rows
+    printed = capsys.readouterr().err
+    assert f"warning: {victim}" in printed
+    assert not victim.exists()
+    assert victim.with_name(f"bad-{victim.name}").exists()
+    assert outputs() == before
+
+
+def test_a_flipped_bit_in_a_part_is_noticed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    before = outputs()
+    victim = parts()[0]
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    assert embed(monkeypatch) == 11
+    assert outputs() == before
+
+
+def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0.0)
+    last = index_file.read("own").usable["path"].iloc[-1]
+    original = Path(last).read_bytes()
+    draw(Path(last), 999)
+    with pytest.raises(InputError, match=f"{last}: its bytes are not those that were indexed"):
+        embed(monkeypatch)
+    Path(last).write_bytes(original)
+    assert embed(monkeypatch) == 3  # the last batch
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ready / "file").write_text("")
+    monkeypatch.setenv(cache.VARIABLE, str(ready / "file"))
+    with pytest.raises(InputError, match=r"cache folder .*: Not a directory; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
+        embed(monkeypatch)
+
+
+DRIVER = """
+import sys
+from stages import embed_images
+from stages.lib import cache, images
+cache.FLUSH_SECONDS = 0.0  # a part a batch
+load = images.load
+def slowly(path, sha256):
+    import time
+    time.sleep(0.02)
+    return load(path, sha256)
+images.load = slowly
+settings = embed_images.EmbedImages(batch=4, precision="float32", vectors="float32")
+embed_images.section = lambda *_: settings
+embed_images.main("tiny", "own")
+"""
+
+
+def start_embedding(project: Path) -> subprocess.Popen[bytes]:
+    """Start embed_images in a process of its own, slowed down, a part a batch."""
+    path = str(Path(__file__).parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.timeout(120)
+def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(80)
+    make_index()
+    make_weights()
+    enough = random.randint(1, 10)
+    running = start_embedding(project)
+    try:
+        while len(parts()) < enough:
+            assert running.poll() is None
+            time.sleep(0.005)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    kept = sum(pq.read_metadata(part).num_rows for part in parts())
+    assert 0 < kept < 80
+    assert embed(monkeypatch) == 80 - kept
+    assert outputs() == fresh(monkeypatch)
+
+
+@pytest.mark.timeout(120)
+def test_two_writers_at_once_leave_one_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(40)
+    make_index()
+    make_weights()
+    running = [start_embedding(project) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    shared = outputs()
+    assert embed(monkeypatch) == 0
+    assert outputs() == shared == fresh(monkeypatch)

@@ -1,0 +1,206 @@
+"""The linear probe: fit, sweep, choice on val, refit."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from stages import linear_probe
+from stages.lib import predictions
+from stages.lib.errors import InputError
+from tests.synthetic import embed, use
+
+Vectors = npt.NDArray[np.float32]
+SECTION = {"C": [0.01, 1.0, 100.0], "max_iter": 1000}
+
+
+def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0) -> Vectors:
+    """Vectors around one corner a class, the labels turned round where ``shift`` is 1."""
+    corners = np.eye(4)[(np.array(labels) + int(shift)) % 2]
+    vectors: Vectors = (corners + np.random.default_rng(seed).normal(0, spread, corners.shape)).astype(np.float32)
+    return vectors
+
+
+def test_probabilities_are_a_plain_logistic_regressions() -> None:
+    labels = np.arange(60) % 3
+    vectors, queries = blobs(0, labels.tolist()), blobs(1, labels.tolist())
+    probe = linear_probe.fit(vectors, labels, 0.5, 1000, 3)
+    expected = LogisticRegression(C=0.5, max_iter=1000).fit(vectors, labels).predict_proba(queries)
+    found = probe.probabilities(queries)
+    assert probe.converged
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_class_without_a_training_image_gets_0() -> None:
+    labels = np.array([0, 2] * 10)
+    probe = linear_probe.fit(blobs(0, (labels // 2).tolist()), labels, 1.0, 1000, 4)
+    found = probe.probabilities(blobs(1, [0, 1]))
+    assert found.shape == (2, 4)
+    assert (found[:, [1, 3]] == 0).all()
+    assert (found[:, [0, 2]] > 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    assert found.argmax(axis=1).tolist() == [0, 2]
+
+
+def test_fit_that_does_not_converge_is_recorded_without_a_warning() -> None:
+    labels = np.arange(60) % 2
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        probe = linear_probe.fit(blobs(0, labels.tolist()), labels, 1e4, 1, 2)
+    assert not probe.converged
+    assert seen == []
+
+
+def test_sweep_is_fitted_on_train_and_measured_on_val() -> None:
+    """Val's labels are turned round: a probe of train is wrong there, one that saw val would not be."""
+    train, val = np.arange(40), np.arange(40, 80)
+    labels = np.arange(80) % 2
+    vectors = np.concatenate([blobs(0, labels[train].tolist(), 0.05), blobs(1, labels[val].tolist(), 0.05, shift=1)])
+    settings = linear_probe.LinearProbe(C=(10.0, 1.0), max_iter=1000)
+    table = linear_probe.sweep({"a": vectors, "b": vectors}, labels, train, val, settings, 2)
+    assert table.to_dict("list") == {
+        "C": [1.0, 10.0, 1.0, 10.0],
+        "vectors": ["a", "a", "b", "b"],
+        "mean_per_class": [0.0] * 4,
+        "converged": [True] * 4,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    use(monkeypatch, {"linear_probe": SECTION})
+    return tmp_path
+
+
+SPLITS = ["train"] * 30 + ["val"] * 20 + ["test"] * 20
+LABELS = [at % 2 for at in range(70)]
+UNEVEN = [int(at % 3 == 0) for at in range(30)]  # of train: a strong penalty then says 0 to everything
+
+
+def run() -> predictions.Predictions:
+    linear_probe.main("enc", "toy")
+    return predictions.read("toy", "linear_probe", "enc")
+
+
+def test_final_probe_is_fitted_on_train_and_val_and_vals_on_train(folder: Path) -> None:
+    raw = blobs(0, LABELS)
+    embed(SPLITS, LABELS, 2, embedding=raw)
+    made = run()
+    normalised = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    vectors = {"embedding_normalised": normalised, "embedding_raw": raw}[made.chosen["vectors"]]
+    labels, C = np.array(LABELS), made.chosen["C"]
+
+    def plain(until: int, start: int, stop: int) -> npt.NDArray[np.float64]:
+        model = LogisticRegression(C=C, max_iter=1000).fit(vectors[:until], labels[:until])
+        found: npt.NDArray[np.float64] = model.predict_proba(vectors[start:stop])
+        return found
+
+    assert made.rows["split"].tolist() == SPLITS[30:]
+    np.testing.assert_allclose(made.probabilities[:20], plain(30, 30, 50), atol=1e-5)
+    np.testing.assert_allclose(made.probabilities[20:], plain(50, 50, 70), atol=1e-5)
+    train_only = (plain(30, 50, 70).argmax(axis=1) == labels[50:]).mean()
+    assert made.notes["train_only"] == pytest.approx({"top1": train_only, "mean_per_class": train_only})
+    assert not np.allclose(plain(30, 50, 70), plain(50, 50, 70), atol=1e-3)  # the two can be told apart
+
+
+def test_best_on_val_is_the_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 1.0, 100.0]}})
+    labels = UNEVEN + LABELS[30:]
+    embed(SPLITS, labels, 2, embedding=blobs(3, labels))
+    made = run()
+    table = pd.read_csv("plots/linear_probe/enc-toy.csv")
+    best = table[(table["C"] == made.chosen["C"]) & (table["series"] == made.chosen["vectors"])]["mean_per_class"].item()
+    assert best == pytest.approx(table["mean_per_class"].max(), abs=1e-6) == pytest.approx(made.notes["val_mean_per_class"], abs=1e-6)
+    assert table["mean_per_class"].nunique() > 1  # there was something to choose
+
+
+def test_notes_name_no_choice_on_test(folder: Path) -> None:
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    assert set(run().notes) == {"train_only", "val_mean_per_class", "converged", "sweep_not_converged", "grid_edge"}
+
+
+@pytest.mark.parametrize(
+    ("separating", "chosen"),
+    [("embedding", "embedding_normalised"), ("norm", "embedding_raw"), ("features", "features_normalised"), ("length", "features_raw")],
+)
+def test_vectors_that_tell_the_classes_apart_are_chosen(folder: Path, separating: str, chosen: str) -> None:
+    """Of four kinds of vectors only the chosen one, and what it is computed from, knows the class."""
+    alike, apart = np.tile([1.0, 0.0], (70, 1)), np.eye(2)[LABELS]
+    length = np.where(np.array(LABELS)[:, None] == 1, 10.0, 1.0)
+    embedding = {"embedding": apart, "norm": alike * length}.get(separating, alike)
+    features = {"features": apart, "length": alike * length}.get(separating, alike)
+    embed(SPLITS, LABELS, 2, embedding=embedding, features=features)
+    made = run()
+    assert made.chosen["vectors"] == chosen
+    assert made.notes["val_mean_per_class"] == 1.0
+
+
+def test_sweep_is_written_for_every_kind_of_vectors(folder: Path) -> None:
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS), features=blobs(1, LABELS))
+    run()
+    table = pd.read_csv("plots/linear_probe/enc-toy.csv")
+    assert list(table) == ["C", "series", "mean_per_class", "converged"]
+    kinds = ["embedding_normalised", "embedding_raw", "features_normalised", "features_raw"]
+    assert table[["series", "C"]].values.tolist() == [[kind, C] for kind in kinds for C in (0.01, 1.0, 100.0)]
+
+
+def test_without_features_there_are_two_kinds_of_vectors(folder: Path) -> None:
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    run()
+    assert set(pd.read_csv("plots/linear_probe/enc-toy.csv")["series"]) == {"embedding_normalised", "embedding_raw"}
+
+
+def test_small_values_of_C_are_written_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-8, 2.5e-7, 1.0]}})
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    run()
+    assert pd.read_csv("plots/linear_probe/enc-toy.csv")["C"].tolist() == [1e-8, 2.5e-7, 1.0] * 2
+
+
+WARNING = "is at the edge of linear_probe.C: widen it"
+
+
+@pytest.mark.parametrize("values", [[1.0, 10.0], [10.0, 1.0]])
+def test_best_value_at_the_edge_of_the_grid_is_warned_about(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], values: list[float]
+) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": values}})
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    assert run().notes["grid_edge"] is True
+    assert WARNING in capsys.readouterr().out
+
+
+def test_one_value_of_C_has_no_edge(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [1.0]}})
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    assert run().notes["grid_edge"] is False
+    assert WARNING not in capsys.readouterr().out
+
+
+def test_best_value_inside_the_grid_is_no_edge(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 100.0, 1e6]}})
+    labels = UNEVEN + LABELS[30:]
+    embed(SPLITS, labels, 2, embedding=np.eye(2)[labels])
+    made = run()
+    assert made.chosen["C"] == 100.0
+    assert made.notes["grid_edge"] is False
+    assert WARNING not in capsys.readouterr().out
+
+
+def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"linear_probe": {"C": [1e3, 1e4], "max_iter": 1}})
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    notes = run().notes
+    assert (notes["converged"], notes["sweep_not_converged"]) == (False, 4)
+
+
+def test_training_images_of_one_class_are_refused(folder: Path) -> None:
+    embed(["train", "train", "val", "test"], [1, 1, 0, 0], 2, embedding=np.eye(4))
+    with pytest.raises(InputError, match=r"^toy: a linear probe needs usable training images of at least 2 classes, found 1$"):
+        linear_probe.main("enc", "toy")

@@ -1,0 +1,101 @@
+"""dvc.yaml tells the truth about stages/, and dvc.lock, metrics and README about the sample."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.lib import results
+
+PROJECT = Path(__file__).parent.parent
+STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
+PARAMS: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
+
+
+def imported(path: Path) -> set[str]:
+    """Return ``path`` and every file under stages/ that it imports, directly or not, at the top or in a function."""
+    files = {path.relative_to(PROJECT).as_posix()}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            module = PROJECT / (name.replace(".", "/") + ".py")
+            if name.startswith("stages.") and module.exists() and module.relative_to(PROJECT).as_posix() not in files:
+                files |= imported(module)
+    return files
+
+
+def sections_read(path: Path) -> set[str]:
+    """Return the keys of params.yaml that a stage's module asks for, as written: the literal's part before the first "." or "{"."""
+    keys = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "section":
+            literal = node.args[1]
+            first = literal.values[0] if isinstance(literal, ast.JoinedStr) else literal
+            assert isinstance(first, ast.Constant) and isinstance(first.value, str)
+            keys.add(first.value.split(".")[0])
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call) and ast.unparse(node.value) == "load()":
+            assert isinstance(node.slice, ast.Constant)
+            keys.add(str(node.slice.value))
+    return keys
+
+
+def test_every_stage_is_a_module_and_every_module_a_stage() -> None:
+    assert set(STAGES) == {path.stem for path in (PROJECT / "stages").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_runs_its_own_module(name: str) -> None:
+    assert STAGES[name]["cmd"].split()[:3] == ["python", "-m", f"stages.{name}"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_exactly_the_code_it_imports(name: str) -> None:
+    declared = {dep for dep in STAGES[name]["deps"] if dep.startswith("stages/")}
+    assert declared == imported(PROJECT / f"stages/{name}.py")
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "validate"])
+def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
+    declared = {key.split(".")[0] for key in STAGES[name].get("params", [])}
+    assert declared == sections_read(PROJECT / f"stages/{name}.py")
+
+
+def test_no_stage_imports_another_but_validate_which_checks_their_sections() -> None:
+    for path in (PROJECT / "stages").rglob("*.py"):
+        stages = {module for module in imported(path) if Path(module).parent == Path("stages")} - {path.relative_to(PROJECT).as_posix()}
+        assert not stages or path.name == "validate.py", (path, stages)
+
+
+def test_only_vision_imports_the_vision_libraries() -> None:
+    for path in (PROJECT / "stages").rglob("*.py"):
+        roots = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""])
+        }
+        assert path.name == "vision.py" or not roots & {"torchvision", "timm", "open_clip"}, path
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_results_in_git_keep_the_run_cache(name: str) -> None:
+    # `cache: false` under outs, and persist, switch DVC's run cache off; under metrics and plots it does not.
+    assert all(isinstance(out, str) for out in STAGES[name].get("outs", []))
+
+
+def test_params_are_laid_out_so_that_an_override_changes_its_own_line_only() -> None:
+    text = (PROJECT / "params.yaml").read_text()
+    assert not re.search(r"^\s+-\s", re.sub(r"^  - ", "", text, flags=re.M), flags=re.M)  # lists as deep as their key
+    assert "[" not in re.sub(r"#.*", "", text)
+
+
+def test_readme_shows_the_committed_results() -> None:
+    metrics = {name: json.loads((PROJECT / f"metrics/{name}.json").read_text()) for name in PARAMS["axes"]["datasets"]}
+    assert results.table(metrics) in (PROJECT / "README.md").read_text()
