@@ -15,21 +15,27 @@ IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 
 class Workspace:
-    """The project's tracked files in ``root``, as a git repository of one commit."""
+    """The project in ``root``, a git repository, with the row cache ``cache``."""
 
-    def __init__(self, root: Path, cache: Path, overrides: dict[str, Any]) -> None:
-        """Copy the project, apply ``overrides`` ({"knn.neighbors": [1]}) to params.yaml and commit."""
+    def __init__(self, root: Path, cache: Path) -> None:
+        """Take ``root`` as it is."""
         self.root = root
         self.cache = cache
+
+    @classmethod
+    def make(cls, root: Path, cache: Path, overrides: dict[str, Any]) -> "Workspace":
+        """Copy the project into ``root``, apply ``overrides`` ({"knn.neighbors": [1]}) to params.yaml and commit."""
         listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
         for name in listed.stdout.splitlines():
             if (PROJECT / name).is_file() and not name.startswith(("metrics/", "plots/")) and name != "dvc.lock":
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(PROJECT / name, root / name)
+        workspace = cls(root, cache)
         for key, value in overrides.items():
-            self.set(key, value)
-        self.git("init", "-q")
-        self.commit("start")
+            workspace.set(key, value)
+        workspace.git("init", "-q")
+        workspace.commit("start")
+        return workspace
 
     def set(self, key: str, value: Any) -> None:
         """Set one value of params.yaml."""

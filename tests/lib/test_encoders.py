@@ -1,6 +1,6 @@
 """Encoders give open_clip's and timm's own vectors, and a row's bits depend on its image alone."""
 
-from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "timm_model_pretrained": False,
             "timm_pool": "map",
             "timm_proj": "none",
-            "image_size": 32,
+            "image_size": 224,
         },
         "text_cfg": TEXT,
     },
@@ -33,8 +33,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def pixels(count: int) -> torch.Tensor:
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def pixels(count: int, size: int = 32) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def load(name: str, precision: encoders.Precision = "float32", batch: int = 4) -> encoders.Encoder:
@@ -45,9 +45,10 @@ def load(name: str, precision: encoders.Precision = "float32", batch: int = 4) -
 def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
     make_weights(name, CONFIGS[name])
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:data/weights/{name}", require_pretrained=True)
+    images = pixels(4, CONFIGS[name]["vision_cfg"]["image_size"])
     with torch.inference_mode():
-        expected = model.eval().encode_image(pixels(4)).numpy()
-    made = load(name).encode_images(pixels(4))
+        expected = model.eval().encode_image(images).numpy()
+    made = load(name).encode_images(images)
     np.testing.assert_allclose(made["embedding"], expected, rtol=1e-4, atol=1e-5)
     assert {key: value.shape[1] for key, value in made.items()} == weights.read_card(name).image_vectors
 
@@ -55,7 +56,7 @@ def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
 def test_features_are_there_exactly_where_a_projection_is(project: Path, name: str, width: int | None) -> None:
     make_weights(name, CONFIGS[name])
-    made = load(name).encode_images(pixels(2))
+    made = load(name).encode_images(pixels(2, CONFIGS[name]["vision_cfg"]["image_size"]))
     assert (made["features"].shape[1] if "features" in made else None) == width
 
 
@@ -93,8 +94,8 @@ def test_models_are_in_eval_mode(project: Path) -> None:
 
 
 def card(bfloat16_cosine: float) -> weights.Card:
-    shared: Sequence[Any] = ("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
-    return weights.Card(*shared, bfloat16_cosine=bfloat16_cosine)
+    plain = weights.Card("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
+    return dataclasses.replace(plain, bfloat16_cosine=bfloat16_cosine)
 
 
 @pytest.mark.parametrize(("fast", "cosine", "expected"), [(True, 0.9999, "bfloat16"), (True, 0.98, "float32"), (False, 0.9999, "float32")])

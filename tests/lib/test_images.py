@@ -119,23 +119,23 @@ def test_decompression_bomb_has_a_status(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's remarks on what it reads all the same
-def test_damaged_bytes_never_raise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
     chance = random.Random(0)
     path = tmp_path / "damaged"
+    whole = encoded(picture(0, (24, 16)), form)
     statuses = []
-    for form in FORMS:
-        whole = encoded(picture(0, (24, 16)), form)
-        for _ in range(80):
-            data = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.4 else whole)
-            for _ in range(min(len(data), chance.randrange(1, 5))):
-                data[chance.randrange(min(len(data), chance.choice([40, 4000])))] = chance.randrange(256)
-            path.write_bytes(data)
-            found = images.examine(path)
-            assert images.examine(path) == found
-            assert "0x" not in found.status
-            assert (found.width > 0 and found.height > 0) == (found.status == "ok")
-            statuses.append(found.status)
-    assert 100 < statuses.count("ok") < len(statuses) - 100  # both outcomes were put to the test
+    for _ in range(80):
+        data = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.4 else whole)
+        for _ in range(min(len(data), chance.randrange(1, 5))):
+            data[chance.randrange(min(len(data), chance.choice([40, 4000])))] = chance.randrange(256)
+        path.write_bytes(data)
+        found = images.examine(path)
+        assert images.examine(path) == found
+        assert "0x" not in found.status
+        assert (found.width > 0 and found.height > 0) == (found.status == "ok")
+        statuses.append(found.status)
+    assert 0 < statuses.count("ok") < len(statuses)  # both outcomes were put to the test
 
 
 def test_load_gives_the_indexed_image(tmp_path: Path) -> None:

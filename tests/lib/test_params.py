@@ -1,5 +1,7 @@
 """Parameters are checked and wrong ones named."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from stages.lib.params import Section, check, load, section
 from stages.lib.tables import Dataset, Encoder, Prompts, Slug, TimmPreprocess
 from stages.linear_probe import LinearProbe
 from tests.synthetic import use
+from tests.workspace import PROJECT
 
 INDEX = {"seed": 0, "val": 0.2, "test": 0.3, "max_unusable": 0.01}
 GARDEN = {"kind": "garden", "size": 64, "train": 1, "val": 1, "test": 1, "seed": 0}
@@ -127,10 +130,10 @@ def test_message_of_a_validator_comes_without_prefix() -> None:
     ]
 
 
-def test_input_error_is_exit_status_1_with_its_message(capfd: pytest.CaptureFixture[str]) -> None:
-    error = InputError("params.yaml: seed = -1: no")
-    assert isinstance(error, SystemExit)
-    assert error.code == "params.yaml: seed = -1: no"  # a string: Python prints it and exits with 1
+def test_input_error_is_exit_status_1_and_its_message_alone() -> None:
+    code = "from stages.lib.errors import InputError; raise InputError('params.yaml: seed = -1: no')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "params.yaml: seed = -1: no\n")
 
 
 def test_sections_do_not_change() -> None:

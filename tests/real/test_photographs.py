@@ -30,7 +30,7 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
     }
     axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"], "zero_shot": []}
     tables = {"encoders": {"mobilenetv2": entry}, "datasets": {name: {"kind": "folder"} for name in EXPECTED}}
-    workspace = Workspace(tmp_path / "project", tmp_path / "cache", {"axes": axes, **tables})
+    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, **tables})
     for name in EXPECTED:
         (workspace.root / "data/raw").mkdir(parents=True, exist_ok=True)
         (workspace.root / "data/raw" / name).symlink_to(real_data / name)

@@ -1,0 +1,172 @@
+"""DVC runs the pipeline on a small sample: what runs again after which change, what an error leaves, what a killed run costs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import Workspace, ran
+
+SMALL = {
+    "datasets.garden.train": 2,
+    "datasets.garden.val": 2,
+    "datasets.garden.test": 3,
+    "encoders.garden_clip.drawings": 1,
+    "encoders.garden_clip.steps": 1,
+    "linear_probe.C": [0.1, 1.0, 10.0],
+}
+CELL = "garden_clip-garden"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which the small sample has run and is committed."""
+    folder = tmp_path_factory.mktemp("finished")
+    workspace = Workspace.make(folder / "project", folder / "cache", SMALL)
+    workspace.dvc("repro")
+    workspace.commit("results")
+    return workspace
+
+
+@pytest.fixture
+def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it, to be changed."""
+    shutil.copytree(finished.root, tmp_path / "project", symlinks=True)
+    return Workspace(tmp_path / "project", finished.cache)
+
+
+@pytest.mark.timeout(400)
+def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) -> None:
+    assert ran(finished.dvc("repro")) == []
+    finished.dvc("repro", "--dry", "--allow-missing")
+    metrics = finished.metrics("garden")
+    assert metrics["knn"]["garden_clip"]["n"] == 3 * 28
+    assert set(metrics) == {"zero_shot", "linear_probe", "knn"}
+    assert {run["cell"] for run in finished.runs()} >= {f"embed_images@{CELL}", "weights@garden_clip", "score@digits"}
+
+
+def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> None:
+    done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[1,3]", "-S", "knn.temperature=0.00001")
+    assert set(ran(done)) == {"validate", *(f"{cell}-{data}" for cell in ("knn@garden_clip",) for data in ("garden", "digits"))} | {
+        "score@garden",
+        "score@digits",
+    }
+    assert workspace.git("diff", "--stat", "params.yaml").strip().endswith("deletions(-)")
+    shown = json.loads(workspace.dvc("metrics", "diff", "--json", "--all").stdout)
+    assert "knn.garden_clip.top1" in json.dumps(list(flat(shown["diff"]["metrics/garden.json"])))
+    plots = json.loads(workspace.dvc("plots", "diff", "--json").stdout)["data"]
+    assert plots[f"plots/knn/{CELL}.csv"][0]["revisions"] == ["HEAD", "workspace"]
+
+
+def flat(tree: dict[str, object], prefix: str = "") -> list[str]:
+    """Return the dotted keys of a nested dict."""
+    keys = []
+    for key, value in tree.items():
+        keys += (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) and not set(value) <= {"old", "new", "diff"} else [f"{prefix}{key}"]
+        )
+    return keys
+
+
+def test_a_new_prompt_runs_the_text_tower_and_zero_shot_alone(workspace: Workspace) -> None:
+    done = workspace.dvc("exp", "run", "-S", 'prompts.garden=["A drawing of {}."]')
+    assert ran(done) == ["validate", f"embed_texts@{CELL}", f"zero_shot@{CELL}", "score@garden"]
+
+
+def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Workspace) -> None:
+    before = {name: workspace.metrics(name) for name in ("garden", "digits")}
+    per_class = (workspace.root / "plots/score/garden/per_class.csv").read_text()
+    workspace.dvc("exp", "run", "-S", "axes.zero_shot=[]")
+    assert set(workspace.metrics("garden")) == {"linear_probe", "knn"}
+    assert "zero_shot" not in (workspace.root / "plots/score/garden/per_class.csv").read_text()
+    assert not (workspace.root / "plots/score/garden/confusion/zero_shot-garden_clip.csv").exists()
+    workspace.dvc("exp", "run", "-S", "axes.datasets=[digits]", "-S", "axes.download=[digits]")
+    shown = json.loads(workspace.dvc("metrics", "show", "--json").stdout)
+    assert list(shown[""]["data"]) == ["metrics/digits.json"]
+    workspace.git("checkout", "params.yaml")
+    workspace.dvc("repro")
+    assert {name: workspace.metrics(name) for name in ("garden", "digits")} == before
+    assert (workspace.root / "plots/score/garden/per_class.csv").read_text() == per_class
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("knn.neighbors=[0]", "params.yaml: knn.neighbors.0 = 0: input should be greater than or equal to 1"),
+        ("knn.neighbours=[1]", "params.yaml: knn.neighbours = [1]: extra inputs are not permitted"),
+        ("axes.encoders=[gardn_clip]", "params.yaml: axes.encoders = 'gardn_clip': expected names in axes.weights: garden_clip"),
+        ('prompts.garden=["a flower"]', "params.yaml: prompts.garden.0 = 'a flower': a prompt holds {} exactly once"),
+        ("linear_probe.C=[a]", "params.yaml: linear_probe.C.0 = 'a': input should be a valid number"),
+        ("+datasets.my-set.kind=folder", "params.yaml: datasets.my-set = 'my-set': string should match pattern"),
+        ("embed_images.precision=float64", "params.yaml: embed_images.precision = 'float64': input should be 'auto', 'float32'"),
+    ],
+)
+def test_a_wrong_value_is_stopped_by_validate_before_anything_is_lost(workspace: Workspace, override: str, message: str) -> None:
+    files = {
+        path: path.stat().st_mtime_ns for path in (workspace.root / "data").rglob("*") if path.is_file() and path.name != "params_checked"
+    }
+    failed = workspace.dvc("exp", "run", "-S", override, check=False)
+    assert failed.returncode != 0
+    lines = [line for line in (failed.stdout + failed.stderr).splitlines() if line.startswith("params.yaml: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+    assert "Traceback" not in failed.stderr
+    assert ran(failed) == ["validate"]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    workspace.git("checkout", "params.yaml")
+    assert set(ran(workspace.dvc("repro"))) <= {"validate"}
+
+
+def test_a_run_in_a_temporary_folder_uses_the_row_cache(workspace: Workspace) -> None:
+    workspace.dvc("exp", "run", "--temp", "-S", "knn.neighbors=[1]")
+    shown = json.loads(workspace.dvc("exp", "show", "--json").stdout)
+    assert "'k': 1" in str(shown)
+    assert workspace.metrics("garden")["knn"]["garden_clip"]["chosen"]["k"] in {1, 3, 5, 7, 11, 21}
+    assert workspace.git("status", "--porcelain") == ""
+
+
+def test_photographs_of_ones_own_run_beside_the_sample(workspace: Workspace) -> None:
+    own = workspace.root / "data/raw/own"
+    shutil.copytree(workspace.root / "data/raw/digits", own)
+    (own / "manifest.csv").unlink()
+    (own / "0/broken.png").write_bytes(b"")
+    workspace.dvc("add", "data/raw/own")
+    workspace.set("datasets.own", {"kind": "folder"})
+    workspace.set("prompts.own", ["A photo of a {}."])
+    workspace.set("axes.datasets", ["own"])
+    workspace.dvc("repro")
+    metrics = workspace.metrics("own")
+    assert metrics["knn"]["garden_clip"]["failed"] == 1
+    assert workspace.git("status", "--porcelain", "data/raw/own.dvc").startswith("??")
+    computed = [run["images"] for run in workspace.runs() if run["cell"] == "embed_images@garden_clip-own"]
+    assert computed == [0]  # the same bytes as digits: every row came from the cache
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_run_goes_on_when_it_is_repeated(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.cache = tmp_path / "cache"
+    command = [sys.executable, "-m", "dvc", "repro", "-f"]
+    running = subprocess.Popen(
+        command,
+        cwd=workspace.root,
+        env=workspace.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not list(workspace.cache.glob("v1/*/part-*")):
+            assert running.poll() is None
+            time.sleep(0.05)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()  # DVC takes an unreaped process for a living one and waits for its lock
+    before = workspace.git("show", "HEAD:metrics/garden.json")
+    workspace.dvc("repro")
+    assert (workspace.root / "metrics/garden.json").read_text() == before
