@@ -5,6 +5,7 @@ train/, val/ and test/ of class folders. Every image is decoded once, fully. Giv
 class, in an order fixed by ``seed``. Writes data/index/DATASET.parquet; images that cannot be used stay in it, with the reason.
 """
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,8 @@ from stages.lib.errors import InputError
 from stages.lib.params import Section, section
 from stages.lib.run import run
 
+SPLIT_LIKE = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+
 
 class Index(Section):
     """How images are split where the data set does not say, and how many unusable ones are too many."""
@@ -28,35 +31,64 @@ class Index(Section):
 
 
 def listed(root: Path, manifest: Path) -> pd.DataFrame:
-    """Return the manifest's rows: image_id, class_name, and split and label where the manifest has them."""
-    rows = pd.read_csv(manifest, dtype=str, keep_default_na=False) if manifest.suffix == ".csv" else pd.read_parquet(manifest)
+    """Return the manifest's rows: image_id, class_name, and split and label where the manifest has them.
+
+    Raises:
+        InputError: the file is no table, lacks a column or a value, lists a path twice or one outside of ``root``.
+    """
+    try:
+        rows = (
+            pd.read_csv(manifest, dtype=str, keep_default_na=False, index_col=False)
+            if manifest.suffix == ".csv"
+            else pd.read_parquet(manifest)
+        )
+    except (ValueError, OSError) as error:  # what pandas and pyarrow raise on an empty file, another encoding, another format
+        raise InputError(f"{manifest}: not a table in UTF-8: {str(error).splitlines()[0]}") from None
     missing = {"path", "class_name"} - set(rows.columns)
     if missing:
-        raise InputError(f"{manifest}: column {' and '.join(sorted(missing))} is missing; it has {', '.join(rows.columns)}")
-    rows = rows[[name for name in ("path", "class_name", "split", "label") if name in rows]].astype(str)
-    for name in ("path", "class_name"):
-        if (rows[name].str.strip() == "").any():
-            raise InputError(f"{manifest}: row {int((rows[name].str.strip() == '').argmax()) + 1} has no {name}")
+        raise InputError(f"{manifest}: column {' and '.join(sorted(missing))} is missing; it has {', '.join(map(str, rows.columns))}")
+    rows = rows[[name for name in ("path", "class_name", "split", "label") if name in rows]].fillna("").astype(str)
+    for name in rows:
+        empty = rows[name].str.strip() == ""
+        if empty.any():
+            raise InputError(f"{manifest}: row {int(empty.argmax()) + 1} has no {name}")
     outside = [path for path in rows["path"] if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts]
     if outside:
         raise InputError(f"{manifest}: path {outside[0]!r} leads out of {root}; paths are relative to it")
+    rows["path"] = [PurePosixPath(path).as_posix() for path in rows["path"]]
     twice = rows["path"][rows["path"].duplicated()]
     if len(twice):
         raise InputError(f"{manifest}: path {twice.iloc[0]!r} is listed twice")
     return rows.rename(columns={"path": "image_id"})
 
 
+def files_below(root: Path) -> list[Path]:
+    """Return the files below ``root``, relative to it, hidden ones left out; links to folders are followed, each folder once."""
+    found, seen = [], set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        subfolders[:] = [name for name in sorted(subfolders) if name[0] != "." and os.path.realpath(Path(folder, name)) not in seen]
+        found += [Path(folder, name).relative_to(root) for name in sorted(names) if name[0] != "."]
+    return found
+
+
 def found(root: Path) -> tuple[pd.DataFrame, int]:
-    """Return the images of class folders (image_id, class_name, split where folders say so) and the count of other files."""
-    files = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
-    files = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+    """Return the images of class folders (image_id, class_name, split where folders say so) and the count of other files.
+
+    Raises:
+        InputError: there are no images, one lies in no class folder, or split folders have other names than train, val, test.
+    """
+    files = files_below(root)
     pictures = [path for path in files if path.suffix.lower() in images.SUFFIXES]
     stray = [path for path in pictures if len(path.parts) < 2]
     if not pictures or stray:
         what = f"image {stray[0]} lies in no class folder" if stray else "no images"
         raise InputError(f"{root}: {what}; expected class folders of images, or a manifest.csv with the columns path and class_name")
     rows = pd.DataFrame({"image_id": [path.as_posix() for path in pictures], "class_name": [path.parts[0] for path in pictures]})
-    if set(rows["class_name"]) <= set(index.SPLITS) and all(len(path.parts) > 2 for path in pictures):
+    tops = set(rows["class_name"])
+    if all(len(path.parts) > 2 for path in pictures) and {top.lower() for top in tops} <= SPLIT_LIKE:
+        if not tops <= set(index.SPLITS):
+            raise InputError(f"{root}: folders {', '.join(sorted(tops))}: name split folders train, val and test")
         rows["split"] = rows["class_name"]
         rows["class_name"] = [path.parts[1] for path in pictures]
     return rows, len(files) - len(pictures)
@@ -77,32 +109,34 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
     """Return each row's split, and in words where it comes from.
 
     Args:
-        rows: columns label, class_name, sha256 and, where given, split.
+        rows: columns label, class_name, sha256, status and, where given, split. An unusable image takes no usable one's place: where
+            splits are cut, it stays in train.
         section: shares and seed.
         root: named in errors.
+
+    Raises:
+        InputError: a given split has another name than train, val, test, or none of train or test; a class has too few images.
     """
-    try:
-        if "split" not in rows:
-            return index.stratified(
-                rows, {"val": section.val, "test": section.test}, "train", section.seed
-            ), f"stratified, seed {section.seed}"
-        unknown = set(rows["split"]) - set(index.SPLITS)
+    given = rows["split"] if "split" in rows else pd.Series("train", index=rows.index)
+    fractions = {"val": section.val} if "split" in rows else {"val": section.val, "test": section.test}
+    if "split" in rows:
+        unknown = set(given) - set(index.SPLITS)
         if unknown:
-            raise InputError(f"{root}: split {min(unknown)!r} in the manifest; expected train, val or test")
-        split = rows["split"].copy()
-        if not {"train", "test"} <= set(split):
-            raise InputError(f"{root}: the given splits hold no {'test' if 'train' in set(split) else 'train'} images")
-        if "val" in set(split):
-            return split, "given"
-        train = rows[split == "train"]
-        split[train.index] = index.stratified(train, {"val": section.val}, "train", section.seed)
-        return split, f"given; val cut from train, stratified, seed {section.seed}"
+            raise InputError(f"{root}: split {min(unknown)!r}: expected train, val or test")
+        absent = {"train", "test"} - set(given)
+        if absent:
+            raise InputError(f"{root}: the given splits hold no {' and no '.join(sorted(absent))} images")
+        if "val" in set(given):
+            return given, "given"
+    split = given.copy()
+    cut = rows[(given == "train") & (rows["status"] == "ok")]
+    try:
+        split[cut.index] = index.stratified(cut, fractions, "train", section.seed)
     except ValueError as error:
-        name = rows["class_name"][rows["label"] == error.args[0]].iloc[0]
-        count = int((rows["label"] == error.args[0]).sum())
-        raise InputError(
-            f"{root}: class {name!r} has {count} image(s), too few to give every split one: add some or leave it out"
-        ) from None
+        of_class = cut[cut["label"] == error.args[0]]
+        name, count = of_class["class_name"].iloc[0], of_class["sha256"].nunique()
+        raise InputError(f"{root}: class {name!r} has {count} usable image(s), too few for a split: add some or leave it out") from None
+    return split, f"{'given; val cut from train' if 'split' in rows else 'stratified'}, seed {section.seed}"
 
 
 def make(dataset: str, root: Path, section: Index) -> index.Index:
@@ -135,9 +169,12 @@ def main(dataset: str) -> dict[str, Any]:
     if share > settings.max_unusable or len(unusable) == len(made.rows):
         first = unusable.iloc[0]
         raise InputError(
-            f"data/raw/{dataset}: {len(unusable)} of {len(made.rows)} images cannot be used ({first['path']}: {first['status']}), more than "
-            f"index.max_unusable = {settings.max_unusable}"
+            f"data/raw/{dataset}: {len(unusable)} of {len(made.rows)} images cannot be used ({first['path']}: {first['status']}), "
+            f"more than index.max_unusable = {settings.max_unusable}"
         )
+    for split in index.SPLITS:
+        if not (made.usable["split"] == split).any():
+            raise InputError(f"data/raw/{dataset}: no usable {split} images")
     index.write(made)
     return {"images": len(made.rows)}
 

@@ -84,6 +84,19 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
     return pd.DataFrame(lines)
 
 
+def at_edge(curve: pd.DataFrame, C: float) -> bool:
+    """Return whether the best C is the grid's first or last and better than the one beside it: a plateau is no slope.
+
+    Args:
+        curve: columns C (ascending) and mean_per_class.
+        C: the best.
+    """
+    measures = curve["mean_per_class"].tolist()
+    at = curve["C"].tolist().index(C)
+    beside = {0: 1, len(measures) - 1: len(measures) - 2}
+    return len(measures) > 1 and at in beside and measures[at] > measures[beside[at]]
+
+
 def main(encoder: str, dataset: str) -> None:
     """Write the predictions of one cell and the sweep."""
     settings = section(LinearProbe, "linear_probe")
@@ -99,7 +112,7 @@ def main(encoder: str, dataset: str) -> None:
     table = sweep(kinds, labels, train, val, settings, classes)
     best = table.iloc[table["mean_per_class"].argmax()]  # of equals the first vectors, then the strongest penalty
     kind, C = best["vectors"], float(best["C"])
-    edge = C in (min(settings.C), max(settings.C)) and len(settings.C) > 1
+    edge = at_edge(table[table["vectors"] == kind], C)
     if edge:
         print(f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: widen it")
 
@@ -119,7 +132,7 @@ def main(encoder: str, dataset: str) -> None:
 
     path = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.rename(columns={"vectors": "series"}).round(6).to_csv(path, index=False)
+    table.rename(columns={"vectors": "series"}).round({"mean_per_class": 6}).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ def main(dataset: str) -> None:
         by_image, by_class = outcomes(made)
         by_image.to_csv(folder / "confusion" / f"{stage}-{name}.csv", index=False)
         per_class.append(by_class.assign(approach=f"{stage} {name}"))
+    if not results:
+        raise InputError("params.yaml: axes.encoders and axes.zero_shot are empty: no approach to score")
     pd.concat(per_class).round(6).to_csv(folder / "per_class.csv", index=False)
     path = Path("metrics") / f"{dataset}.json"
     path.parent.mkdir(exist_ok=True)

@@ -119,7 +119,7 @@ def test_split_folders_without_val_cut_it_from_train(root: Path) -> None:
     assert {name for name, split in split_of(made).items() if split == "test"} == {
         f"test/{name}/{at}.png" for name in "ab" for at in (0, 1)
     }
-    assert made.notes["split"] == "given; val cut from train, stratified, seed 0"
+    assert made.notes["split"] == "given; val cut from train, seed 0"
 
 
 @pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
@@ -145,7 +145,7 @@ def test_manifest_of_paths_and_names(root: Path) -> None:
 
 def test_values_of_a_manifest_stay_text(root: Path) -> None:
     manifest(root, "path,class_name,split\n" + "".join(f"{at}.png,{at:03},{split}\n" for at, split in enumerate(["train", "test"] * 2)))
-    with pytest.raises(InputError, match="class '000' has 1 image"):
+    with pytest.raises(InputError, match="class '000' has 1 usable image"):
         make("toy", root, SETTINGS)
     manifest(root, "path,class_name,split\n1.png,NA,train\n2.png,NA,test\n3.png,007,val\n")
     assert make("toy", root, SETTINGS).classes == ["007", "NA"]
@@ -178,11 +178,18 @@ def test_labels_of_a_manifest_are_kept(root: Path) -> None:
     assert made.classes == ["b", "a"]
 
 
-@pytest.mark.parametrize("labels", ["1 2 1", "0 2 0", "0 0 0", "0 1 1", "0 x 0", "-1 0 -1", "0.0 1.0 0.0", "0  0"])
+@pytest.mark.parametrize("labels", ["1 2 1", "0 2 0", "0 0 0", "0 1 1", "0 x 0", "-1 0 -1", "0.0 1.0 0.0"])
 def test_labels_that_are_no_numbering_of_the_classes(root: Path, labels: str) -> None:
     one, two, three = labels.split(" ")
     manifest(root, f"path,class_name,label,split\n1.png,a,{one},train\n2.png,b,{two},test\n3.png,a,{three},val\n")
     assert message(root) == "data/raw/toy: the manifest's labels must be 0 .. classes - 1, one for each class_name"
+
+
+@pytest.mark.parametrize("column", ["path", "class_name", "split", "label"])
+def test_a_cell_that_is_empty_is_named(root: Path, column: str) -> None:
+    cells = {"path": "2.png", "class_name": "b", "split": "test", "label": "1"} | {column: ""}
+    manifest(root, f"path,class_name,split,label\n1.png,a,train,0\n{','.join(cells.values())}\n", images=False)
+    assert message(root) == f"data/raw/toy/manifest.csv: row 2 has no {column}"
 
 
 def test_given_splits_are_kept(root: Path) -> None:
@@ -204,10 +211,10 @@ def test_given_splits_without_test(root: Path) -> None:
     assert message(root) == "data/raw/toy: the given splits hold no test images"
 
 
-@pytest.mark.parametrize("split", ["valid", "", "Train", " test"])
+@pytest.mark.parametrize("split", ["valid", "Train", " test"])
 def test_unknown_split(root: Path, split: str) -> None:
     manifest(root, f"path,class_name,split\n1.png,a,train\n2.png,a,{split}\n")
-    assert message(root) == f"data/raw/toy: split {split!r} in the manifest; expected train, val or test"
+    assert message(root) == f"data/raw/toy: split {split!r}: expected train, val or test"
 
 
 @pytest.mark.parametrize("path", ["../out.png", "a/../../out.png", "/etc/out.png"])
@@ -288,16 +295,30 @@ def test_image_outside_the_class_folders(root: Path) -> None:
 def test_class_with_too_few_images(root: Path) -> None:
     classes_of(root, 3, "many")
     classes_of(root, 2, "few")
-    assert message(root) == ("data/raw/toy: class 'few' has 2 image(s), too few to give every split one: add some or leave it out")
+    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few for a split: add some or leave it out")
 
 
-def test_unreadable_image_stays_with_the_reason(root: Path) -> None:
-    classes_of(root, 4, "a")
+def test_unreadable_image_stays_with_the_reason_and_takes_no_usable_ones_place(root: Path) -> None:
+    classes_of(root, 5, "a")
     (root / "a/1.png").write_bytes(b"")
     (root / "a/2.png").write_text("text")
     made = make("toy", root, SETTINGS)
-    assert made.rows["status"].tolist() == ["ok", "empty file", "not an image", "ok"]
-    assert made.usable["image_id"].tolist() == ["a/0.png", "a/3.png"]
+    assert made.rows["status"].tolist() == ["ok", "empty file", "not an image", "ok", "ok"]
+    assert made.usable["image_id"].tolist() == ["a/0.png", "a/3.png", "a/4.png"]
+    assert sorted(made.usable["split"]) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Test")])
+def test_split_folders_of_other_names_are_not_taken_for_classes(root: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        classes_of(root / name, 3, "a")
+    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: name split folders train, val and test"
+
+
+def test_a_link_back_to_its_own_folder_ends(root: Path) -> None:
+    classes_of(root, 3, "a")
+    (root / "a/again").symlink_to(root.resolve())
+    assert len(make("toy", root, SETTINGS).rows) == 3
 
 
 def test_listed_image_that_is_not_there_stays_with_the_reason(root: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) 
 
 
 def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> None:
-    done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[1,3]", "-S", "knn.temperature=0.00001")
+    done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[2,4]", "-S", "knn.temperature=0.00001")
     assert set(ran(done)) == {"validate", *(f"{cell}-{data}" for cell in ("knn@garden_clip",) for data in ("garden", "digits"))} | {
         "score@garden",
         "score@digits",

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.lib.cache import RowCache
+from stages.lib.errors import InputError
 
 Matrix = npt.NDArray[np.float32]
 Batches = Iterator[tuple[Sequence[int], Mapping[str, Matrix]]]
@@ -58,8 +59,16 @@ def folder(encoder: str, dataset: str) -> Path:
 
 
 def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
-    """Return rows of unit length, float32 (n, d), and the length that they had, float32 (n,)."""
+    """Return rows of unit length, float32 (n, d), and the length that they had, float32 (n,).
+
+    Raises:
+        InputError: a vector is 0 or not finite, and has no direction.
+    """
     norm = np.linalg.norm(vectors, axis=1)
+    if not (np.isfinite(norm) & (norm > 0)).all():
+        raise InputError(
+            f"{int((~(norm > 0)).sum())} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help"
+        )
     return vectors / norm[:, None], norm
 
 

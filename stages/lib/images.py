@@ -27,6 +27,7 @@ DECODING = {"decoder": f"Pillow {PIL.__version__}", "mode": "RGB before resizing
 _DAMAGED = (
     OSError,
     EOFError,
+    RuntimeError,
     SyntaxError,
     ValueError,
     TypeError,

@@ -110,8 +110,9 @@ def stratified(rows: pd.DataFrame, fractions: dict[str, float], rest: str, seed:
         if len(distinct) <= len(fractions):
             raise ValueError(label)
         taken = 0
-        for name, fraction in fractions.items():
-            count = max(1, round(fraction * len(distinct)))
+        for position, (name, fraction) in enumerate(fractions.items()):
+            spare = len(distinct) - taken - (len(fractions) - position)  # one at least for each split to come
+            count = max(1, min(round(fraction * len(distinct)), spare))
             split[ranks.index[ranks.isin(distinct[taken : taken + count])]] = name
             taken += count
     return split

@@ -47,17 +47,23 @@ def check(kind: Any, value: object, where: str = "") -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise InputError("\n".join(_line(value, where, detail) for detail in error.errors())) from None
+        details = error.errors()
+        # A list whose items are all wrong is reported as too short as well: once is enough.
+        inner = {detail["loc"][:-1] for detail in details if detail["loc"]}
+        told = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
+        raise InputError("\n".join(_line(value, where, detail) for detail in told)) from None
 
 
 def _line(value: Any, where: str, detail: Any) -> str:
     missing = detail["type"] == "missing"
     keys = [where] if where else []
-    for part in detail["loc"]:
-        found = part in value if isinstance(value, dict) else True
-        if found or (missing and part == detail["loc"][-1]):  # other parts are pydantic's own: the tag of a union, "[key]"
-            keys.append(str(part))
-            value = value[part] if found else None
+    for position, part in enumerate(detail["loc"], 1):
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            if not missing or position < len(detail["loc"]):
+                continue  # not a key of ours but pydantic's: the tag of a union, "[key]"
+        keys.append(str(part))
     key = ".".join(keys)
     if missing:
         return f"params.yaml: {key} is missing"

@@ -20,12 +20,14 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     Timings are in no out of DVC: they would change its hash at every run.
 
     Raises:
-        InputError: the number of values is not that of ``main``'s parameters.
+        InputError: the number of values is not that of ``main``'s parameters, or DVC did not start the stage.
     """
     expected = list(inspect.signature(main).parameters)
+    stage = Path(sys.argv[0]).stem
     if len(sys.argv) - 1 != len(expected):
-        stage = Path(sys.argv[0]).stem
         raise InputError(f"usage: python -m stages.{stage} {' '.join(expected).upper()}".rstrip())
+    if "DVC_STAGE" not in os.environ:
+        raise InputError(f"stages are run by DVC: `dvc repro {stage}`, or one cell of it: `dvc repro {stage}@VALUE-VALUE`")
     start = time.perf_counter()
     facts = main(*sys.argv[1:]) or {}
     record = {
