@@ -115,7 +115,9 @@ def main(encoder: str, dataset: str) -> None:
 
     kinds = inputs(images)
     table = sweep(kinds, labels, train, val, settings, classes)
-    best = table.iloc[table["mean_per_class"].argmax()]  # of equals the first vectors, then the strongest penalty
+    best = table.iloc[
+        table["mean_per_class"].round(9).argmax()
+    ]  # of equals, whatever their last bits, the first vectors, then the strongest penalty
     kind, C = best["vectors"], float(best["C"])
     edge = at_edge(table[table["vectors"] == kind], C)
     if edge:

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).parent.parent
-IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+IDENTITY = {f"GIT_{who}_{what}": f"test{at}" for who in ("AUTHOR", "COMMITTER") for what, at in (("NAME", ""), ("EMAIL", "@example.org"))}
 
 
 class Workspace:
@@ -51,7 +51,8 @@ class Workspace:
 
     def git(self, *arguments: str) -> str:
         """Run git."""
-        return subprocess.run(["git", *IDENTITY, *arguments], cwd=self.root, capture_output=True, text=True, check=True).stdout
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True).stdout
 
     def commit(self, message: str) -> None:
         """Commit everything."""
@@ -59,9 +60,9 @@ class Workspace:
         self.git("commit", "-q", "-m", message)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that DVC and the stages run in: this Python, this row cache."""
+        """Return the environment that DVC and the stages run in: this Python, this row cache, a name for git."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)}
+        return os.environ | IDENTITY | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)}
 
     def dvc(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run DVC; with ``check`` a failure fails the test with what was printed."""

@@ -1,0 +1,1 @@
+"""What the speed claims of README are measured with."""

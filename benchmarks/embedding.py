@@ -1,0 +1,100 @@
+"""Images per second of embed_images against a plain open_clip loop, in one run: python -m benchmarks.embedding [IMAGES] [RUNS].
+
+The same random ViT-B/32 weights and the same drawn 500-pixel JPEGs for both. The peer is what open_clip's README shows, in float32, fed
+by a torch DataLoader with a worker a core. Ours is `embed_images` as the pipeline runs it, with the precision that "auto" stands for
+here, the row cache empty; loading the model is timed in neither.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from stages import embed_images, index, weights
+from stages.lib import cache, garden
+from stages.lib import index as index_file
+from stages.lib import weights as folders
+from stages.lib.vision import open_clip
+
+ARCHITECTURE = "ViT-B-32-quickgelu"
+
+
+class Files(torch.utils.data.Dataset[Any]):
+    """Image files through open_clip's own transform."""
+
+    def __init__(self, paths: list[str], transform: Any) -> None:
+        """Serve the images at ``paths``."""
+        self.paths, self.transform = paths, transform
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.paths)
+
+    def __getitem__(self, at: int) -> Any:
+        """Return one, transformed."""
+        return self.transform(Image.open(self.paths[at]))
+
+
+def prepare(count: int) -> list[str]:
+    """Draw and index the images, write random weights; return the images' paths."""
+    import numpy as np
+
+    root = Path("data/raw/drawn")
+    for number in range(count):
+        flower = garden.TASK[number % len(garden.TASK)]
+        path = root / f"{number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        garden.draw(flower, np.random.default_rng(number), 128).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=92)
+    made = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
+    index_file.write(made)
+    torch.manual_seed(0)
+    model = open_clip.create_model(ARCHITECTURE, pretrained=None)
+    config = open_clip.get_model_config(ARCHITECTURE)
+    weights.save_open_clip(weights.open_clip_card("vitb32", model, ARCHITECTURE, config, "random"), model, config)
+    card = folders.read_card("vitb32")
+    folders.write_card(folders.Card(**{**vars(card), "bfloat16_cosine": weights.bfloat16_cosine(card)}))
+    return made.usable["path"].tolist()
+
+
+def ours() -> float:
+    """Return the images per second of one run of embed_images."""
+    settings = embed_images.EmbedImages(batch=32, precision="auto", vectors="float32")
+    setattr(embed_images, "section", lambda *_: settings)  # noqa: B010  outside DVC there is no section to read
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ[cache.VARIABLE] = empty
+        facts = embed_images.main("vitb32", "drawn")
+    print(f"ours: {facts['images_per_second']} images/s in {facts['precision']}")
+    return float(facts["images_per_second"])
+
+
+def peer(paths: list[str]) -> float:
+    """Return the images per second of the plain loop."""
+    model, _, transform = open_clip.create_model_and_transforms("local-dir:data/weights/vitb32", require_pretrained=True)
+    model.eval()
+    loader: Any = torch.utils.data.DataLoader(Files(paths, transform), batch_size=32, num_workers=os.cpu_count() or 1)
+    start = time.perf_counter()
+    with torch.inference_mode():
+        vectors = [model.encode_image(batch) for batch in loader]
+    speed = sum(map(len, vectors)) / (time.perf_counter() - start)
+    print(f"peer: {speed:.1f} images/s in float32")
+    return speed
+
+
+def main(images: str = "256", runs: str = "3") -> None:
+    """Print the medians and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        paths = prepare(int(images))
+        pairs = [(ours(), peer(paths)) for _ in range(int(runs))]
+    mine, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
+    print(f"median of {runs}: {mine:.1f} against {theirs:.1f} images/s, ratio {mine / theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
