@@ -52,6 +52,8 @@ def problems(params: Params) -> list[str]:
     for axis, (names, known, what) in allowed.items():
         lines += [f"axes.{axis} = {name!r}: expected {what}: {', '.join(known) or 'none'}" for name in names if name not in known]
         lines += [f"axes.{axis} = {name!r} stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
+        if lines:
+            return lines  # the axes after it build on it
     for name in axes.datasets:
         if axes.zero_shot and name not in params.prompts:
             lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")
