@@ -19,6 +19,12 @@ repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.lib.results
 
+FULL := datasets=[flowers102,pets] download=[flowers102,pets] weights=[vitb32] encoders=[vitb32] zero_shot=[vitb32]
+
+full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet and OpenAI's ViT-B/32, run the same pipeline on them
+	$(RUN) dvc exp run $(foreach axis,$(FULL),-S 'axes.$(axis)')
+	@$(RUN) python -m stages.lib.results
+
 test: $(INSTALLED)  ## set up, lint, check types, run the tests
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .

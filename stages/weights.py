@@ -21,7 +21,7 @@ from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.params import load, section
 from stages.lib.run import run
-from stages.lib.tables import Encoder, GardenClip, OpenClipFile, TimmFile
+from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile
 from stages.lib.vision import open_clip, save_config_for_hf, timm
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
@@ -92,12 +92,12 @@ def save_garden_clip(name: str, entry: GardenClip) -> None:
     save_open_clip(open_clip_card(name, model, "garden_clip", config, origin), model, config)
 
 
-def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
-    """Write an open_clip checkpoint with the preprocessing of its tag.
+def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
+    """Write open_clip's published weights, or a checkpoint file, with the preprocessing of their tag.
 
     Raises:
-        InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the file holds
-            other weights, or the model needs what this version does not do.
+        InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, they cannot be had
+            or are another model's, or the model needs what this version does not do.
     """
     where = f"params.yaml: encoders.{name}"
     config = open_clip.get_model_config(entry.architecture)
@@ -107,7 +107,8 @@ def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(entry.architecture)) or "none"
         raise InputError(f"{where}.tag = {entry.tag!r}: open_clip's tags for {entry.architecture} are {tags}")
     pretrained = open_clip.get_pretrained_cfg(entry.architecture, entry.tag) if entry.tag else {}
-    trained_with = entry.activation or activation(pretrained)
+    file = entry.file if isinstance(entry, OpenClipFile) else None
+    trained_with = (entry.activation if isinstance(entry, OpenClipFile) else None) or activation(pretrained)
     if trained_with != activation(config) and "timm_model_name" not in config["vision_cfg"] and "hf_model_name" not in config["text_cfg"]:
         stem = entry.architecture.removesuffix("-quickgelu")
         right = stem + "-quickgelu" if trained_with == "quick_gelu" else stem
@@ -115,19 +116,18 @@ def save_open_clip_file(name: str, entry: OpenClipFile) -> None:
             f"{where}.architecture = {entry.architecture!r} runs {activation(config)}, the weights need {trained_with}: {right!r}"
         )
     if "hf_tokenizer_name" in config["text_cfg"]:
-        raise InputError(
-            f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer, which a checkpoint file does not hold"
-        )
+        raise InputError(f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer: not supported")
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in pretrained.items() if key in fields}
     try:
-        model = open_clip.create_model(entry.architecture, pretrained=str(entry.file), force_preprocess_cfg=preprocess)
+        model = open_clip.create_model(entry.architecture, pretrained=str(file or entry.tag), force_preprocess_cfg=preprocess)
     except UNLOADABLE as error:
-        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{file or entry.tag}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
     if isinstance(model, open_clip.CoCa):
         raise InputError(f"{where}.architecture = {entry.architecture!r}: CoCa models are not supported")
-    origin = f"file {entry.file.name}, SHA-256 {entry.sha256}" + (f", tag {entry.tag}" if entry.tag else "")
-    save_open_clip(open_clip_card(name, model, entry.architecture, config, origin), model, config)
+    parts = [f"tag {entry.tag}"] if entry.tag else []
+    parts += [f"file {entry.file.name}, SHA-256 {entry.sha256}"] if isinstance(entry, OpenClipFile) else []
+    save_open_clip(open_clip_card(name, model, entry.architecture, config, ", ".join(parts)), model, config)
 
 
 def save_timm_file(name: str, entry: TimmFile) -> None:
@@ -187,11 +187,15 @@ def bfloat16_cosine(card: weights.Card) -> float:
 def main(name: str) -> None:
     """Write data/weights/NAME."""
     entry: Encoder = section(Encoder, f"encoders.{name}")
-    if isinstance(entry, GardenClip):
-        save_garden_clip(name, entry)
-    else:
+    if isinstance(entry, OpenClipFile | TimmFile):
         verify_file(name, entry)
-        save_open_clip_file(name, entry) if isinstance(entry, OpenClipFile) else save_timm_file(name, entry)
+    match entry:
+        case GardenClip():
+            save_garden_clip(name, entry)
+        case OpenClipTag() | OpenClipFile():
+            save_published(name, entry)
+        case TimmFile():
+            save_timm_file(name, entry)
     card = weights.read_card(name)
     card = dataclasses.replace(card, bfloat16_cosine=round(bfloat16_cosine(card), 5))
     weights.write_card(card)

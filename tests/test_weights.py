@@ -54,7 +54,7 @@ def test_an_open_clip_checkpoint(
     saved = load_file("data/weights/mine/open_clip_model.safetensors")
     given = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(torch.equal(saved[name], value) for name, value in given.items())
-    assert "weights mine: file vit.pt" in capsys.readouterr().out
+    assert "weights mine: tag openai, file vit.pt" in capsys.readouterr().out
     encoder = encoders.Encoder(card, "float32", 1)
     assert isinstance(encoder.model.visual.transformer.resblocks[0].mlp.gelu, open_clip.transformer.QuickGELU)
 
@@ -135,3 +135,27 @@ def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.
     assert isinstance(check(tables.Encoder, entry), tables.GardenClip)
     assert card.image_vectors == {"embedding": 128, "features": 512}
     assert card.origin == "trained on drawings, 1 steps"
+
+
+def test_published_weights_that_cannot_be_had_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network\nand a long explanation")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(InputError, match=r"^openai: no weights of ViT-B-32-quickgelu: no network$"):
+        run(monkeypatch, {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"})
+
+
+@pytest.mark.timeout(120)
+def test_published_weights_are_kept_with_their_tag(project: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = open_clip.create_model
+    asked = []
+
+    def cached(architecture: str, pretrained: str, **arguments: Any) -> Any:
+        asked.append((architecture, pretrained))
+        return create(architecture, pretrained=str(checkpoint), **arguments)
+
+    monkeypatch.setattr(open_clip, "create_model", cached)
+    card = run(monkeypatch, {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"})
+    assert asked == [("ViT-B-32-quickgelu", "openai")]
+    assert (card.origin, card.activation) == ("tag openai", "quick_gelu")

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib.cache import RowCache
+from stages.lib.cache import PART_ROWS, RowCache
 from stages.lib.errors import InputError
 
 Matrix = npt.NDArray[np.float32]
@@ -65,10 +65,9 @@ def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
         InputError: a vector is 0 or not finite, and has no direction.
     """
     norm = np.linalg.norm(vectors, axis=1)
-    if not (np.isfinite(norm) & (norm > 0)).all():
-        raise InputError(
-            f"{int((~(norm > 0)).sum())} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help"
-        )
+    without = ~(np.isfinite(norm) & (norm > 0))
+    if without.any():
+        raise InputError(f"{without.sum()} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help")
     return vectors / norm[:, None], norm
 
 
@@ -162,4 +161,4 @@ def _write(stem: Path, table: pa.Table, embedding: Matrix, provenance: dict[str,
     stem.parent.mkdir(parents=True, exist_ok=True)
     np.save(stem.with_suffix(".npy"), embedding)
     described = table.replace_schema_metadata({"provenance": json.dumps(provenance)})
-    pq.write_table(described, stem.with_suffix(".parquet"), use_dictionary=["class_name", "split"])
+    pq.write_table(described, stem.with_suffix(".parquet"), use_dictionary=["class_name", "split"], row_group_size=PART_ROWS)

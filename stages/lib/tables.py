@@ -50,13 +50,19 @@ class Digits(Section):
     kind: Literal["digits"]
 
 
+class Official(Section):
+    """Oxford 102 Flowers or Oxford-IIIT Pet, fetched by torchvision, with their official splits."""
+
+    kind: Literal["flowers102", "pets"]
+
+
 class Folder(Section):
     """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
 
 
-Dataset = Annotated[Garden | Digits | Folder, Field(discriminator="kind")]
+Dataset = Annotated[Garden | Digits | Official | Folder, Field(discriminator="kind")]
 
 
 class _File(Section):
@@ -81,6 +87,14 @@ class GardenClip(Section):
     size: int = Field(ge=32, le=512)  # pixels, square
     drawings: int = Field(ge=1)  # of every captioned flower
     steps: int = Field(ge=1)  # of the optimiser
+
+
+class OpenClipTag(Section):
+    """Published open_clip weights, fetched by ``tag`` from where open_clip knows them to be."""
+
+    source: Literal["open_clip"]
+    architecture: str
+    tag: str
 
 
 class OpenClipFile(_File):
@@ -117,4 +131,4 @@ class TimmFile(_File):
     preprocess: TimmPreprocess
 
 
-Encoder = Annotated[GardenClip | OpenClipFile | TimmFile, Field(discriminator="source")]
+Encoder = Annotated[GardenClip | OpenClipTag | OpenClipFile | TimmFile, Field(discriminator="source")]

@@ -1,0 +1,43 @@
+"""The contract holds what decides the vectors' bits: each of it gives another digest."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from stages.lib import contract, images
+from stages.lib.digests import json_sha256
+from stages.lib.weights import Card
+
+CARD = Card("x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", "aa", 0.9999)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights_sha256": "bb"},
+        {"activation": "quick_gelu"},
+        {"preprocess": {"size": 256}},
+        {"image_vectors": {"embedding": 2, "features": 3}},
+    ],
+)
+def test_another_encoder_is_another_contract(change: dict[str, Any]) -> None:
+    other = dataclasses.replace(CARD, **change)
+    assert json_sha256(contract.of_images(CARD, "float32", 32, "cpu")) != json_sha256(contract.of_images(other, "float32", 32, "cpu"))
+
+
+@pytest.mark.parametrize("terms", [("bfloat16", 32, "cpu"), ("float32", 16, "cpu"), ("float32", 32, "cuda")])
+def test_precision_batch_and_device_are_in_it(terms: tuple[str, int, str]) -> None:
+    assert contract.of_images(CARD, *terms) != contract.of_images(CARD, "float32", 32, "cpu")
+    assert contract.of_texts(CARD, *terms) != contract.of_texts(CARD, "float32", 32, "cpu")
+
+
+def test_the_decoder_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contract.of_images(CARD, "float32", 32, "cpu")
+    monkeypatch.setitem(images.DECODING, "decoder", "another")
+    assert contract.of_images(CARD, "float32", 32, "cpu") != before
+
+
+def test_where_the_weights_came_from_is_not() -> None:
+    other = dataclasses.replace(CARD, origin="elsewhere", bfloat16_cosine=0.5)
+    assert contract.of_images(other, "float32", 32, "cpu") == contract.of_images(CARD, "float32", 32, "cpu")
