@@ -2,7 +2,7 @@
 
 A copy of the project with a folder of small photographs of noise as its only data set and a garden_clip of one training step as its
 encoder. Prints the seconds of a `dvc repro` that has nothing to do, the images per second of index and embed_images, and their peak
-memory beside the size of the vectors, for an eighth of the images and for all.
+memory beside the size of the vectors, for half of the images and for all.
 """
 
 import sys
@@ -27,13 +27,13 @@ def draw(root: Path, first: int, count: int) -> None:
 
 
 def main(images: str = "16000") -> None:
-    """Run an eighth, then all."""
+    """Run half, then all."""
     axes = {"axes.download": [], "axes.datasets": ["noise"], "axes.zero_shot": [], "linear_probe.C": [1.0]}
     tables = {"datasets.noise": {"kind": "folder"}, "encoders.garden_clip.steps": 1, "encoders.garden_clip.drawings": 1}
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.make(Path(folder) / "project", Path(folder) / "cache", axes | tables)
         drawn = 0
-        for count in (int(images) // 8, int(images)):
+        for count in (int(images) // 2, int(images)):
             draw(workspace.root / "data/raw/noise", drawn, count)
             drawn = count
             workspace.dvc("repro", timeout=3600)

@@ -16,8 +16,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib.digests import json_sha256
-
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema(
     [
@@ -55,7 +53,10 @@ class Index:
     @property
     def digest(self) -> str:
         """SHA-256 over every row: what predictions name to say which index they were made from."""
-        return json_sha256(self.rows[SCHEMA.names].to_numpy().tolist())
+        digest = hashlib.sha256()
+        for row in self.rows[SCHEMA.names].itertuples(index=False):
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
 
 
 def path_of(dataset: str) -> Path:
