@@ -24,7 +24,7 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
             "trained on train alone": _percent(found["train_only"]["mean_per_class"]) if "train_only" in found else ABSENT,
             "test images": found["n"],
             "failed": found["failed"],
-            "chosen on val": ", ".join(f"{key} {_plain(value)}" for key, value in found["chosen"].items()),
+            "with": ", ".join(f"{key} {_plain(value)}" for key, value in found["chosen"].items()),
         }
         for dataset, stages in metrics.items()
         for stage, names in stages.items()

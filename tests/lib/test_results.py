@@ -26,7 +26,7 @@ def test_table_of_two_data_sets() -> None:
         "trained on train alone": ("–", "80.0"),
         "test images": ("40", "8"),
         "failed": ("1", "0"),
-        "chosen on val": ("prompts 1, logit_scale 100", "C 1e-05, vectors features_raw"),
+        "with": ("prompts 1, logit_scale 100", "C 1e-05, vectors features_raw"),
     }
 
 
