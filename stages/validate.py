@@ -15,7 +15,7 @@ from stages.knn import Knn
 from stages.lib.errors import InputError
 from stages.lib.params import Section, check, load
 from stages.lib.run import run
-from stages.lib.tables import Axes, Dataset, Encoder, Folder, Prompts, Slug, TimmFile
+from stages.lib.tables import Axes, Dataset, Encoder, Folder, LocalFile, Prompts, Slug, TimmFile
 from stages.linear_probe import LinearProbe
 
 CHECKED = Path("data/params_checked")
@@ -54,6 +54,10 @@ def problems(params: Params) -> list[str]:
         lines += [f"axes.{axis} = {name!r} stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
         if lines:
             return lines  # the axes after it build on it
+    for name in axes.weights:
+        entry = params.encoders[name]
+        problem = entry.problem() if isinstance(entry, LocalFile) else None
+        lines += [f"encoders.{name}: {problem}"] if problem else []
     for name in axes.datasets:
         if axes.zero_shot and name not in params.prompts:
             lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")

@@ -39,8 +39,11 @@ def verify_file(name: str, entry: OpenClipFile | TimmFile) -> None:
     """Check that the local file still is the one that the entry pins.
 
     Raises:
-        InputError: its SHA-256 is another.
+        InputError: it is not there, or its SHA-256 is another.
     """
+    problem = entry.problem()
+    if problem:
+        raise InputError(f"params.yaml: encoders.{name}: {problem}")
     found = file_sha256(entry.file)
     if found != entry.sha256:
         raise InputError(f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {entry.file} has {found}; put that in if it is meant")

@@ -141,3 +141,12 @@ def test_main_writes_the_same_bytes_whatever_the_values(values: dict[str, Any], 
     values["seed"] += 1
     validate.main()
     assert (tmp_path / "data/params_checked").read_bytes() == first != b""
+
+
+def test_a_file_is_asked_for_where_an_axis_names_it_only(values: dict[str, Any], tmp_path: Path) -> None:
+    values["encoders"]["mine"] = image_encoder(tmp_path)
+    path = tmp_path / "resnet.pt"
+    path.unlink()
+    assert lines(values) == []
+    values["axes"]["weights"] = ["garden_clip", "mine"]
+    assert lines(values) == [f"encoders.mine: no such file: {path}"]

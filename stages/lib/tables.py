@@ -65,19 +65,19 @@ class Folder(Section):
 Dataset = Annotated[Garden | Digits | Official | Folder, Field(discriminator="kind")]
 
 
-class _File(Section):
+class LocalFile(Section):
     """Weights in a local file. Its SHA-256 stands in the entry, so that DVC notices another file under the same name."""
 
     file: Path
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
-    @model_validator(mode="after")
-    def _pinned(self) -> "_File":
+    def problem(self) -> str | None:
+        """Say what keeps the file from being used: asked of entries on an axis only, others may name files of another machine."""
         if not self.file.is_file():
-            raise ValueError(f"no such file: {self.file}")
+            return f"no such file: {self.file}"
         if self.sha256 is None:
-            raise ValueError(f"sha256 is missing; for {self.file} it is {file_sha256(self.file)}")
-        return self
+            return f"sha256 is missing; for {self.file} it is {file_sha256(self.file)}"
+        return None
 
 
 class GardenClip(Section):
@@ -97,7 +97,7 @@ class OpenClipTag(Section):
     tag: str
 
 
-class OpenClipFile(_File):
+class OpenClipFile(LocalFile):
     """An open_clip checkpoint: ``architecture`` as open_clip names it, with the tag it was trained under or its activation."""
 
     source: Literal["open_clip_file"]
@@ -122,7 +122,7 @@ class TimmPreprocess(Section):
     crop: float = Field(gt=0, le=1)
 
 
-class TimmFile(_File):
+class TimmFile(LocalFile):
     """An image encoder of timm without a text tower, its state dict in a local file."""
 
     source: Literal["timm_file"]

@@ -54,13 +54,12 @@ def test_prompts_are_not_empty() -> None:
 
 def test_local_file_without_sha256_says_the_one_it_has(weights: Path) -> None:
     entry = {key: value for key, value in open_clip(weights, tag="openai").items() if key != "sha256"}
-    assert message(Encoder, entry, "encoders.mine") == f"params.yaml: encoders.mine: sha256 is missing; for {weights} it is {SHA256}"
+    assert check(OpenClipFile, entry).problem() == f"sha256 is missing; for {weights} it is {SHA256}"
 
 
 def test_local_file_that_is_not_there(weights: Path) -> None:
     weights.unlink()
-    found = message(Encoder, open_clip(weights, tag="openai"), "encoders.mine")
-    assert found == f"params.yaml: encoders.mine: no such file: {weights}"
+    assert check(OpenClipFile, open_clip(weights, tag="openai")).problem() == f"no such file: {weights}"
 
 
 def test_sha256_has_64_digits(weights: Path) -> None:
