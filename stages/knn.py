@@ -102,6 +102,8 @@ def main(encoder: str, dataset: str) -> None:
     usable = [k for k in settings.neighbors if k <= len(train)]
     if not usable:
         raise InputError(f"params.yaml: knn.neighbors = {list(settings.neighbors)}: {dataset} has {len(train)} training image(s)")
+    if len(usable) < len(settings.neighbors):
+        print(f"warning: knn {encoder}-{dataset}: only {len(train)} training images; larger knn.neighbors are left out")
     settings = settings.model_copy(update={"neighbors": tuple(usable)})
 
     def neighbours(gallery: npt.NDArray[np.intp], queries: npt.NDArray[np.intp]) -> Neighbours:

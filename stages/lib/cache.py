@@ -89,13 +89,14 @@ class RowCache:
 
         Args:
             keys: at most 4,096 SHA-256 digests of 32 bytes.
-            vectors: of each kind float32 (len(keys), width), finite.
+            vectors: of each kind float32 (len(keys), width).
 
         Raises:
-            InputError: the folder cannot be written to; parts already there stay.
+            InputError: a vector is not finite, or the folder cannot be written to; parts already there stay.
         """
         assert 0 < len(keys) <= PART_ROWS, len(keys)
-        assert all(np.isfinite(vectors[name]).all() for name in self.widths)
+        if not all(np.isfinite(vectors[name]).all() for name in self.widths):
+            raise InputError("the encoder gives vectors that are not finite (NaN, or beyond the range of its precision): try float32")
         columns = [
             pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors[name]).ravel(), width) for name, width in self.widths.items()
         ]

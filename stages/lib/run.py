@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,5 +50,7 @@ def _peak_mib() -> float:
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024**2 if sys.platform == "darwin" else peak / 1024

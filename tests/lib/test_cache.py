@@ -109,7 +109,7 @@ def test_what_was_given_before_an_error_is_kept(cache: RowCache) -> None:
 
 
 def test_vectors_that_are_not_finite_are_refused(cache: RowCache) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(InputError, match="not finite"):
         cache.add([key(1)], rows(float("nan")))
 
 

@@ -1,0 +1,27 @@
+"""torchvision is importable whether or not its compiled operators load, and they are declared only where they are absent."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.lib import vision
+
+
+def test_the_libraries_are_there() -> None:
+    assert vision.torchvision.transforms.Resize(8).size == 8
+    assert hasattr(torch.ops.torchvision, "nms")
+
+
+def test_operators_that_do_not_load_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise OSError("libcudart.so: cannot open shared object file")
+
+    monkeypatch.setattr(Path, "glob", lambda *_: [Path("_C.so")])
+    monkeypatch.setattr(torch.ops, "load_library", broken)
+    assert not vision._operators_load()
+
+
+def test_operators_that_load_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "load_library", lambda _: None)
+    assert vision._operators_load()  # nms is there by now, compiled or declared
