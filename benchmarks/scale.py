@@ -36,6 +36,7 @@ def main(images: str = "16000") -> None:
         for count in (int(images) // 2, int(images)):
             draw(workspace.root / "data/raw/noise", drawn, count)
             drawn = count
+            workspace.cache = Path(folder) / f"cache-{count}"  # nothing is reused
             workspace.dvc("repro", timeout=3600)
             last = {run["cell"]: run for run in workspace.runs()}
             vectors = sum(
