@@ -9,6 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.lib import results
+from stages.lib.params import check
+from stages.lib.tables import Encoder, Slug
 
 PROJECT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
@@ -98,6 +100,13 @@ def test_params_are_laid_out_so_that_an_override_changes_its_own_line_only(tmp_p
     with modify_yaml(path) as params:  # what `dvc exp run -S` does
         params["knn"]["temperature"] = 0.08
     assert path.read_text() == text.replace("temperature: 0.07", "temperature: 0.08")
+
+
+def test_readmes_encoder_entries_are_valid() -> None:
+    chapter = (PROJECT / "README.md").read_text().split("## Another encoder")[1].split("\n## ")[0]
+    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
+    entries = YAML(typ="safe").load(block.replace("sha256: ...", f"sha256: {'0' * 64}"))
+    assert list(check(dict[Slug, Encoder], entries)) == ["mine", "mobilenetv2"]
 
 
 def test_readme_shows_the_committed_results() -> None:
