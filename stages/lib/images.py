@@ -15,13 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
 from stages.lib.errors import InputError
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-DECODING = {"decoder": f"Pillow {PIL.__version__}", "mode": "RGB before resizing", "exif_orientation": "ignored"}
+DECODING = {
+    "decoder": f"Pillow {PIL.__version__}",
+    "mode": "RGB before resizing",
+    "grey_of_16_bits": "scaled to 8",
+    "exif_orientation": "ignored",
+}
 
 # What Pillow and its codecs raise on a damaged file.
 _DAMAGED = (
@@ -53,8 +59,19 @@ class Facts(NamedTuple):
 
 
 def decode(data: bytes) -> Image.Image:
-    """Return the whole image (the first frame of an animation) in mode RGB; on a damaged one Pillow raises as it sees fit."""
+    """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
+
+    Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image.
+
+    Raises:
+        ValueError: pixels of 32 bits, whose range the file does not tell.
+        Exception: what Pillow sees fit on a damaged image.
+    """
     with Image.open(io.BytesIO(data)) as image:
+        if image.mode.startswith("I;16"):
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError(f"grey of 32 bits (mode {image.mode}) has no defined range")
         return image.convert("RGB")
 
 

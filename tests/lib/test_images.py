@@ -44,6 +44,28 @@ def test_grey_becomes_three_equal_channels(mode: str) -> None:
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[255, 255, 255]]])
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_scaled_not_cut(form: str) -> None:
+    levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    assert np.asarray(images.decode(encoded(Image.fromarray(levels), form)))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_grey_of_32_bits_is_refused_since_its_range_is_unknown(tmp_path: Path, kind: type[np.generic]) -> None:
+    path = tmp_path / "deep.tif"
+    path.write_bytes(encoded(Image.fromarray(np.zeros((2, 2), kind)), "TIFF"))
+    assert images.examine(path).status.startswith("grey of 32 bits (mode ")
+
+
+def test_cmyk_becomes_rgb() -> None:
+    red, green, blue = pixels(images.decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")))[0][0]
+    assert red > 250 and green < 5 and blue < 5
+
+
+def test_a_name_with_spaces_and_letters_of_any_script(tmp_path: Path) -> None:
+    assert images.examine(put(tmp_path / "Hibiskus blüte 花.png", 0)).status == "ok"
+
+
 def test_exif_orientation_is_ignored() -> None:
     image = picture(0, (6, 4))
     exif = Image.Exif()

@@ -1,0 +1,19 @@
+"""Two genuine oddities of Oxford-IIIT Pet, whose names end in .jpg: a palette GIF and an RGBA PNG."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib import images
+
+
+@pytest.mark.parametrize(("name", "form", "mode"), [("Abyssinian_34.jpg", "GIF", "P"), ("Abyssinian_5.jpg", "PNG", "RGBA")])
+def test_it_decodes_to_the_rgb_image_that_it_shows(real_data: Path, name: str, form: str, mode: str) -> None:
+    path = real_data / "odd-images" / name
+    with Image.open(path) as odd:
+        assert (odd.format, odd.mode) == (form, mode)
+        expected = np.asarray(odd.convert("RGB"))
+    assert images.examine(path).status == "ok"
+    np.testing.assert_array_equal(np.asarray(images.decode(path.read_bytes())), expected)
