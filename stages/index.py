@@ -139,6 +139,12 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
     return split, f"{'given; val cut from train' if 'split' in rows else 'stratified'}, seed {section.seed}"
 
 
+def leaked(usable: pd.DataFrame) -> int:
+    """Return how many val and test images are byte for byte in train; columns split and sha256."""
+    train = usable["split"] == "train"
+    return int(usable.loc[~train, "sha256"].isin(usable.loc[train, "sha256"]).sum())
+
+
 def make(dataset: str, root: Path, section: Index) -> index.Index:
     """Return the index of the images below ``root``."""
     manifest = next((path for path in (root / "manifest.csv", root / "manifest.parquet") if path.exists()), None)
@@ -165,6 +171,9 @@ def main(dataset: str) -> dict[str, Any]:
     print(f"index {dataset}: {len(made.rows)} images of {len(made.classes)} classes ({counts}), {len(unusable)} unusable")
     if made.notes["other_files"]:
         print(f"index {dataset}: {made.notes['other_files']} file(s) that are not images left out")
+    copies = leaked(made.usable)
+    if copies:
+        print(f"warning: index {dataset}: {copies} val or test image(s) have the very bytes of a training image")
     share = len(unusable) / len(made.rows)
     if share > settings.max_unusable or len(unusable) == len(made.rows):
         first = unusable.iloc[0]

@@ -373,3 +373,12 @@ def test_second_run_writes_the_same_bytes(root: Path, monkeypatch: pytest.Monkey
     first = Path("data/index/toy.parquet").read_bytes()
     run(monkeypatch, max_unusable=0)
     assert Path("data/index/toy.parquet").read_bytes() == first
+
+
+def test_test_images_that_are_in_train_are_counted(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest(root, "path,class_name,split\n1.png,a,train\n2.png,a,val\n3.png,b,test\n4.png,b,test\n")
+    for copy in ("3.png", "4.png"):
+        (root / copy).write_bytes((root / "1.png").read_bytes())
+    use(monkeypatch, {"index": SETTINGS.model_dump()})
+    stage.main("toy")
+    assert "warning: index toy: 2 val or test image(s) have the very bytes of a training image" in capsys.readouterr().out
