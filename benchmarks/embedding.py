@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from stages import embed_images, index, weights
 from stages.lib import cache, garden
 from stages.lib import index as index_file
-from stages.lib import weights as folders
 from stages.lib.vision import open_clip
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -43,8 +43,6 @@ class Files(torch.utils.data.Dataset[Any]):
 
 def prepare(count: int) -> list[str]:
     """Draw and index the images, write random weights; return the images' paths."""
-    import numpy as np
-
     root = Path("data/raw/drawn")
     for number in range(count):
         flower = garden.TASK[number % len(garden.TASK)]
@@ -57,8 +55,7 @@ def prepare(count: int) -> list[str]:
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)
     config = open_clip.get_model_config(ARCHITECTURE)
     weights.save_open_clip(weights.open_clip_card("vitb32", model, ARCHITECTURE, config, "random"), model, config)
-    card = folders.read_card("vitb32")
-    folders.write_card(folders.Card(**{**vars(card), "bfloat16_cosine": weights.bfloat16_cosine(card)}))
+    weights.measured("vitb32")
     return made.usable["path"].tolist()
 
 

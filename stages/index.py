@@ -117,9 +117,8 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
     Raises:
         InputError: a given split has another name than train, val, test, or none of train or test; a class has too few images.
     """
-    given = rows["split"] if "split" in rows else pd.Series("train", index=rows.index)
-    fractions = {"val": section.val} if "split" in rows else {"val": section.val, "test": section.test}
     if "split" in rows:
+        given, fractions, source = rows["split"], {"val": section.val}, "given; val cut from train"
         unknown = set(given) - set(index.SPLITS)
         if unknown:
             raise InputError(f"{root}: split {min(unknown)!r}: expected train, val or test")
@@ -128,6 +127,9 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
             raise InputError(f"{root}: the given splits hold no {' and no '.join(sorted(absent))} images")
         if "val" in set(given):
             return given, "given"
+    else:
+        given = pd.Series("train", index=rows.index)
+        fractions, source = {"val": section.val, "test": section.test}, "stratified"
     split = given.copy()
     cut = rows[(given == "train") & (rows["status"] == "ok")]
     try:
@@ -136,7 +138,7 @@ def splits(rows: pd.DataFrame, section: Index, root: Path) -> tuple[pd.Series, s
         of_class = cut[cut["label"] == error.args[0]]
         name, count = of_class["class_name"].iloc[0], of_class["sha256"].nunique()
         raise InputError(f"{root}: class {name!r} has {count} usable image(s), too few for a split: add some or leave it out") from None
-    return split, f"{'given; val cut from train' if 'split' in rows else 'stratified'}, seed {section.seed}"
+    return split, f"{source}, seed {section.seed}"
 
 
 def leaked(usable: pd.DataFrame) -> int:
@@ -164,14 +166,14 @@ def main(dataset: str) -> dict[str, Any]:
     """Write the index of ``dataset``; too many unusable images fail the run."""
     settings = section(Index, "index")
     made = make(dataset, Path("data/raw") / dataset, settings)
-    unusable = made.rows[made.rows["status"] != "ok"]
+    usable, unusable = made.usable, made.rows[made.rows["status"] != "ok"]
     for row in unusable.head(10).itertuples():
         print(f"{row.path}: {row.status}")
     counts = ", ".join(f"{split} {(made.rows['split'] == split).sum()}" for split in index.SPLITS)
     print(f"index {dataset}: {len(made.rows)} images of {len(made.classes)} classes ({counts}), {len(unusable)} unusable")
     if made.notes["other_files"]:
         print(f"index {dataset}: {made.notes['other_files']} file(s) that are not images left out")
-    copies = leaked(made.usable)
+    copies = leaked(usable)
     if copies:
         print(f"warning: index {dataset}: {copies} val or test image(s) have the very bytes of a training image")
     share = len(unusable) / len(made.rows)
@@ -182,7 +184,7 @@ def main(dataset: str) -> dict[str, Any]:
             f"more than index.max_unusable = {settings.max_unusable}"
         )
     for split in index.SPLITS:
-        if not (made.usable["split"] == split).any():
+        if not (usable["split"] == split).any():
             raise InputError(f"data/raw/{dataset}: no usable {split} images")
     index.write(made)
     return {"images": len(made.rows)}

@@ -108,16 +108,14 @@ def main(encoder: str, dataset: str) -> None:
     images = embeddings.read_images(encoder, dataset, features=True)
     labels, classes = images.labels, len(images.provenance["classes"])
     train, val, test, final = images.of("train"), images.of("val"), images.of("test"), images.of("train", "val")
-    if len(np.unique(labels[train])) < 2:
-        raise InputError(
-            f"{dataset}: a linear probe needs usable training images of at least 2 classes, found {len(np.unique(labels[train]))}"
-        )
+    known = len(np.unique(labels[train]))
+    if known < 2:
+        raise InputError(f"{dataset}: a linear probe needs usable training images of at least 2 classes, found {known}")
 
     kinds = inputs(images)
     table = sweep(kinds, labels, train, val, settings, classes)
-    best = table.iloc[
-        table["mean_per_class"].round(9).argmax()
-    ]  # of equals, whatever their last bits, the first vectors, then the strongest penalty
+    # Of equals, whatever their last bits: the first vectors, then the strongest penalty.
+    best = table.iloc[table["mean_per_class"].round(9).argmax()]
     kind, C = best["vectors"], float(best["C"])
     edge = at_edge(table[table["vectors"] == kind], C)
     if edge:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stages.lib import index, metrics, predictions
@@ -23,18 +24,22 @@ def approaches(axes: Axes) -> list[tuple[str, str]]:
     return [("zero_shot", name) for name in axes.zero_shot] + [(stage, name) for stage in ("linear_probe", "knn") for name in axes.encoders]
 
 
+def on_test(made: predictions.Predictions) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.float32]]:
+    """Return label (n,) and probabilities float32 (n, classes) of the test images."""
+    test = (made.rows["split"] == "test").to_numpy()
+    return made.rows["label"].to_numpy()[test], made.probabilities[test]
+
+
 def measures(made: predictions.Predictions) -> dict[str, Any]:
     """Return the measures on test, fractions of [0, 1], and beside them what was chosen and noted.
 
     top5 is left out where there are at most 5 classes. Only numbers, strings and booleans: `dvc metrics` drops anything else.
     """
-    test = (made.rows["split"] == "test").to_numpy()
-    probabilities, labels = made.probabilities[test], made.rows["label"].to_numpy()[test]
-    predicted = probabilities.argmax(axis=1)
-    found = metrics.accuracies(predicted, labels)
+    labels, probabilities = on_test(made)
+    found = metrics.accuracies(probabilities.argmax(axis=1), labels)
     if len(made.classes) > 5:
         found["top5"] = metrics.top_k(probabilities, labels, 5)
-    return {**found, "n": int(test.sum()), "failed": made.failed, "chosen": made.chosen, **made.notes}
+    return {**found, "n": len(labels), "failed": made.failed, "chosen": made.chosen, **made.notes}
 
 
 def rounded(value: Any) -> Any:
@@ -46,8 +51,8 @@ def rounded(value: Any) -> Any:
 
 def outcomes(made: predictions.Predictions) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what became of the test images: columns actual and predicted, a row an image; class_name and accuracy, a row a class."""
-    test = (made.rows["split"] == "test").to_numpy()
-    labels, predicted = made.rows["label"].to_numpy()[test], made.probabilities[test].argmax(axis=1)
+    labels, probabilities = on_test(made)
+    predicted = probabilities.argmax(axis=1)
     names = np.array(made.classes)
     accuracy = metrics.per_class(predicted, labels)
     by_class = pd.DataFrame({"class_name": names[list(accuracy)], "accuracy": list(accuracy.values())})

@@ -106,10 +106,10 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     config = open_clip.get_model_config(entry.architecture)
     if config is None:
         raise unknown(name, entry.architecture, "open_clip", open_clip.list_models())
-    if entry.tag is not None and not open_clip.get_pretrained_cfg(entry.architecture, entry.tag):
+    pretrained = open_clip.get_pretrained_cfg(entry.architecture, entry.tag) if entry.tag else {}
+    if entry.tag is not None and not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(entry.architecture)) or "none"
         raise InputError(f"{where}.tag = {entry.tag!r}: open_clip's tags for {entry.architecture} are {tags}")
-    pretrained = open_clip.get_pretrained_cfg(entry.architecture, entry.tag) if entry.tag else {}
     file = entry.file if isinstance(entry, OpenClipFile) else None
     trained_with = (entry.activation if isinstance(entry, OpenClipFile) else None) or activation(pretrained)
     if trained_with != activation(config) and "timm_model_name" not in config["vision_cfg"] and "hf_model_name" not in config["text_cfg"]:
@@ -187,6 +187,14 @@ def bfloat16_cosine(card: weights.Card) -> float:
     return float((vectors[0] * vectors[1]).sum(axis=1).min())
 
 
+def measured(name: str) -> weights.Card:
+    """Complete the card of ``name`` by what bfloat16 costs it; return it."""
+    card = weights.read_card(name)
+    card = dataclasses.replace(card, bfloat16_cosine=round(bfloat16_cosine(card), 5))
+    weights.write_card(card)
+    return card
+
+
 def main(name: str) -> None:
     """Write data/weights/NAME."""
     entry: Encoder = section(Encoder, f"encoders.{name}")
@@ -199,9 +207,7 @@ def main(name: str) -> None:
             save_published(name, entry)
         case TimmFile():
             save_timm_file(name, entry)
-    card = weights.read_card(name)
-    card = dataclasses.replace(card, bfloat16_cosine=round(bfloat16_cosine(card), 5))
-    weights.write_card(card)
+    card = measured(name)
     print(f"weights {name}: {card.origin}; bfloat16 agrees with float32 to a cosine of {card.bfloat16_cosine}")
 
 

@@ -53,6 +53,13 @@ def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 
     weights.save_open_clip(card, model, config)
 
 
+def prepare(count: int) -> None:
+    """Write ``count`` images, their index and the tiny encoder."""
+    make_images(count)
+    make_index()
+    make_weights()
+
+
 def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
     """Run embed_images in this process with the tiny encoder; return how many images were computed."""
     settings = embed_images.EmbedImages.model_validate({"batch": 4, "precision": precision, "vectors": vectors})

@@ -17,7 +17,7 @@ import pytest
 from stages.lib import cache, embeddings, encoders, images
 from stages.lib import index as index_file
 from stages.lib.errors import InputError
-from tests.project import draw, embed, make_images, make_index, make_weights
+from tests.project import draw, embed, make_images, make_index, make_weights, prepare
 
 OUTPUT = Path("data/embeddings/tiny-own")
 
@@ -25,9 +25,7 @@ OUTPUT = Path("data/embeddings/tiny-own")
 @pytest.fixture
 def ready(project: Path) -> Path:
     """Eleven indexed images and the tiny encoder."""
-    make_images(11)
-    make_index()
-    make_weights()
+    prepare(11)
     return project
 
 
@@ -223,9 +221,7 @@ def start_embedding(project: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.timeout(120)
 def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_images(80)
-    make_index()
-    make_weights()
+    prepare(80)
     enough = random.randint(1, 10)
     running = start_embedding(project)
     try:
@@ -243,9 +239,7 @@ def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pyte
 
 @pytest.mark.timeout(120)
 def test_two_writers_at_once_leave_one_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_images(40)
-    make_index()
-    make_weights()
+    prepare(40)
     running = [start_embedding(project) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]
     shared = outputs()

@@ -9,17 +9,15 @@ import torch
 
 from stages.lib import embeddings, encoders
 from stages.lib.vision import open_clip
-from tests.project import embed_prompts, make_images, make_index, make_weights
+from tests.project import embed_prompts, prepare
 
 PROMPTS = ("a {}.", "one {} of many")
 
 
 @pytest.fixture
 def ready(project: Path) -> Path:
-    """Four indexed images of the classes even and odd, and the tiny encoder."""
-    make_images(6)
-    make_index()
-    make_weights()
+    """Six indexed images of the classes even and odd, and the tiny encoder."""
+    prepare(6)
     return project
 
 

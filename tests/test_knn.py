@@ -42,19 +42,12 @@ def test_nearest_are_sklearns_nearest() -> None:
     np.testing.assert_allclose(cosines, 1 - distances, atol=1e-5)
 
 
-def test_one_neighbour_predicts_as_sklearn() -> None:
-    random = np.random.default_rng(1)
-    gallery, queries, labels = unit(random, 300), unit(random, 100), random.integers(0, 4, 300)
-    predicted = knn.probabilities(knn.search(gallery, labels, queries, 1), 1, "uniform", 0.07, 4).argmax(axis=1)
-    expected = KNeighborsClassifier(1, metric="cosine", algorithm="brute").fit(gallery, labels).predict(queries)
-    assert predicted.tolist() == expected.tolist()
-
-
-def test_odd_number_of_neighbours_of_two_classes_predicts_as_sklearn() -> None:
-    random = np.random.default_rng(2)
-    gallery, queries, labels = unit(random, 300), unit(random, 100), random.integers(0, 2, 300)
-    predicted = knn.probabilities(knn.search(gallery, labels, queries, 7), 7, "uniform", 0.07, 2).argmax(axis=1)
-    expected = KNeighborsClassifier(7, metric="cosine", algorithm="brute").fit(gallery, labels).predict(queries)
+@pytest.mark.parametrize(("k", "classes"), [(1, 4), (7, 2)])  # no two classes can tie
+def test_prediction_is_sklearns(k: int, classes: int) -> None:
+    random = np.random.default_rng(k)
+    gallery, queries, labels = unit(random, 300), unit(random, 100), random.integers(0, classes, 300)
+    predicted = knn.probabilities(knn.search(gallery, labels, queries, k), k, "uniform", 0.07, classes).argmax(axis=1)
+    expected = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(gallery, labels).predict(queries)
     assert predicted.tolist() == expected.tolist()
 
 

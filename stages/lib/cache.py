@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.lib import lists
 from stages.lib.digests import json_sha256
 from stages.lib.errors import InputError
 
@@ -78,8 +79,7 @@ class RowCache:
                 if table is None:  # its keys could be read, its vectors can't: another part may have them
                     return self.read(keys)
                 for name, values in vectors.items():
-                    flat = table[name].combine_chunks().flatten().to_numpy().reshape(-1, self.widths[name])
-                    values[hits] = flat[(at[hits] - start).astype(np.int64)]
+                    values[hits] = lists.matrix(table[name])[(at[hits] - start).astype(np.int64)]
                 found[hits] = True
             start += len(have)
         return vectors, found
@@ -97,9 +97,7 @@ class RowCache:
         assert 0 < len(keys) <= PART_ROWS, len(keys)
         if not all(np.isfinite(vectors[name]).all() for name in self.widths):
             raise InputError("the encoder gives vectors that are not finite (NaN, or beyond the range of its precision): try float32")
-        columns = [
-            pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors[name]).ravel(), width) for name, width in self.widths.items()
-        ]
+        columns = [lists.column(vectors[name]) for name in self.widths]
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
         self._write(
             f"part-{secrets.token_hex(16)}.parquet",
@@ -135,7 +133,7 @@ class RowCache:
         finally:
             flush()
 
-    def _keys(self, path: Path) -> pa.ChunkedArray | None:
+    def _keys(self, path: Path) -> pa.Array | None:
         table = self._table(path, ["sha256"])
         return None if table is None else table["sha256"].combine_chunks()
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.lib import lists
 from stages.lib.cache import PART_ROWS, RowCache
 from stages.lib.errors import InputError
 
@@ -116,16 +117,16 @@ def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], p
         dtype: of the vectors in images.parquet.
     """
     embedding, norm = unit(vectors["embedding"])
-    stored = {"embedding": embedding} | {name: values for name, values in vectors.items() if name != "embedding"}
     columns = {name: pa.array(rows[name]) for name in ("image_id", "label", "class_name", "split", "sha256")}
-    columns |= {name: _vectors(values, dtype) for name, values in stored.items()} | {"norm": pa.array(norm)}
+    columns |= {name: lists.column(values.astype(dtype, copy=False)) for name, values in (vectors | {"embedding": embedding}).items()}
+    columns["norm"] = pa.array(norm)
     _write(target / "images", pa.table(columns), embedding, provenance)
 
 
 def write_texts(target: Path, rows: pd.DataFrame, vectors: Matrix, provenance: dict[str, Any]) -> None:
     """Write texts.parquet and texts.npy: ``rows`` (class_name, label, prompt, text) and their float32 (n, d) vectors as unit rows."""
     embedding, _ = unit(vectors)
-    columns = {name: pa.array(rows[name]) for name in rows} | {"embedding": _vectors(embedding, "float32")}
+    columns = {name: pa.array(rows[name]) for name in rows} | {"embedding": lists.column(embedding)}
     _write(target / "texts", pa.table(columns), embedding, provenance)
 
 
@@ -138,8 +139,7 @@ def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
         table = file.read(wanted)
     matrix = None
     if "features" in table.column_names:
-        column = table["features"].combine_chunks()
-        matrix = column.flatten().to_numpy().reshape(len(column), -1).astype(np.float32)
+        matrix = lists.matrix(table["features"])
         table = table.drop_columns("features")
     provenance = json.loads(table.schema.metadata[b"provenance"])
     rows = table.drop_columns("norm").to_pandas()
@@ -151,10 +151,6 @@ def read_texts(encoder: str, dataset: str) -> tuple[pd.DataFrame, Matrix, dict[s
     path = folder(encoder, dataset) / "texts.parquet"
     rows = pq.read_table(path, columns=["class_name", "label", "prompt", "text"]).to_pandas()
     return rows, np.load(path.with_suffix(".npy")), json.loads((path.parent / "texts_contract.json").read_text())
-
-
-def _vectors(values: Matrix, dtype: str) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(dtype, copy=False).ravel()), values.shape[1])
 
 
 def _write(stem: Path, table: pa.Table, embedding: Matrix, provenance: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The parameters of the running stage, exactly as dvc.yaml declares them, each section checked by its model."""
 
 import os
+from functools import cache
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -17,6 +18,7 @@ class Section(BaseModel):
 Checked = TypeVar("Checked")
 
 
+@cache  # resolving dvc.yaml takes a good part of a second, and some stages read two sections
 def load() -> dict[str, Any]:
     """Return the entries of params.yaml that this stage lists under ``params``.
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.lib import lists
 from stages.lib.embeddings import Images
 
 
@@ -74,8 +75,7 @@ def write(dataset: str, made: Predictions) -> None:
     assert np.allclose(made.probabilities.sum(axis=1), 1, atol=1e-3)
     facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "chosen", "notes")}
     columns = {name: pa.array(made.rows[name]) for name in ("image_id", "split", "label")}
-    flat = pa.array(np.ascontiguousarray(made.probabilities).ravel())
-    columns["probabilities"] = pa.FixedSizeListArray.from_arrays(flat, len(made.classes))
+    columns["probabilities"] = lists.column(made.probabilities)
     path = path_of(dataset, made.stage, made.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns).replace_schema_metadata({"predictions": json.dumps(facts)}), path)
@@ -85,6 +85,5 @@ def read(dataset: str, stage: str, name: str) -> Predictions:
     """Read the predictions of ``stage`` with ``name``."""
     table = pq.read_table(path_of(dataset, stage, name))
     facts = json.loads(table.schema.metadata[b"predictions"])
-    column = table["probabilities"].combine_chunks()
-    probabilities = column.flatten().to_numpy().reshape(len(column), -1)
-    return Predictions(rows=table.drop_columns("probabilities").to_pandas(), probabilities=probabilities, **facts)
+    rows = table.drop_columns("probabilities").to_pandas()
+    return Predictions(rows=rows, probabilities=lists.matrix(table["probabilities"]), **facts)

@@ -1,0 +1,17 @@
+"""A matrix survives as a column, whatever its type, order and chunks."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.lib import lists
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_a_matrix_comes_back_as_float32(kind: type[np.floating]) -> None:
+    matrix = np.asfortranarray(np.arange(6, dtype=kind).reshape(3, 2))
+    column = lists.column(matrix)
+    assert column.type == pa.list_(pa.from_numpy_dtype(kind), 2)
+    back = lists.matrix(pa.chunked_array([column[:1], column[1:]]))
+    assert back.dtype == np.float32
+    assert back.tolist() == [[0, 1], [2, 3], [4, 5]]
