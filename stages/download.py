@@ -1,24 +1,29 @@
 """Fetch or draw a data set: python -m stages.download DATASET.
 
-Writes data/raw/DATASET: the images and a manifest.csv (path, class_name; split and label where the data set has official ones).
+Writes data/raw/DATASET: the images and a manifest.csv (path, class_name; split and label where the data set has official ones). Archives
+stay in this user's cache folder, so that an interrupted run goes on and no other run fetches them again.
 """
 
+import shutil
+import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from PIL import Image
+from tqdm import tqdm
 
 from stages.lib.errors import InputError
+from stages.lib.fetch import fetch
 from stages.lib.params import section
 from stages.lib.run import run
 from stages.lib.tables import Dataset, Digits, Folder, Garden, Official
 
-# Our split -> torchvision's name of it and its number of images (Nilsback and Zisserman 2008; Parkhi et al. 2012).
-OFFICIAL = {
-    "flowers102": {"train": ("train", 1020), "val": ("val", 1020), "test": ("test", 6149)},
-    "pets": {"train": ("trainval", 3680), "test": ("test", 3669)},
-}
+CLASSES = {"flowers102": 102, "pets": 37}
+FOLDERS = {"flowers102": "flowers-102", "pets": "oxford-iiit-pet"}  # torchvision's
+# torchvision's name -> the one in OpenAI's list, where they differ in more than case (github.com/openai/CLIP, data/prompts.md).
+OPENAI_FLOWERS = {"globe-flower": "globe flower", "pink-yellow dahlia?": "pink and yellow dahlia", "ball moss": "air plant"}
 
 
 def garden(entry: Garden, root: Path) -> pd.DataFrame:
@@ -46,34 +51,110 @@ def digits(root: Path) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def official(kind: str, root: Path) -> pd.DataFrame:
-    """Fetch Flowers 102 or Oxford-IIIT Pet below ``root`` by torchvision, which checks MD5 sums; return the manifest of the official split.
-
-    Class names are torchvision's; pets have no official val. The images listed, and no others, are in the manifest.
+def official(name: str, entry: Official, root: Path) -> pd.DataFrame:
+    """Put Flowers 102 or Oxford-IIIT Pet below ``root``, from the entry's copy or else from the network; return its manifest.
 
     Raises:
-        InputError: an archive cannot be had, or images are missing.
+        InputError: an archive cannot be had, or the copy is not complete.
+    """
+    if entry.root:
+        try:
+            listed(entry, entry.root)
+        except InputError as error:
+            raise InputError(f"params.yaml: datasets.{name}.root = {str(entry.root)!r}: {error}; without root it is fetched") from None
+        shutil.copytree(entry.root / FOLDERS[entry.kind], root / FOLDERS[entry.kind])
+    else:
+        for url, md5 in sources(entry.kind):
+            unpack(fetch(url, md5), root / FOLDERS[entry.kind])
+    return listed(entry, root)
+
+
+def sources(kind: str) -> list[tuple[str, str]]:
+    """Return (address, MD5) of every file of the data set, as torchvision knows them."""
+    from stages.lib.vision import torchvision
+
+    if kind == "pets":
+        return list(torchvision.datasets.OxfordIIITPet._RESOURCES)
+    flowers = torchvision.datasets.Flowers102
+    return [(flowers._download_url_prefix + file, md5) for file, md5 in flowers._file_dict.values()]
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Extract an archive into ``folder``, nothing outside of it; copy a file that is none.
+
+    Raises:
+        InputError: it is damaged, or holds what tarfile's "data" filter refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if file.suffix not in (".tgz", ".gz"):
+        shutil.copy(file, folder)
+        return
+    try:
+        with tarfile.open(file) as archive:
+            for member in tqdm(archive, file.name, unit="file", mininterval=1):
+                archive.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be extracted: {error}") from None
+
+
+def listed(entry: Official, root: Path) -> pd.DataFrame:
+    """Return the manifest of the official lists below ``root``: path, class_name, split, label; no other image is in it.
+
+    Labels are 0-based, as torchvision gives them.
+
+    Raises:
+        InputError: lists or images are missing, or they are not the official ones: other counts, classes without a training image.
     """
     from stages.lib.vision import torchvision
 
-    flowers = kind == "flowers102"
+    flowers = entry.kind == "flowers102"
     source = torchvision.datasets.Flowers102 if flowers else torchvision.datasets.OxfordIIITPet
+    theirs = {"train": "train" if flowers else "trainval", "val": "val", "test": "test"}
     lines = []
-    for split, (theirs, count) in OFFICIAL[kind].items():
+    for split, count in entry.images:
+        if not count:
+            continue
         try:
-            fetched = source(root, split=theirs, download=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"data set {kind}: cannot be fetched: {error}") from None
-        paths = fetched._image_files if flowers else fetched._images  # torchvision has no public name for either
+            of_split = source(root, split=theirs[split])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{root / FOLDERS[entry.kind]}: no {entry.kind} as torchvision lays it out: {error}") from None
+        paths = of_split._image_files if flowers else of_split._images  # torchvision has no public name for either
         absent = [path for path in paths if not path.is_file()]
         if absent or len(paths) != count:
             what = f"{len(absent)} images are missing, {absent[0]} first" if absent else f"{len(paths)} images are listed"
-            raise InputError(f"data set {kind}, {split}: {what}; expected {count}")
+            raise InputError(f"{entry.kind}, {split}: {what}; expected {count}")
         lines += [
-            {"path": path.relative_to(root).as_posix(), "class_name": fetched.classes[label], "split": split, "label": label}
-            for path, label in zip(paths, fetched._labels, strict=True)
+            {"path": path.relative_to(root).as_posix(), "split": split, "label": label}
+            for path, label in zip(paths, of_split._labels, strict=True)
         ]
-    return pd.DataFrame(lines)
+        if split == "train" and set(of_split._labels) != set(range(CLASSES[entry.kind])):
+            raise InputError(f"{entry.kind}, {split}: {len(set(of_split._labels))} classes are listed; expected {CLASSES[entry.kind]}")
+        names = of_split.classes
+    manifest = pd.DataFrame(lines)
+    return manifest.assign(class_name=[class_names(entry, names, manifest)[label] for label in manifest["label"]])
+
+
+def class_names(entry: Official, theirs: list[str], manifest: pd.DataFrame) -> list[str]:
+    """Return the class names in the order of their labels: torchvision's (``theirs``), or OpenAI's for the same labels.
+
+    OpenAI's list of pets is in another order than the labels; its names are those of the files, "american_bulldog_1.jpg", underscores
+    read as spaces. That names match one to one, spelling aside, is checked.
+
+    Raises:
+        InputError: they do not.
+    """
+    if entry.class_names == "torchvision":
+        return theirs
+    if entry.kind == "pets":
+        files = manifest.drop_duplicates("label").sort_values("label")["path"]
+        names = [Path(path).stem.rpartition("_")[0].replace("_", " ") for path in files]
+        same = [name.lower() for name in names] == [name.lower() for name in theirs]
+    else:
+        names = [OPENAI_FLOWERS.get(name, name) for name in theirs]
+        same = set(OPENAI_FLOWERS) <= set(theirs)
+    if not same or len(set(names)) != CLASSES[entry.kind]:
+        raise InputError(f"{entry.kind}: torchvision's class names do not match OpenAI's one to one: {', '.join(theirs)}")
+    return names
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -92,7 +173,7 @@ def main(dataset: str) -> dict[str, Any]:
         case Digits():
             manifest = digits(root)
         case Official():
-            manifest = official(entry.kind, root)
+            manifest = official(dataset, entry, root)
         case Folder():
             raise InputError(f"params.yaml: axes.download = {dataset!r}: a folder of one's own is expected in {root}, not fetched")
     manifest.to_csv(root / "manifest.csv", index=False)

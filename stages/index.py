@@ -17,6 +17,7 @@ from stages.lib import images, index
 from stages.lib.errors import InputError
 from stages.lib.params import Section, section
 from stages.lib.run import run
+from stages.lib.tables import Dataset, Official
 
 SPLIT_LIKE = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
@@ -165,6 +166,7 @@ def make(dataset: str, root: Path, section: Index) -> index.Index:
 def main(dataset: str) -> dict[str, Any]:
     """Write the index of ``dataset``; too many unusable images fail the run."""
     settings = section(Index, "index")
+    entry: Dataset = section(Dataset, f"datasets.{dataset}")
     made = make(dataset, Path("data/raw") / dataset, settings)
     usable, unusable = made.usable, made.rows[made.rows["status"] != "ok"]
     for row in unusable.head(10).itertuples():
@@ -186,6 +188,8 @@ def main(dataset: str) -> dict[str, Any]:
     for split in index.SPLITS:
         if not (usable["split"] == split).any():
             raise InputError(f"data/raw/{dataset}: no usable {split} images")
+    if isinstance(entry, Official):
+        made.notes["class_names"] = entry.class_names
     index.write(made)
     return {"images": len(made.rows)}
 

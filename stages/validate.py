@@ -15,7 +15,7 @@ from stages.knn import Knn
 from stages.lib.errors import InputError
 from stages.lib.params import Section, check, load
 from stages.lib.run import run
-from stages.lib.tables import Axes, Dataset, Encoder, Folder, LocalFile, Prompts, Slug, TimmFile
+from stages.lib.tables import Axes, Dataset, Encoder, Folder, LocalFile, Prompts, Slug, Timm
 from stages.linear_probe import LinearProbe
 
 CHECKED = Path("data/params_checked")
@@ -40,7 +40,7 @@ def problems(params: Params) -> list[str]:
     """Return a line for each name on an axis that the tables or the other axes do not bear out."""
     axes = params.axes
     drawn = [name for name, entry in params.datasets.items() if not isinstance(entry, Folder)]
-    with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], TimmFile)]
+    with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], Timm)]
     allowed = {
         "download": (axes.download, drawn, "data sets that can be downloaded"),
         "datasets": (axes.datasets, list(params.datasets), "entries of datasets"),

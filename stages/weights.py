@@ -1,13 +1,14 @@
 """Get an encoder's weights: python -m stages.weights NAME.
 
-Reads the encoder's entry in params.yaml and, where it names one, its local file; garden_clip is trained here, on drawings. Writes
-data/weights/NAME: one folder in one format, whatever the source (see stages/lib/weights.py).
+Reads the encoder's entry in params.yaml and the file that it names, a local one or one of the Hugging Face hub; garden_clip is trained
+here, on drawings. Writes data/weights/NAME: one folder in one format, whatever the source (see stages/lib/weights.py).
 """
 
 import dataclasses
 import difflib
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,16 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
-from stages.lib import embeddings, encoders, weights
+from stages.lib import embeddings, encoders, hub, weights
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.params import load, section
 from stages.lib.run import run
-from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile
+from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag
 from stages.lib.vision import open_clip, save_config_for_hf, timm
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
 UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
+
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # the libraries' own names, in their order
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def unknown(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
@@ -35,8 +39,8 @@ def unknown(name: str, architecture: str, library: str, known: Sequence[str]) ->
     return InputError(f"params.yaml: encoders.{name}.architecture = {architecture!r}: {library} knows no such model{hint}")
 
 
-def verify_file(name: str, entry: OpenClipFile | TimmFile) -> None:
-    """Check that the local file still is the one that the entry pins.
+def local(name: str, entry: OpenClipFile | TimmFile) -> Path:
+    """Return the entry's local file, if it still is the one that the entry pins.
 
     Raises:
         InputError: it is not there, or its SHA-256 is another.
@@ -44,18 +48,50 @@ def verify_file(name: str, entry: OpenClipFile | TimmFile) -> None:
     problem = entry.problem()
     if problem:
         raise InputError(f"params.yaml: encoders.{name}: {problem}")
-    found = file_sha256(entry.file)
+    verify(name, entry, entry.file)
+    return entry.file
+
+
+def fetched(name: str, entry: OpenClipTag | TimmTag, address: str, files: Sequence[str]) -> Path:
+    """Return the entry's file from the hub: the first of ``files`` in the repository ``address``.
+
+    Raises:
+        InputError: it cannot be had, or its SHA-256 is not the one that the entry gives.
+    """
+    path = hub.file(address, files)
+    if entry.sha256:
+        verify(name, entry, path)
+    return path
+
+
+def verify(name: str, entry: OpenClipFile | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
+    """Compare the file's SHA-256 with the entry's."""
+    found = file_sha256(path)
     if found != entry.sha256:
-        raise InputError(f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {entry.file} has {found}; put that in if it is meant")
+        raise InputError(f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {path} has {found}; put that in if it is meant")
 
 
-def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any]) -> None:
-    """Write an open_clip model (float32) as the folder of ``card``; ``config`` is open_clip's model_cfg."""
+def origin(path: Path, *parts: str) -> str:
+    """Return in words where weights come from: ``parts``, the file's name and its SHA-256."""
+    return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
+
+
+def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any], tokenizer: Any = None) -> None:
+    """Write an open_clip model (float32) as the folder of ``card``.
+
+    Args:
+        card: of the model.
+        model: in float32.
+        config: open_clip's model_cfg.
+        tokenizer: of transformers, where the configuration names one; open_clip's own needs no file.
+    """
     folder = weights.folder(card.name)
     folder.mkdir(parents=True)
     open_clip.model.set_model_preprocess_cfg(model, card.preprocess)
     save_config_for_hf(model, folder / "open_clip_config.json", config)
     save_file(model.state_dict(), folder / weights.FILES["open_clip"])
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
     weights.write_card(card)
 
 
@@ -91,8 +127,7 @@ def save_garden_clip(name: str, entry: GardenClip) -> None:
 
     model = garden_clip.train(load()["seed"], entry.steps, entry.drawings, entry.size)
     config = garden_clip.model_config(entry.size)
-    origin = f"trained on drawings, {entry.steps} steps"
-    save_open_clip(open_clip_card(name, model, "garden_clip", config, origin), model, config)
+    save_open_clip(open_clip_card(name, model, "garden_clip", config, f"trained on drawings, {entry.steps} steps"), model, config)
 
 
 def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
@@ -110,7 +145,6 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     if entry.tag is not None and not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(entry.architecture)) or "none"
         raise InputError(f"{where}.tag = {entry.tag!r}: open_clip's tags for {entry.architecture} are {tags}")
-    file = entry.file if isinstance(entry, OpenClipFile) else None
     trained_with = (entry.activation if isinstance(entry, OpenClipFile) else None) or activation(pretrained)
     if trained_with != activation(config) and "timm_model_name" not in config["vision_cfg"] and "hf_model_name" not in config["text_cfg"]:
         stem = entry.architecture.removesuffix("-quickgelu")
@@ -118,44 +152,70 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
         raise InputError(
             f"{where}.architecture = {entry.architecture!r} runs {activation(config)}, the weights need {trained_with}: {right!r}"
         )
-    if "hf_tokenizer_name" in config["text_cfg"]:
-        raise InputError(f"{where}.architecture = {entry.architecture!r} needs a Hugging Face tokenizer: not supported")
+    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
+        what = "CoCa models" if "multimodal_cfg" in config else "text towers of transformers"
+        raise InputError(f"{where}.architecture = {entry.architecture!r}: {what} are not supported")
+    parts = [f"tag {entry.tag}"] if entry.tag else []
+    if isinstance(entry, OpenClipFile):
+        path = local(name, entry)
+    else:
+        repository, _, file = pretrained["hf_hub"].rpartition("/")
+        parts.append(repository)
+        path = fetched(name, entry, repository, [file] if file else OPEN_CLIP_FILES)
+    tokenizer = hub.tokenizer(config["text_cfg"]["hf_tokenizer_name"]) if "hf_tokenizer_name" in config["text_cfg"] else None
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in pretrained.items() if key in fields}
     try:
-        model = open_clip.create_model(entry.architecture, pretrained=str(file or entry.tag), force_preprocess_cfg=preprocess)
+        model = open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
     except UNLOADABLE as error:
-        raise InputError(f"{file or entry.tag}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
-    if isinstance(model, open_clip.CoCa):
-        raise InputError(f"{where}.architecture = {entry.architecture!r}: CoCa models are not supported")
-    parts = [f"tag {entry.tag}"] if entry.tag else []
-    parts += [f"file {entry.file.name}, SHA-256 {entry.sha256}"] if isinstance(entry, OpenClipFile) else []
-    save_open_clip(open_clip_card(name, model, entry.architecture, config, ", ".join(parts)), model, config)
+        raise InputError(f"{path}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
+    card = open_clip_card(name, model, entry.architecture, config, origin(path, *parts))
+    save_open_clip(card, model, config, tokenizer)
 
 
-def save_timm_file(name: str, entry: TimmFile) -> None:
+def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
     """Write an image encoder of timm, without its classifier.
 
     Raises:
-        InputError: the architecture is unknown, or the file holds other weights.
+        InputError: the architecture or its tag is unknown, the weights cannot be had, or they are another model's.
     """
+    parts = []
     if not timm.is_model(entry.architecture):
         raise unknown(name, entry.architecture, "timm", timm.list_models())
-    model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
+    if isinstance(entry, TimmFile):
+        path = local(name, entry)
+    else:
+        try:
+            published = timm.get_pretrained_cfg(entry.architecture)
+        except RuntimeError:  # timm's word for a tag that it does not know
+            published = None
+        if not published or not published.hf_hub_id:
+            tags = ", ".join(timm.list_pretrained(f"{entry.architecture.partition('.')[0]}.*")) or "none"
+            raise InputError(f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: timm's tags for it are {tags}")
+        parts.append(published.hf_hub_id)
+        path = fetched(name, entry, published.hf_hub_id, [published.hf_hub_filename] if published.hf_hub_filename else TIMM_FILES)
     try:
-        state = load_file(entry.file) if entry.file.suffix == ".safetensors" else torch.load(entry.file, "cpu", weights_only=True)
-        model.load_state_dict(state)
+        if isinstance(entry, TimmFile):
+            model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
+            model.load_state_dict(load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True))
+        else:  # timm knows what to change in the tensors of its own files
+            overlay = {"file": str(path)}
+            model = timm.create_model(entry.architecture, True, pretrained_cfg_overlay=overlay, num_classes=0, **entry.arguments)
     except UNLOADABLE as error:
-        raise InputError(f"{entry.file}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
     settings = entry.preprocess
-    preprocess = {
-        "input_size": (3, settings.size, settings.size),
-        "interpolation": settings.interpolation,
-        "mean": settings.mean,
-        "std": settings.std,
-        "crop_pct": settings.crop,
-        "crop_mode": "center",
-    }
+    preprocess = (
+        timm.data.resolve_model_data_config(model)
+        if settings is None
+        else {
+            "input_size": (3, settings.size, settings.size),
+            "interpolation": settings.interpolation,
+            "mean": settings.mean,
+            "std": settings.std,
+            "crop_pct": settings.crop,
+            "crop_mode": "center",
+        }
+    )
     folder = weights.folder(name)
     timm.models.save_for_hf(model, folder, model_args=dict(entry.arguments), safe_serialization=True, data_config=preprocess)
     card = weights.Card(
@@ -167,7 +227,7 @@ def save_timm_file(name: str, entry: TimmFile) -> None:
         image_vectors={"embedding": model.num_features},
         text_vectors={},
         logit_scale=None,
-        origin=f"file {entry.file.name}, SHA-256 {entry.sha256}",
+        origin=origin(path, *parts),
     )
     weights.write_card(card)
 
@@ -198,15 +258,13 @@ def measured(name: str) -> weights.Card:
 def main(name: str) -> None:
     """Write data/weights/NAME."""
     entry: Encoder = section(Encoder, f"encoders.{name}")
-    if isinstance(entry, OpenClipFile | TimmFile):
-        verify_file(name, entry)
     match entry:
         case GardenClip():
             save_garden_clip(name, entry)
         case OpenClipTag() | OpenClipFile():
             save_published(name, entry)
-        case TimmFile():
-            save_timm_file(name, entry)
+        case TimmTag() | TimmFile():
+            save_timm(name, entry)
     card = measured(name)
     print(f"weights {name}: {card.origin}; bfloat16 agrees with float32 to a cosine of {card.bfloat16_cosine}")
 

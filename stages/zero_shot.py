@@ -1,13 +1,15 @@
 """Classify by the class names alone: python -m stages.zero_shot ENCODER DATASET.
 
-Reads data/embeddings/ENCODER-DATASET; writes data/predictions/DATASET/zero_shot-ENCODER.parquet.
+Reads data/embeddings/ENCODER-DATASET and the index's notes; writes data/predictions/DATASET/zero_shot-ENCODER.parquet.
 """
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from stages.lib import embeddings, predictions
+from stages.lib import embeddings, index, predictions
 from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
@@ -46,7 +48,10 @@ def main(encoder: str, dataset: str) -> None:
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
     classes = class_embeddings(texts, rows["label"].to_numpy(np.int64))
     made = {split: probabilities(images.embedding[images.of(split)], classes, contract["logit_scale"]) for split in ("val", "test")}
-    chosen = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
+    chosen: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
+    class_names = index.read(dataset).notes.get("class_names")
+    if class_names:
+        chosen["class_names"] = class_names
     predictions.write(dataset, predictions.of_embeddings("zero_shot", encoder, images, made, chosen, {}))
 
 

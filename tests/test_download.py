@@ -1,31 +1,27 @@
 """Every source ends as images and a manifest; official ones are proven on small archives of the official layout."""
 
-import hashlib
-import io
-import tarfile
+import importlib.resources
+import json
+import shutil
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scipy.io import savemat
 
 from stages import download
-from stages.lib import tables
+from stages.lib import fetch, tables
 from stages.lib.errors import InputError
 from stages.lib.vision import torchvision
+from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving
 
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())  # type: ignore[attr-defined]
+CATS = {"Abyssinian", "Bengal", "Birman", "Bombay", "British Shorthair", "Egyptian Mau", "Maine Coon", "Persian", "Ragdoll", "Russian Blue"}
+CATS |= {"Siamese", "Sphynx"}
+PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # the files' spelling: cats with capitals
 
 
 def run(monkeypatch: pytest.MonkeyPatch, entry: tables.Dataset) -> pd.DataFrame:
@@ -53,98 +49,130 @@ def test_digits_are_scikit_learns_scans(project: Path, monkeypatch: pytest.Monke
     assert first[0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0, 0, 5, 13, 9, 1, 0, 0 sixteenths of 255
 
 
-def jpeg(number: int) -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (8, 8), (number, 0, 0)).save(data, "JPEG")
-    return data.getvalue()
-
-
-def archive(path: Path, files: dict[str, bytes]) -> str:
-    """Write a tar.gz of the files; return its MD5."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address on this machine that serves it."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """Both official data sets, with an image of each class in each split, at torchvision's addresses."""
+    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    with serving(tmp_path / "mirror") as mirror:
+        monkeypatch.setattr(torchvision.datasets.Flowers102, "_file_dict", put_flowers(mirror))
+        monkeypatch.setattr(torchvision.datasets.Flowers102, "_download_url_prefix", f"{mirror.address}/flowers/")
+        resources = put_pets(mirror, [name.replace(" ", "_") for name in PETS])
+        monkeypatch.setattr(torchvision.datasets.OxfordIIITPet, "_RESOURCES", resources)
+        yield mirror
 
 
-@pytest.fixture
-def flowers(mirror: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A mirror with one image of every class in each split, in the official layout."""
-    folder, address = mirror
-    ids = np.arange(1, 307)
-    savemat(folder / "imagelabels.mat", {"labels": ((ids - 1) % 102 + 1)[None]})
-    savemat(folder / "setid.mat", {"trnid": ids[None, :102], "valid": ids[None, 102:204], "tstid": ids[None, 204:]})
-    files = {
-        "image": ("102flowers.tgz", archive(folder / "102flowers.tgz", {f"jpg/image_{i:05}.jpg": jpeg(i % 256) for i in ids.tolist()}))
-    }
-    for kind, name in (("label", "imagelabels.mat"), ("setid", "setid.mat")):
-        files[kind] = (name, hashlib.md5((folder / name).read_bytes()).hexdigest())
-    monkeypatch.setattr(torchvision.datasets.Flowers102, "_file_dict", files)
-    monkeypatch.setattr(torchvision.datasets.Flowers102, "_download_url_prefix", address)
-    monkeypatch.setitem(download.OFFICIAL, "flowers102", {"train": ("train", 102), "val": ("val", 102), "test": ("test", 102)})
-    return folder
+def flowers(**fields: Any) -> tables.Official:
+    entry = {"kind": "flowers102", "images": {"train": 102, "val": 102, "test": 102}, "megabytes": 1, "class_names": "openai"}
+    return tables.Official.model_validate(entry | fields)
 
 
-FLOWERS = tables.Official(kind="flowers102")
+def pets(**fields: Any) -> tables.Official:
+    entry = {"kind": "pets", "images": {"train": 74, "test": 37}, "megabytes": 1, "class_names": "openai"}
+    return tables.Official.model_validate(entry | fields)
 
 
-def test_flowers_keep_their_official_splits_labels_and_names(project: Path, flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = run(monkeypatch, FLOWERS)
+def names(manifest: pd.DataFrame) -> list[str]:
+    """Return the class names in label order, one for each label."""
+    pairs = manifest[["label", "class_name"]].drop_duplicates().sort_values("label")
+    assert pairs["label"].tolist() == list(range(len(pairs)))
+    found: list[str] = pairs["class_name"].tolist()
+    return found
+
+
+def test_flowers_keep_their_official_splits_and_labels(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = run(monkeypatch, flowers())
     assert manifest.groupby("split")["label"].apply(sorted).to_dict() == {split: list(range(102)) for split in ("test", "train", "val")}
-    named = manifest.drop_duplicates("label").set_index("label")["class_name"]
-    assert (named[0], named[76], named[101]) == ("pink primrose", "passion flower", "blackberry lily")
     assert manifest["path"][0] == "flowers-102/jpg/image_00001.jpg"
-    assert (project / "data/raw/mine" / manifest["path"][305]).read_bytes() == jpeg(306 % 256)
+    assert (project / "data/raw/mine" / manifest["path"][305]).read_bytes() == picture(101, 306)
 
 
-def test_another_number_of_images_is_refused(project: Path, flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(download.OFFICIAL, "flowers102", {"train": ("train", 1020)})
-    with pytest.raises(InputError, match="data set flowers102, train: 102 images are listed; expected 1020"):
-        run(monkeypatch, FLOWERS)
+def test_flowers_are_named_as_openai_names_them(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names(run(monkeypatch, flowers())) == LISTS["flowers"]
+
+
+def test_flowers_may_be_named_as_torchvision_names_them(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = names(run(monkeypatch, flowers(class_names="torchvision")))
+    assert theirs == torchvision.datasets.Flowers102.classes
+    assert theirs != LISTS["flowers"]
+
+
+def test_pets_names_belong_to_their_labels_not_to_the_order_of_openais_list(
+    project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = run(monkeypatch, pets())
+    assert names(manifest) == PETS
+    stems = [Path(path).stem.rpartition("_")[0].replace("_", " ") for path in manifest["path"]]
+    assert manifest["class_name"].tolist() == stems
+    assert sum(a != b for a, b in zip(PETS, sorted(PETS), strict=True)) == 33  # in OpenAI's list, which is in ASCII order
+
+
+def test_pets_take_the_lists_not_the_folder(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = run(monkeypatch, pets())
+    assert manifest["split"].value_counts().to_dict() == {"train": 74, "test": 37}
+    assert (project / "data/raw/mine/oxford-iiit-pet/images/beagle_9.jpg").exists()
+    assert not manifest["path"].str.contains("_9.jpg").any()
+
+
+def test_names_that_are_no_bijection_are_refused(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = [name.replace("globe-flower", "air plant") for name in torchvision.datasets.Flowers102.classes]
+    monkeypatch.setattr(torchvision.datasets.Flowers102, "classes", theirs)
+    with pytest.raises(InputError, match="torchvision's class names do not match OpenAI's one to one"):
+        run(monkeypatch, flowers())
+
+
+def test_another_number_of_images_is_refused(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="flowers102, train: 102 images are listed; expected 1020"):
+        run(monkeypatch, flowers(images={"train": 1020, "val": 1020, "test": 6149}))
     assert not Path("data/raw/mine/manifest.csv").exists()
 
 
-def test_a_half_extracted_archive_is_refused(project: Path, flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, FLOWERS)
-    (project / "data/raw/mine/flowers-102/jpg/image_00250.jpg").unlink()
-    with pytest.raises(InputError, match=r"data set flowers102, test: 1 images are missing, .*image_00250\.jpg first; expected 102"):
-        run(monkeypatch, FLOWERS)
+def test_a_class_without_a_training_image_is_refused(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(download.CLASSES, "pets", 38)
+    with pytest.raises(InputError, match="pets, train: 37 classes are listed; expected 38"):
+        run(monkeypatch, pets())
 
 
-def test_another_checksum_or_no_network_is_one_line(project: Path, flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (flowers / "102flowers.tgz").write_bytes(b"an error page")
-    with pytest.raises(InputError, match="data set flowers102: cannot be fetched: "):
-        run(monkeypatch, FLOWERS)
-    (flowers / "102flowers.tgz").unlink()
-    with pytest.raises(InputError, match="data set flowers102: cannot be fetched: "):
-        run(monkeypatch, FLOWERS)
+def test_a_corrupt_archive_is_one_line_and_leaves_nothing(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (mirror.folder / "flowers/102flowers.tgz").read_bytes()
+    mirror.put("flowers/102flowers.tgz", b"<html>an error page</html>")
+    with pytest.raises(InputError, match=r"102flowers\.tgz: MD5 is [0-9a-f]{32}, expected [0-9a-f]{32}: "):
+        run(monkeypatch, flowers())
+    assert not list(Path("data/raw/mine").iterdir())
+    mirror.put("flowers/102flowers.tgz", whole)
+    assert len(run(monkeypatch, flowers())) == 306
 
 
-def test_pets_take_the_lists_not_the_folder(project: Path, mirror: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = {"trainval": ["Abyssinian_1", "american_bulldog_1"], "test": ["Abyssinian_2", "american_bulldog_2"]}
-    images = {f"images/{name}.jpg": jpeg(1) for name in [*listed["trainval"], *listed["test"], "Abyssinian_9"]}
-    lines = {
-        f"annotations/{split}.txt": "".join(f"{name} {1 + (name[0] == 'a')} 1 1\n" for name in names) for split, names in listed.items()
-    }
-    resources = []
-    for name, files in (("images", images), ("annotations", {path: text.encode() for path, text in lines.items()})):
-        resources.append((f"{mirror[1]}{name}.tar.gz", archive(mirror[0] / f"{name}.tar.gz", files)))
-    monkeypatch.setattr(torchvision.datasets.OxfordIIITPet, "_RESOURCES", resources)
-    monkeypatch.setitem(download.OFFICIAL, "pets", {"train": ("trainval", 2), "test": ("test", 2)})
-    manifest = run(monkeypatch, tables.Official(kind="pets"))
-    assert manifest["class_name"].tolist() == ["Abyssinian", "American Bulldog"] * 2
-    assert manifest["label"].tolist() == [0, 1, 0, 1]
-    assert manifest["split"].tolist() == ["train", "train", "test", "test"]
+def test_an_archive_that_is_here_is_not_fetched_again(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, flowers())
+    shutil.rmtree("data/raw/mine")
+    assert len(run(monkeypatch, flowers())) == 306
+    assert mirror.asked("flowers/102flowers.tgz") == [0]
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "evil.tgz").write_bytes(archive({"../outside.jpg": b"x"}))
+    with pytest.raises(InputError, match=r"evil\.tgz: cannot be extracted: .*outside"):
+        download.unpack(tmp_path / "evil.tgz", tmp_path / "in/side")
+    assert not (tmp_path / "in/outside.jpg").exists()
+
+
+def test_an_extracted_copy_is_used_and_nothing_fetched(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run(monkeypatch, pets())
+    shutil.move("data/raw/mine", tmp_path / "mine")
+    mirror.requests.clear()
+    assert names(run(monkeypatch, pets(root=tmp_path / "mine"))) == PETS
+    assert not mirror.requests
+    assert not Path("data/raw/mine/oxford-iiit-pet/images/beagle_1.jpg").samefile(tmp_path / "mine/oxford-iiit-pet/images/beagle_1.jpg")
+
+
+@pytest.mark.parametrize("lost", ["images/beagle_1.jpg", "annotations/test.txt", "images"])
+def test_an_incomplete_copy_is_named(
+    project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: str
+) -> None:
+    run(monkeypatch, pets())
+    shutil.move("data/raw/mine", tmp_path / "mine")
+    target = tmp_path / "mine/oxford-iiit-pet" / lost
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root it is fetched"):
+        run(monkeypatch, pets(root=tmp_path / "mine"))
+    assert not list(Path("data/raw/mine").iterdir())

@@ -1,4 +1,4 @@
-"""SHA-256 of files and of JSON documents."""
+"""Digests of files and of JSON documents."""
 
 import hashlib
 import json
@@ -9,6 +9,12 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_md5(path: Path) -> str:
+    """Return the MD5 of the file's bytes, in hexadecimal: what the data sets' publishers give, not a protection against forgery."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def json_sha256(document: object) -> str:

@@ -21,6 +21,7 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Prompt = Annotated[str, AfterValidator(_prompt)]
 Prompts = Annotated[tuple[Prompt, ...], Field(min_length=1)]
 Names = tuple[Slug, ...]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Axes(Section):
@@ -50,10 +51,22 @@ class Digits(Section):
     kind: Literal["digits"]
 
 
+class Counts(Section):
+    """Images of the official splits."""
+
+    train: int = Field(ge=1)
+    val: int = Field(default=0, ge=0)
+    test: int = Field(ge=1)
+
+
 class Official(Section):
-    """Oxford 102 Flowers or Oxford-IIIT Pet, fetched by torchvision, with their official splits."""
+    """Oxford 102 Flowers or Oxford-IIIT Pet, with their official splits and torchvision's addresses and checksums."""
 
     kind: Literal["flowers102", "pets"]
+    images: Counts
+    megabytes: int = Field(ge=1)  # of its archives
+    class_names: Literal["openai", "torchvision"]  # whose list
+    root: Path | None = None  # an extracted copy, as torchvision lays it out: it is copied, nothing is fetched
 
 
 class Folder(Section):
@@ -69,7 +82,7 @@ class LocalFile(Section):
     """Weights in a local file. Its SHA-256 stands in the entry, so that DVC notices another file under the same name."""
 
     file: Path
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
 
     def problem(self) -> str | None:
         """Say what keeps the file from being used: asked of entries on an axis only, others may name files of another machine."""
@@ -89,8 +102,14 @@ class GardenClip(Section):
     steps: int = Field(ge=1)  # of the optimiser
 
 
-class OpenClipTag(Section):
-    """Published open_clip weights, fetched by ``tag`` from where open_clip knows them to be."""
+class HubFile(Section):
+    """Published weights, fetched from the Hugging Face hub; ``sha256``, where given, is what the file must have."""
+
+    sha256: Sha256 | None = None
+
+
+class OpenClipTag(HubFile):
+    """open_clip's published weights of this architecture and tag."""
 
     source: Literal["open_clip"]
     architecture: str
@@ -122,13 +141,25 @@ class TimmPreprocess(Section):
     crop: float = Field(gt=0, le=1)
 
 
-class TimmFile(LocalFile):
-    """An image encoder of timm without a text tower, its state dict in a local file."""
+class Timm(Section):
+    """An image encoder of timm, without a text tower."""
 
-    source: Literal["timm_file"]
     architecture: str
     arguments: Mapping[str, Any] = {}  # of timm.create_model
+
+
+class TimmTag(HubFile, Timm):
+    """timm's published weights: ``architecture`` with its tag; preprocessing is the tag's own unless it is given."""
+
+    source: Literal["timm"]
+    preprocess: TimmPreprocess | None = None
+
+
+class TimmFile(LocalFile, Timm):
+    """A state dict in a local file."""
+
+    source: Literal["timm_file"]
     preprocess: TimmPreprocess
 
 
-Encoder = Annotated[GardenClip | OpenClipTag | OpenClipFile | TimmFile, Field(discriminator="source")]
+Encoder = Annotated[GardenClip | OpenClipTag | OpenClipFile | TimmTag | TimmFile, Field(discriminator="source")]

@@ -1,0 +1,121 @@
+"""Fetch a file over the network: whole, verified, going on where an earlier attempt broke off, or one line that says why not."""
+
+import http.client
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from stages.lib.cache import root
+from stages.lib.digests import file_md5
+from stages.lib.errors import InputError
+
+Result = TypeVar("Result")
+
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt
+ANSWER_WITHIN = 3.0  # seconds for a first sign of life
+READ_WITHIN = 60.0  # seconds between two pieces of a file
+PIECE = 1 << 20
+
+
+class BrokenOffError(Exception):
+    """An attempt failed in a way that may pass; the message says how, ``progress`` whether it brought something."""
+
+    def __init__(self, problem: object, progress: bool = False) -> None:
+        """Keep what happened."""
+        super().__init__(str(problem))
+        self.progress = progress
+
+
+def silence(address: str) -> str | None:
+    """Say why nothing answers at ``address``; None if something does, be it an error status. Takes seconds at most."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=ANSWER_WITHIN).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except (OSError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error))
+    return None
+
+
+def patiently(attempt: Callable[[], Result], what: str) -> Result:
+    """Return what ``attempt`` returns, tried again after `BrokenOffError`, with longer and longer waits; progress starts them anew.
+
+    Raises:
+        InputError: the last attempt broke off too.
+    """
+    waits = iter(WAITS)
+    while True:
+        try:
+            return attempt()
+        except BrokenOffError as error:
+            if error.progress:
+                waits = iter(WAITS)
+            wait = next(waits, None)
+            if wait is None:
+                raise InputError(f"{what}: {error}; run the same command again to go on from there") from None
+            print(f"{what}: {error}; next attempt in {wait:g} s", flush=True)
+            time.sleep(wait)
+
+
+def fetch(url: str, md5: str) -> Path:
+    """Return the file behind ``url``, from this user's cache folder or else from the network.
+
+    What an interrupted run has left is gone on with. A file has its name only once its MD5 is right.
+
+    Raises:
+        InputError: nothing answers, the server refuses, the connection keeps breaking off, or the file is another.
+    """
+    target = root() / "downloads" / md5 / Path(urlsplit(url).path).name
+    if target.is_file() and file_md5(target) == md5:
+        return target
+    reason = silence(url)
+    if reason:
+        raise InputError(f"{url}: cannot be reached ({reason}); a copy of the file at {target} serves as well")
+    partial = target.with_name(target.name + ".part")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        patiently(lambda: _append(url, partial), url)
+        found = file_md5(partial)
+        if found != md5:
+            partial.unlink()
+            raise InputError(f"{url}: MD5 is {found}, expected {md5}: an error page, another version, or damaged on the way; removed")
+        return partial.rename(target)
+    except OSError as error:
+        raise InputError(f"{partial}: {error.strerror or error}") from None
+
+
+def _append(url: str, partial: Path) -> None:
+    """Fetch what ``partial`` still lacks."""
+    start = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    came = 0
+    try:
+        with urllib.request.urlopen(request, timeout=READ_WITHIN) as response:
+            if response.status != HTTPStatus.PARTIAL_CONTENT:
+                start = 0
+            size = start + int(response.headers["Content-Length"] or 0)
+            bar = tqdm(desc=partial.stem, total=size or None, initial=start, unit="B", unit_scale=True, mininterval=1)
+            with partial.open("ab" if start else "wb") as file, bar:
+                while piece := response.read(PIECE):
+                    file.write(piece)
+                    came += len(piece)
+                    bar.update(len(piece))
+        if start + came < size:
+            raise BrokenOffError(f"the connection broke off after {start + came} of {size} bytes", progress=came > 0)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is lacking
+        if error.code < 500 and error.code != HTTPStatus.TOO_MANY_REQUESTS:
+            raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
+        raise BrokenOffError(f"the server answers {error.code} {error.reason}") from None
+    except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+        raise BrokenOffError(error, progress=came > 0) from None

@@ -1,0 +1,91 @@
+"""Get files from the Hugging Face hub (or what HF_ENDPOINT names): from this machine where they are, else fetched with patience.
+
+A file counts as here if it was put into the cache folder by hand (hub/REPOSITORY/FILE) or if any program fetched it before into
+huggingface_hub's own cache.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError, XetDownloadError
+
+from stages.lib.cache import root
+from stages.lib.errors import InputError
+from stages.lib.fetch import BrokenOffError, patiently, silence
+
+
+def folder(repository: str) -> Path:
+    """Return where files of ``repository`` can be put by hand."""
+    return root() / "hub" / repository
+
+
+def file(repository: str, names: Sequence[str]) -> Path:
+    """Return the first of the files ``names`` that ``repository`` has.
+
+    Raises:
+        InputError: none is here and the hub cannot be reached, refuses, or has none of them.
+    """
+    for name in names:
+        if (folder(repository) / name).is_file():
+            return folder(repository) / name
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            pass
+    _reach(repository, names[0])
+    for name in names:
+        try:
+            return patiently(partial(_download, repository, name), f"{repository}: {name}")
+        except EntryNotFoundError:
+            pass
+    raise InputError(f"{repository} on {huggingface_hub.constants.ENDPOINT} has no file {' or '.join(names)}")
+
+
+def tokenizer(repository: str) -> Any:
+    """Return the tokenizer of ``repository``, as transformers loads it.
+
+    Raises:
+        InputError: it is not here and cannot be fetched.
+    """
+    from transformers import AutoTokenizer
+
+    by_hand = folder(repository)
+    try:
+        return AutoTokenizer.from_pretrained(by_hand if by_hand.is_dir() else repository, local_files_only=True)
+    except (OSError, ValueError):  # what transformers raises where files are missing
+        _reach(repository, "tokenizer.json (and tokenizer_config.json)")
+    try:
+        return AutoTokenizer.from_pretrained(repository)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{repository}: no tokenizer can be had: {str(error).splitlines()[0]}") from None
+
+
+def _reach(repository: str, name: str) -> None:
+    """Find out quickly whether the hub can be reached: huggingface_hub alone tries for most of a minute."""
+    address = huggingface_hub.constants.ENDPOINT
+    reason = "HF_HUB_OFFLINE is set" if huggingface_hub.is_offline_mode() else silence(address)
+    if reason:
+        raise InputError(
+            f"{repository} on {address} has the file {name}, which is not here, and cannot be reached ({reason}): "
+            f"put that file into {folder(repository)}"
+        )
+
+
+def _download(repository: str, name: str) -> Path:
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except HfHubHTTPError as error:
+        if isinstance(error, EntryNotFoundError):
+            raise
+        status = error.response.status_code
+        reason = str(error).splitlines()[0]
+        if status < 500 and status != 429:
+            raise InputError(f"{repository}: the hub answers {status}: {reason}") from None
+        raise BrokenOffError(reason) from None
+    except LocalEntryNotFoundError as error:  # the library's word for a hub that stayed silent however often it asked
+        raise InputError(f"{repository}: {name}: the hub fell silent: {str(error.__cause__ or error).splitlines()[0]}") from None
+    except (OSError, HTTPError, XetDownloadError) as error:  # a size that is not the announced one; a connection that broke
+        raise BrokenOffError(str(error).splitlines()[0]) from None

@@ -1,0 +1,152 @@
+"""A server on this machine that stands in for data hosts and for the Hugging Face hub, and fails on demand."""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+COMMIT = "0" * 40
+
+
+@dataclass
+class Mirror:
+    """Files below ``folder``, served at ``address``; a file of a hub's repository lies at REPOSITORY/resolve/main/FILE.
+
+    Attributes:
+        folder: what is served.
+        address: where, without a slash at the end.
+        failures: what the next requests (GET) of a path meet, first one first: "503" or "cut", half of the answer.
+        requests: (method, path, first byte asked for) of every request so far.
+    """
+
+    folder: Path
+    address: str = ""
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    requests: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def put(self, path: str, data: bytes) -> str:
+        """Serve ``data`` at ``path``; return its MD5."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        return hashlib.md5(data).hexdigest()
+
+    def asked(self, path: str, method: str = "GET") -> list[int]:
+        """Return the first bytes asked for by the requests of ``path``."""
+        return [start for how, what, start in self.requests if (how, what) == (method, path)]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Mirror]:
+    """Serve ``folder`` on a free port."""
+    mirror = Mirror(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer("HEAD")
+
+        def do_GET(self) -> None:
+            self.answer("GET")
+
+        def answer(self, method: str) -> None:
+            path = unquote(self.path).lstrip("/")
+            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            mirror.requests.append((method, path, start))
+            queue = mirror.failures.get(path, [])
+            failure = queue.pop(0) if queue and method == "GET" else ""
+            file = mirror.folder / path
+            if failure == "503" or not file.is_file():
+                self.send_response(503 if failure else 404)
+                self.send_header("X-Error-Code", "" if failure else "EntryNotFound")
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            data = file.read_bytes()
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if method == "GET":
+                self.wfile.write(data[start : (start + len(data)) // 2] if failure == "cut" else data[start:])
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        mirror.address = f"http://127.0.0.1:{server.server_port}"
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield mirror
+        server.shutdown()
+
+
+def picture(label: int, number: int, side: int = 8) -> bytes:
+    """Return a JPEG in the colour of its class, every ``number`` with other noise."""
+    rng = np.random.default_rng([label, number])
+    colour = np.random.default_rng(label).integers(40, 216, 3)
+    data = io.BytesIO()
+    Image.fromarray((colour + rng.integers(-40, 40, (side, side, 3))).astype(np.uint8)).save(data, "JPEG", quality=95)
+    return data.getvalue()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """Return a tar.gz of the files."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return data.getvalue()
+
+
+def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, tuple[str, str]]:
+    """Serve Flowers 102 in the official layout, an image of each class in each split; return torchvision's ``_file_dict`` for it."""
+    ids = np.arange(1, 307)
+    labels = (ids - 1) % 102 + 1  # 1-based, as the official file has them
+    splits = {"trnid": ids[None, :102], "valid": ids[None, 102:204], "tstid": ids[None, 204:]}
+    images = {f"jpg/image_{i:05}.jpg": picture(label - 1, i, side) for i, label in zip(ids.tolist(), labels.tolist(), strict=True)}
+    files = {"image": ("102flowers.tgz", mirror.put("flowers/102flowers.tgz", archive(images)))}
+    for kind, name, content in (("label", "imagelabels.mat", {"labels": labels[None]}), ("setid", "setid.mat", splits)):
+        data = io.BytesIO()
+        savemat(data, content)
+        files[kind] = (name, mirror.put(f"flowers/{name}", data.getvalue()))
+    return files
+
+
+def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str, str]]:
+    """Serve Oxford-IIIT Pet in the official layout, three images of each breed, two of them in trainval; return torchvision's ``_RESOURCES``.
+
+    A fourth image of each breed lies in the folder and in no list, as some do in the official archive.
+    """
+    numbers = {"trainval": (1, 100), "test": (23,), "": (9,)}
+    images = {
+        f"images/{breed}_{number}.jpg": picture(label, number, side)
+        for label, breed in enumerate(breeds)
+        for some in numbers.values()
+        for number in some
+    }
+    lists = {
+        f"annotations/{split}.txt": "".join(
+            f"{breed}_{number} {label} {1 + breed.islower()} 1\n" for label, breed in enumerate(breeds, 1) for number in numbers[split]
+        ).encode()
+        for split in ("trainval", "test")
+    }
+    return [
+        (f"{mirror.address}/pets/{name}.tar.gz", mirror.put(f"pets/{name}.tar.gz", archive(files)))
+        for name, files in (("images", images), ("annotations", lists))
+    ]
