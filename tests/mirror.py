@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pytest
+from huggingface_hub import constants
 from PIL import Image
 from scipy.io import savemat
 
@@ -115,7 +117,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 
 def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, tuple[str, str]]:
-    """Serve Flowers 102 in the official layout, an image of each class in each split; return torchvision's ``_file_dict`` for it."""
+    """Serve Flowers 102 in the official layout, an image of each class in each split; return torchvision's ``_file_dict``."""
     ids = np.arange(1, 307)
     labels = (ids - 1) % 102 + 1  # 1-based, as the official file has them
     splits = {"trnid": ids[None, :102], "valid": ids[None, 102:204], "tstid": ids[None, 204:]}
@@ -129,9 +131,9 @@ def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, tuple[str, str]]:
 
 
 def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str, str]]:
-    """Serve Oxford-IIIT Pet in the official layout, three images of each breed, two of them in trainval; return torchvision's ``_RESOURCES``.
+    """Serve Oxford-IIIT Pet in the official layout, three listed images of each breed; return torchvision's ``_RESOURCES``.
 
-    A fourth image of each breed lies in the folder and in no list, as some do in the official archive.
+    Two are in trainval; a fourth image of each breed lies in the folder and in no list, as some do in the official archive.
     """
     numbers = {"trainval": (1, 100), "test": (23,), "": (9,)}
     images = {
@@ -150,3 +152,10 @@ def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str
         (f"{mirror.address}/pets/{name}.tar.gz", mirror.put(f"pets/{name}.tar.gz", archive(files)))
         for name, files in (("images", images), ("annotations", lists))
     ]
+
+
+def use_as_hub(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``mirror`` be the Hugging Face hub of this process, with an empty cache of its own."""
+    monkeypatch.setattr(constants, "ENDPOINT", mirror.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", mirror.address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))

@@ -72,3 +72,15 @@ def embed_prompts(monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...], dat
     settings = embed_texts.EmbedTexts(batch=4, precision="float32")
     monkeypatch.setattr(embed_texts, "section", lambda _, name: settings if name == "embed_texts" else prompts)
     return int(embed_texts.main("tiny", dataset)["texts"])
+
+
+def unigram_tokenizer() -> Any:
+    """Return a small SentencePiece-like tokenizer of transformers, as SigLIP's models have one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=64, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(["a photo of a lily, a type of flower", "an image of an iris", "even and odd numbers"], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")

@@ -156,7 +156,9 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "in/outside.jpg").exists()
 
 
-def test_an_extracted_copy_is_used_and_nothing_fetched(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_extracted_copy_is_used_and_nothing_fetched(
+    project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     run(monkeypatch, pets())
     shutil.move("data/raw/mine", tmp_path / "mine")
     mirror.requests.clear()
@@ -166,9 +168,7 @@ def test_an_extracted_copy_is_used_and_nothing_fetched(project: Path, mirror: Mi
 
 
 @pytest.mark.parametrize("lost", ["images/beagle_1.jpg", "annotations/test.txt", "images"])
-def test_an_incomplete_copy_is_named(
-    project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: str
-) -> None:
+def test_an_incomplete_copy_is_named(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: str) -> None:
     run(monkeypatch, pets())
     shutil.move("data/raw/mine", tmp_path / "mine")
     target = tmp_path / "mine/oxford-iiit-pet" / lost

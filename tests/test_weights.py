@@ -1,20 +1,25 @@
 """Whatever the source, weights end as one folder in one format; a wrong entry is one line."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from stages import weights
-from stages.lib import encoders, tables
+from stages.lib import encoders, fetch, tables
 from stages.lib import weights as folders
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.params import check
 from stages.lib.vision import open_clip, timm
+from tests.mirror import Mirror, serving, use_as_hub
+from tests.project import TINY, unigram_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,8 @@ def test_preprocessing_comes_with_the_tag(project: Path, checkpoint: Path, monke
         ({"architecture": "ViT-B-32-quickgelu", "activation": "gelu"}, "runs quick_gelu, the weights need gelu: 'ViT-B-32'"),
         ({"architecture": "ViT-B-33", "activation": "gelu"}, "'ViT-B-33': open_clip knows no such model; did you mean 'ViT-B-32'"),
         ({"architecture": "ViT-B-32", "tag": "opnai"}, "tag = 'opnai': open_clip's tags for ViT-B-32 are openai, "),
-        ({"architecture": "ViT-B-16-SigLIP", "tag": "webli"}, "needs a Hugging Face tokenizer"),
+        ({"architecture": "roberta-ViT-B-32", "tag": "laion2b_s12b_b32k"}, "text towers of transformers are not supported"),
+        ({"architecture": "coca_ViT-B-32", "activation": "gelu"}, "CoCa models are not supported"),
         ({"architecture": "ViT-B-16", "tag": "laion2b_s34b_b88k"}, "vit.pt: no weights of ViT-B-16"),
         ({"architecture": "ViT-B-32", "activation": "gelu", "sha256": "0" * 64}, "sha256 = '000"),
     ],
@@ -137,25 +143,118 @@ def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.
     assert card.origin == "trained on drawings, 1 steps"
 
 
-def test_published_weights_that_cannot_be_had_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no network\nand a long explanation")
+TINY_SIGLIP: dict[str, Any] = {
+    "embed_dim": 192,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_model_pretrained": False, "timm_pool": "map"}
+    | {"timm_proj": "none"},
+    "text_cfg": {"context_length": 16, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1, "hf_tokenizer_name": "org/tiny_siglip"}
+    | {"tokenizer_kwargs": {"clean": "canonicalize"}, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+}
+# Like open_clip's own table: a CLIP with another mean and a file of another name, a SigLIP that squashes.
+PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tiny_clip": (TINY | {"quick_gelu": True}, {"hf_hub": "org/tiny_clip/weights.bin", "quick_gelu": True, "mean": (0.4,) * 3}),
+    "tiny_siglip": (TINY_SIGLIP, {"hf_hub": "org/tiny_siglip/", "resize_mode": "squash", "std": (0.5, 0.5, 0.5)}),
+}
 
-    monkeypatch.setattr(open_clip, "create_model", offline)
-    with pytest.raises(InputError, match=r"^openai: no weights of ViT-B-32-quickgelu: no network$"):
-        run(monkeypatch, {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"})
+
+@pytest.fixture
+def hub(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A hub with random weights of two small published models that open_clip knows of, and of a timm encoder."""
+    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    with serving(tmp_path / "mirror") as mirror:
+        for name, (config, published) in PUBLISHED.items():
+            monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+            monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {"made": published})
+            file = mirror.folder / "org" / name / "resolve/main"
+            file.mkdir(parents=True)
+            state = open_clip.create_model(name, pretrained=None).state_dict()
+            if name == "tiny_clip":
+                torch.save(state, file / "weights.bin")
+            else:
+                save_file(state, file / "open_clip_model.safetensors")
+                unigram_tokenizer().save_pretrained(file)
+        folder = mirror.folder / f"timm/{TIMM_TAG}/resolve/main"
+        folder.mkdir(parents=True)
+        save_file(timm.create_model(TIMM_TAG).state_dict(), folder / "model.safetensors")
+        use_as_hub(mirror, tmp_path / "hf", monkeypatch)
+        yield mirror
 
 
-@pytest.mark.timeout(120)
-def test_published_weights_are_kept_with_their_tag(project: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = open_clip.create_model
-    asked = []
+TIMM_TAG = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
-    def cached(architecture: str, pretrained: str, **arguments: Any) -> Any:
-        asked.append((architecture, pretrained))
-        return create(architecture, pretrained=str(checkpoint), **arguments)
 
-    monkeypatch.setattr(open_clip, "create_model", cached)
-    card = run(monkeypatch, {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"})
-    assert asked == [("ViT-B-32-quickgelu", "openai")]
-    assert (card.origin, card.activation) == ("tag openai", "quick_gelu")
+def open_clip_tag(name: str, **fields: Any) -> dict[str, Any]:
+    return {"source": "open_clip", "architecture": name, "tag": "made"} | fields
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_are_those_that_open_clip_loads_by_tag(hub: Mirror, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    card = run(monkeypatch, open_clip_tag(name))
+    theirs, _, transform = open_clip.create_model_and_transforms(name, pretrained="made", require_pretrained=True)
+    ours = encoders.Encoder(card, "float32", 2)
+    expected = theirs.eval().state_dict()
+    saved = load_file("data/weights/mine/open_clip_model.safetensors")
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[key], value) for key, value in expected.items())
+    photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 250, 3), np.uint8))
+    assert torch.equal(ours.transform(photograph), transform(photograph))
+    texts = ["A Photo, of a lily!", "an iris"]
+    assert torch.equal(ours.tokenize(texts), open_clip.get_tokenizer(name)(texts))  # type: ignore[arg-type]
+    with torch.inference_mode():
+        np.testing.assert_allclose(ours.encode_texts(texts)["embedding"], theirs.encode_text(ours.tokenize(texts)), rtol=1e-4, atol=1e-5)
+    assert card.activation == {"tiny_clip": "quick_gelu", "tiny_siglip": None}[name]
+    file = hub.folder / "org" / name / "resolve/main" / {"tiny_clip": "weights.bin"}.get(name, "open_clip_model.safetensors")
+    assert card.origin == f"tag made, org/{name}, file {file.name}, SHA-256 {file_sha256(file)}"
+
+
+def test_published_weights_of_timm_are_those_that_timm_loads_by_tag(hub: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = run(monkeypatch, {"source": "timm", "architecture": TIMM_TAG, "arguments": {"img_size": 64}, "preprocess": TIMM["preprocess"]})
+    theirs = timm.create_model(TIMM_TAG, pretrained=True, num_classes=0, img_size=64).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        found = encoders.Encoder(card, "float32", 2).encode_images(pixels)["embedding"]
+        np.testing.assert_allclose(found, theirs(pixels), rtol=1e-4, atol=1e-5)
+    assert card.origin.startswith(f"timm/{TIMM_TAG}, file model.safetensors, SHA-256 ")
+
+
+def test_preprocessing_of_timm_comes_with_the_tag(hub: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = run(monkeypatch, {"source": "timm", "architecture": TIMM_TAG})
+    theirs = timm.create_model(TIMM_TAG, pretrained=True, num_classes=0)
+    expected = timm.data.create_transform(**timm.data.resolve_model_data_config(theirs))
+    assert str(encoders.Encoder(card, "float32", 1).transform) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (open_clip_tag("tiny_clip", sha256="0" * 64), "params.yaml: encoders.mine.sha256 = '000"),
+        ({"source": "timm", "architecture": f"{TIMM_TAG[:-4]}99k"}, "augreg_in21k_ft_99k': timm's tags for it are "),
+        ({"source": "timm", "architecture": "resnet10t"}, "resnet10t.c3_in1k on "),
+        ({"source": "open_clip", "architecture": "ViT-B-32", "tag": "openai"}, "the weights need quick_gelu: 'ViT-B-32-quickgelu'"),
+    ],
+)
+def test_a_wrong_published_entry_is_one_line(hub: Mirror, monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(monkeypatch, entry)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_of_the_hub_is_one_line(hub: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.put("org/tiny_siglip/resolve/main/open_clip_model.safetensors", b"<html>")
+    with pytest.raises(InputError, match=r"open_clip_model\.safetensors: no weights of tiny_siglip: "):
+        run(monkeypatch, open_clip_tag("tiny_siglip"))
+
+
+def test_a_tokenizer_that_cannot_be_had_is_one_line(hub: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = hub.folder / "org/tiny_siglip/resolve/main/tokenizer.json"
+    whole = file.read_text()
+    file.unlink()
+    with pytest.raises(InputError, match=r"^org/tiny_siglip on .* has no file tokenizer\.json$"):
+        run(monkeypatch, open_clip_tag("tiny_siglip"))
+    file.write_text(whole.replace("Unigram", "Bigram"))
+    with pytest.raises(InputError, match=r"^org/tiny_siglip: no tokenizer: ") as error:
+        run(monkeypatch, open_clip_tag("tiny_siglip"))
+    assert "\n" not in str(error.value)

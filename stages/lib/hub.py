@@ -4,9 +4,12 @@ A file counts as here if it was put into the cache folder by hand (hub/REPOSITOR
 huggingface_hub's own cache.
 """
 
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import huggingface_hub
@@ -15,6 +18,9 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError
 from stages.lib.cache import root
 from stages.lib.errors import InputError
 from stages.lib.fetch import BrokenOffError, patiently, silence
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+MORE_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # some repositories have them
 
 
 def folder(repository: str) -> Path:
@@ -29,12 +35,9 @@ def file(repository: str, names: Sequence[str]) -> Path:
         InputError: none is here and the hub cannot be reached, refuses, or has none of them.
     """
     for name in names:
-        if (folder(repository) / name).is_file():
-            return folder(repository) / name
-        try:
-            return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
-        except LocalEntryNotFoundError:
-            pass
+        here = _here(repository, name)
+        if here:
+            return here
     _reach(repository, names[0])
     for name in names:
         try:
@@ -47,20 +50,38 @@ def file(repository: str, names: Sequence[str]) -> Path:
 def tokenizer(repository: str) -> Any:
     """Return the tokenizer of ``repository``, as transformers loads it.
 
+    Its files are fetched here: transformers asks the hub many questions, and waits for most of a minute where it is silent.
+
     Raises:
-        InputError: it is not here and cannot be fetched.
+        InputError: it is not here and cannot be fetched, or is none.
     """
     from transformers import AutoTokenizer
 
-    by_hand = folder(repository)
+    here = all(_here(repository, name) for name in TOKENIZER)
+    found = [file(repository, [name]) for name in TOKENIZER]
+    for name in MORE_OF_TOKENIZER:
+        more = _here(repository, name)
+        if not more and not here:
+            with suppress(EntryNotFoundError):
+                more = patiently(partial(_download, repository, name), f"{repository}: {name}")
+        found += [more] if more else []
+    with TemporaryDirectory() as folder:
+        for path in found:
+            shutil.copy(path, folder)
+        try:
+            return AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # tokenizers knows no narrower one for a file that it cannot read
+            raise InputError(f"{repository}: no tokenizer: {str(error).splitlines()[0]}") from None
+
+
+def _here(repository: str, name: str) -> Path | None:
+    by_hand = folder(repository) / name
+    if by_hand.is_file():
+        return by_hand
     try:
-        return AutoTokenizer.from_pretrained(by_hand if by_hand.is_dir() else repository, local_files_only=True)
-    except (OSError, ValueError):  # what transformers raises where files are missing
-        _reach(repository, "tokenizer.json (and tokenizer_config.json)")
-    try:
-        return AutoTokenizer.from_pretrained(repository)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{repository}: no tokenizer can be had: {str(error).splitlines()[0]}") from None
+        return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _reach(repository: str, name: str) -> None:

@@ -1,0 +1,82 @@
+"""A file of the hub comes from where it is: put by hand, cached by any program, or fetched; and a silent hub is one quick line."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from stages.lib import fetch, hub
+from stages.lib.errors import InputError
+from tests.mirror import Mirror, serving, use_as_hub
+
+NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+@pytest.fixture
+def mirror(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    with serving(tmp_path / "mirror") as mirror:
+        use_as_hub(mirror, tmp_path / "hf", monkeypatch)
+        yield mirror
+
+
+def test_a_file_is_fetched_once(mirror: Mirror) -> None:
+    mirror.put("org/net/resolve/main/model.safetensors", b"weights")
+    for _ in range(2):
+        assert hub.file("org/net", NAMES).read_bytes() == b"weights"
+    assert len(mirror.asked("org/net/resolve/main/model.safetensors")) == 1
+
+
+def test_the_next_name_is_tried_where_the_first_is_missing(mirror: Mirror) -> None:
+    mirror.put("org/net/resolve/main/pytorch_model.bin", b"older")
+    assert hub.file("org/net", NAMES).read_bytes() == b"older"
+
+
+def test_a_file_put_by_hand_is_used_and_nothing_asked(mirror: Mirror) -> None:
+    hub.folder("org/net").mkdir(parents=True)
+    (hub.folder("org/net") / "model.safetensors").write_bytes(b"by hand")
+    assert hub.file("org/net", NAMES).read_bytes() == b"by hand"
+    assert not mirror.requests
+
+
+def test_two_errors_of_the_hub_are_survived(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    mirror.put("org/net/resolve/main/model.safetensors", b"weights")
+    mirror.failures["org/net/resolve/main/model.safetensors"] = ["503", "503"]
+    assert hub.file("org/net", NAMES).read_bytes() == b"weights"
+    assert capsys.readouterr().out.count("org/net: model.safetensors: ") == 2
+
+
+def test_a_connection_that_breaks_off_is_survived(mirror: Mirror) -> None:
+    data = bytes(range(256)) * 4000
+    path = "org/net/resolve/main/model.safetensors"
+    mirror.put(path, data)
+    mirror.failures[path] = ["cut"]
+    assert hub.file("org/net", NAMES).read_bytes() == data
+    assert len(mirror.asked(path)) == 2
+
+
+def test_a_repository_without_the_file_is_one_line(mirror: Mirror) -> None:
+    with pytest.raises(InputError, match=r"org/net on http://127\.0\.0\.1:\d+ has no file model\.safetensors or pytorch_model\.bin"):
+        hub.file("org/net", NAMES)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_network_the_line_says_which_file_goes_where(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    with serving(tmp_path / "mirror") as mirror:
+        use_as_hub(mirror, tmp_path / "hf", monkeypatch)
+    if offline:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    start = time.perf_counter()
+    with pytest.raises(InputError) as error:
+        hub.file("org/net", NAMES)
+    assert time.perf_counter() - start < 2
+    reason = "HF_HUB_OFFLINE is set" if offline else "Connection refused"
+    assert str(error.value).startswith(f"org/net on {mirror.address} has the file model.safetensors, which is not here, and cannot be ")
+    assert reason in str(error.value)
+    assert str(error.value).endswith(f"put that file into {tmp_path}/cache/hub/org/net")
+    with pytest.raises(InputError, match=r"org/net on .* has the file tokenizer\.json, which is not here"):
+        hub.tokenizer("org/net")
