@@ -5,10 +5,10 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test check full plan clean
+.PHONY: help repro full verify rehearsal test check plan clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ FULL := datasets=[flowers102,pets] download=[flowers102,pets] weights=[vitb32] e
 full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet and OpenAI's ViT-B/32, run the same pipeline on them
 	$(RUN) dvc exp run $(foreach axis,$(FULL),-S 'axes.$(axis)')
 	@$(RUN) python -m stages.lib.results
+
+verify: $(INSTALLED)  ## hold the figures of `make full` against the published ones
+	@$(RUN) python -m stages.lib.verify
+
+rehearsal: $(INSTALLED)  ## run `make full` on drawn archives and random weights, served on this machine, with failures
+	$(RUN) python -m pytest tests/test_rehearsal.py
 
 test: $(INSTALLED)  ## set up, lint, check types, run the tests
 	$(RUN) ruff check .

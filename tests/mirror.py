@@ -75,16 +75,20 @@ def serving(folder: Path) -> Iterator[Mirror]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            data = file.read_bytes()
+            size = file.stat().st_size
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Length", str(size - start))
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("ETag", f'"{hashlib.sha256(f"{path} {file.stat().st_mtime_ns}".encode()).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
             if method == "GET":
-                self.wfile.write(data[start : (start + len(data)) // 2] if failure == "cut" else data[start:])
+                left = (size - start) // 2 if failure == "cut" else size - start
+                with file.open("rb") as content:
+                    content.seek(start)
+                    while left:
+                        left -= self.wfile.write(content.read(min(left, 1 << 20)))
 
         def log_message(self, *_: Any) -> None:
             pass

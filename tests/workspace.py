@@ -17,10 +17,11 @@ IDENTITY = {f"GIT_{who}_{what}": f"test{at}" for who in ("AUTHOR", "COMMITTER") 
 class Workspace:
     """The project in ``root``, a git repository, with the row cache ``cache``."""
 
-    def __init__(self, root: Path, cache: Path) -> None:
-        """Take ``root`` as it is."""
+    def __init__(self, root: Path, cache: Path, **variables: str) -> None:
+        """Take ``root`` as it is; ``variables`` join the environment."""
         self.root = root
         self.cache = cache
+        self.variables = variables
 
     @classmethod
     def make(cls, root: Path, cache: Path, overrides: dict[str, Any]) -> "Workspace":
@@ -62,12 +63,16 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         """Return the environment that DVC and the stages run in: this Python, this row cache, a name for git."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | IDENTITY | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)}
+        return os.environ | IDENTITY | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)} | self.variables
 
     def dvc(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run DVC; with ``check`` a failure fails the test with what was printed."""
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, timeout=timeout)
+
+    def run(self, *command: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run a command; with ``check`` a failure fails the test with what was printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
+            command,
             cwd=self.root,
             env=self.environment(),
             capture_output=True,

@@ -1,0 +1,129 @@
+"""Hold measured figures against published ones: python -m stages.lib.verify.
+
+Reads the tables of docs/expected.md, and metrics/DATASET.json of the data sets in them; prints a line for each figure both published and
+measured; exits with 1 where a checked one, or the number of test images, disagrees.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from stages.lib.errors import InputError
+from stages.lib.params import Section
+
+EXPECTED = Path("docs/expected.md")
+REASONS = """What usually lies behind a difference (docs/traps.md has more):
+- images or texts embedded in bfloat16: -S embed_images.precision=float32 -S embed_texts.precision=float32;
+- other prompts, another list of class names, or the same names in another order;
+- the wrong activation or preprocessing for the weights."""
+Percent = Annotated[float, Field(ge=0, le=100)]
+Row = TypeVar("Row", bound=Section)
+
+
+class Official(Section):
+    """The official test split of a data set."""
+
+    dataset: str = Field(alias="data set")
+    images: int = Field(alias="test images", ge=1)
+
+
+class Figure(Section):
+    """A published figure; one without a tolerance (in points) is shown and not checked."""
+
+    encoder: str
+    dataset: str = Field(alias="data set")
+    approach: Literal["zero_shot", "linear_probe", "knn"]
+    measure: Literal["mean_per_class", "top1", "train_only.mean_per_class"]
+    published: Percent
+    tolerance: Annotated[Percent | None, BeforeValidator(lambda cell: None if cell == "–" else cell)]
+    source: str
+
+
+class Verdict(NamedTuple):
+    """What to say of a comparison, and whether it agrees; None where that is not checked."""
+
+    text: str
+    agrees: bool | None
+
+
+def table(text: str, kind: type[Row]) -> list[Row]:
+    """Return the rows of the Markdown table in ``text`` whose columns are the fields of ``kind``.
+
+    Raises:
+        InputError: there is no such table, or a row is malformed; the message names its line and value.
+    """
+    columns = [field.alias or name for name, field in kind.model_fields.items()]
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines()] + [[""]]
+    if columns not in lines:
+        raise InputError(f"{EXPECTED}: no table with the columns {', '.join(columns)}")
+    first = lines.index(columns) + 2  # below head and rule
+    rows = []
+    for number, cells in enumerate(lines[first : lines.index([""], first)], first + 1):
+        if len(cells) != len(columns):
+            raise InputError(f"{EXPECTED}, line {number}: {len(cells)} cells, expected {len(columns)}: {', '.join(columns)}")
+        try:
+            rows.append(kind.model_validate(dict(zip(columns, cells, strict=True))))
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"{EXPECTED}, line {number}: {wrong['loc'][0]} = {wrong['input']!r}: {wrong['msg']}") from None
+    return rows
+
+
+def miscounts(official: Official, measured: dict[str, Any]) -> list[Verdict]:
+    """Return a verdict on each of {stage: {name: measures}} that was not measured on the official test split.
+
+    ``failed`` counts the unreadable images of every split: at most so many may be missing from test.
+    """
+    cells = [(f"{stage} {name}", found["n"], found["failed"]) for stage, names in measured.items() for name, found in names.items()]
+    return [
+        Verdict(f"{official.dataset}, {cell}: {n} test images and {failed} failed, officially {official.images}", False)
+        for cell, n, failed in cells
+        if not official.images - failed <= n <= official.images
+    ]
+
+
+def compare(figure: Figure, measured: dict[str, Any]) -> Verdict | None:
+    """Return the verdict on a figure, given its data set's {stage: {name: measures}}; None where it was not measured."""
+    value: Any = measured.get(figure.approach, {}).get(figure.encoder)
+    for key in figure.measure.split("."):
+        value = value and value.get(key)
+    if value is None:
+        return None
+    difference = round(100 * value - figure.published, 4)
+    measure = figure.measure.replace("_", " ").replace(".", ", ")
+    text = f"{figure.dataset}, {figure.approach} {figure.encoder}: {measure} {100 * value:.2f}"
+    text += f", published {figure.published:g} ({figure.source})"
+    if figure.tolerance is None:
+        return Verdict(f"{text}: {difference:+.2f}, not checked", None)
+    if abs(difference) <= figure.tolerance:
+        return Verdict(f"{text}: agrees within {figure.tolerance:g}", True)
+    return Verdict(f"{text}: differs by {difference:+.2f}, more than {figure.tolerance:g}", False)
+
+
+def main() -> None:
+    """Print the verdicts and how many figures agree; exit with 1 if something differs.
+
+    Raises:
+        InputError: a table is malformed, or nothing was measured that it has.
+    """
+    text = EXPECTED.read_text(encoding="utf-8")
+    officials, figures = table(text, Official), table(text, Figure)
+    paths = {official.dataset: Path("metrics") / f"{official.dataset}.json" for official in officials}
+    metrics = {dataset: json.loads(path.read_text()) for dataset, path in paths.items() if path.exists()}
+    compared = [verdict for figure in figures if (verdict := compare(figure, metrics.get(figure.dataset, {})))]
+    if not compared:
+        faults = [f"{path}: " + (f"nothing that {EXPECTED} has" if name in metrics else "no such file") for name, path in paths.items()]
+        raise InputError(f"{'; '.join(faults)}; `make full` makes it")
+    counted = [verdict for official in officials for verdict in miscounts(official, metrics.get(official.dataset, {}))]
+    checked = [verdict.agrees for verdict in compared if verdict.agrees is not None]
+    wrong = bool(counted) or not all(checked)
+    print("\n".join([verdict.text for verdict in counted + compared] + [REASONS] * wrong))
+    print(f"{sum(checked)} of {len(checked)} checked figures agree; published and not measured: {len(figures) - len(compared)}")
+    sys.exit(wrong)
+
+
+if __name__ == "__main__":
+    main()

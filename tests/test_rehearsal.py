@@ -1,0 +1,107 @@
+"""`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights, a network that fails.
+
+Of the code addresses and checksums alone are replaced, of the parameters the numbers of images.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from stages.lib.vision import open_clip
+from tests.mirror import Mirror, put_flowers, put_pets, serving
+from tests.test_download import PETS
+from tests.workspace import Workspace, ran
+
+COUNTS = {"flowers102": {"train": 102, "val": 102, "test": 102}, "pets": {"train": 74, "test": 37}}
+HUB_FILE = "timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors"
+FLOWERS = "flowers/102flowers.tgz"
+SIDE = 96  # pixels
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    """Three drawn images of each of the 102 and 37 classes, and random weights, served on this machine."""
+    with serving(tmp_path_factory.mktemp("mirror")) as mirror:
+        target = mirror.folder / HUB_FILE
+        target.parent.mkdir(parents=True)
+        save_file(open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).state_dict(), target)
+        yield mirror
+
+
+@pytest.fixture(scope="module")
+def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The project, with the stand-ins' addresses and checksums."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    overrides = {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
+    workspace = Workspace.make(folder / "project", folder / "cache", overrides)
+    workspace.variables = {"HF_ENDPOINT": mirror.address, "HF_HOME": str(folder / "hf")}
+    with (workspace.root / "stages/lib/vision.py").open("a") as file:
+        file.write(
+            f"\ntorchvision.datasets.Flowers102._file_dict = {put_flowers(mirror, SIDE)!r}\n"
+            f"torchvision.datasets.Flowers102._download_url_prefix = {mirror.address + '/flowers/'!r}\n"
+            f"torchvision.datasets.OxfordIIITPet._RESOURCES = {put_pets(mirror, [name.replace(' ', '_') for name in PETS], SIDE)!r}\n"
+        )
+    workspace.commit("addresses and checksums")
+    return workspace
+
+
+def full(workspace: Workspace) -> str:
+    """Run `make full`, as installed; return what it printed."""
+    return workspace.run("make", "full", "--assume-old", ".venv/.installed").stdout
+
+
+@pytest.mark.timeout(400)
+def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspace: Workspace, mirror: Mirror) -> None:
+    mirror.failures |= {FLOWERS: ["cut"], HUB_FILE: ["503", "503"]}
+    printed = full(workspace)
+    assert "the connection broke off" in printed
+    assert printed.count("503 Service Unavailable") == 2
+    starts = mirror.asked(FLOWERS)
+    assert starts[0] == 0
+    assert 0 < starts[1] < (mirror.folder / FLOWERS).stat().st_size
+    for dataset, counts in COUNTS.items():
+        metrics = workspace.metrics(dataset)
+        assert {stage: found["vitb32"]["n"] for stage, found in metrics.items()} == dict.fromkeys(
+            ("zero_shot", "linear_probe", "knn"), counts["test"]
+        )
+        assert metrics["zero_shot"]["vitb32"]["chosen"]["class_names"] == "openai"
+        assert f"| {dataset:<10} | zero_shot    | vitb32 " in printed
+        contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
+        assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
+        assert contract["vectors"] == {"embedding": 512, "features": 768}
+    again = full(workspace)
+    assert "Running stage" not in again
+    assert len(mirror.asked(HUB_FILE)) == 3
+
+
+@pytest.mark.timeout(120)
+def test_a_corrupt_archive_stops_one_cell_and_the_next_run_goes_on(workspace: Workspace, mirror: Mirror, tmp_path: Path) -> None:
+    workspace.cache = tmp_path / "cache"
+    whole = (mirror.folder / "pets/annotations.tar.gz").read_bytes()
+    mirror.put("pets/annotations.tar.gz", whole[:-1] + b"?")
+    failed = workspace.dvc("repro", "--force", "--single-item", "download@pets", check=False)
+    assert failed.returncode != 0
+    assert [line for line in failed.stderr.splitlines() if "MD5 is " in line and "annotations.tar.gz" in line]
+    assert "Traceback" not in failed.stderr
+    mirror.put("pets/annotations.tar.gz", whole)
+    asked = len(mirror.asked("pets/images.tar.gz"))
+    assert ran(workspace.dvc("repro", "--force", "--single-item", "download@pets")) == ["download@pets"]
+    assert len(mirror.asked("pets/images.tar.gz")) == asked  # the archive that was whole is not fetched again
+
+
+@pytest.mark.timeout(120)
+def test_without_the_hub_one_line_says_what_to_put_where(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.cache = tmp_path / "cache"
+    workspace.variables = workspace.variables | {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    start = time.perf_counter()
+    failed = workspace.dvc("repro", "--force", "--single-item", "weights@vitb32", check=False)
+    assert failed.returncode != 0
+    lines = [line for line in failed.stderr.splitlines() if "vit_base_patch32_clip_224.openai" in line]
+    assert len(lines) == 1
+    assert f"put that file into {tmp_path}/cache/hub/timm/vit_base_patch32_clip_224.openai" in lines[0]
+    assert "Traceback" not in failed.stderr
+    assert time.perf_counter() - start < 30  # 5 of its own, DVC's start, a loaded machine
