@@ -39,8 +39,9 @@ test: $(INSTALLED)  ## set up, lint, check types, run the tests
 
 check: test  ## the same as test
 
-plan: $(INSTALLED)  ## say which cells `make repro` would run
-	@$(RUN) dvc repro --dry
+plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and keep, and about how long they take
+	@echo "make repro (params.yaml as it is):" && $(RUN) python -m stages.lib.plan
+	@echo "make full:" && $(RUN) python -m stages.lib.plan $(foreach axis,$(FULL),'$(axis)')
 
 clean:  ## remove what the stages made, but neither data/raw nor the row cache
 	rm -rf data/embeddings data/index data/predictions data/weights data/params_checked data/runs.jsonl dvc_plots .mypy_cache .pytest_cache .ruff_cache

@@ -20,7 +20,6 @@ from stages.lib.params import section
 from stages.lib.run import run
 from stages.lib.tables import Dataset, Digits, Folder, Garden, Official
 
-CLASSES = {"flowers102": 102, "pets": 37}
 FOLDERS = {"flowers102": "flowers-102", "pets": "oxford-iiit-pet"}  # torchvision's
 # torchvision's name -> the one in OpenAI's list, where they differ in more than case (github.com/openai/CLIP, data/prompts.md).
 OPENAI_FLOWERS = {"globe-flower": "globe flower", "pink-yellow dahlia?": "pink and yellow dahlia", "ball moss": "air plant"}
@@ -127,8 +126,8 @@ def listed(entry: Official, root: Path) -> pd.DataFrame:
             {"path": path.relative_to(root).as_posix(), "split": split, "label": label}
             for path, label in zip(paths, of_split._labels, strict=True)
         ]
-        if split == "train" and set(of_split._labels) != set(range(CLASSES[entry.kind])):
-            raise InputError(f"{entry.kind}, {split}: {len(set(of_split._labels))} classes are listed; expected {CLASSES[entry.kind]}")
+        if split == "train" and set(of_split._labels) != set(range(entry.classes)):
+            raise InputError(f"{entry.kind}, {split}: {len(set(of_split._labels))} classes are listed; expected {entry.classes}")
         names = of_split.classes
     manifest = pd.DataFrame(lines)
     return manifest.assign(class_name=[class_names(entry, names, manifest)[label] for label in manifest["label"]])
@@ -152,7 +151,7 @@ def class_names(entry: Official, theirs: list[str], manifest: pd.DataFrame) -> l
     else:
         names = [OPENAI_FLOWERS.get(name, name) for name in theirs]
         same = set(OPENAI_FLOWERS) <= set(theirs)
-    if not same or len(set(names)) != CLASSES[entry.kind]:
+    if not same or len(set(names)) != entry.classes:
         raise InputError(f"{entry.kind}: torchvision's class names do not match OpenAI's one to one: {', '.join(theirs)}")
     return names
 

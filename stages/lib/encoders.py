@@ -26,6 +26,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def fast_bfloat16() -> bool:
+    """Say whether this machine's hardware multiplies bfloat16."""
+    if device() == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
+
+
 def resolve(precision: Literal["auto"] | Precision, card: Card) -> Precision:
     """Return the precision that "auto" stands for on this machine and with this encoder.
 
@@ -34,11 +41,7 @@ def resolve(precision: Literal["auto"] | Precision, card: Card) -> Precision:
     """
     if precision != "auto":
         return precision
-    if device() == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
-    return "bfloat16" if fast and card.bfloat16_cosine >= BFLOAT16_COSINE else "float32"
+    return "bfloat16" if fast_bfloat16() and card.bfloat16_cosine >= BFLOAT16_COSINE else "float32"
 
 
 class Encoder:

@@ -64,6 +64,7 @@ class Official(Section):
 
     kind: Literal["flowers102", "pets"]
     images: Counts
+    classes: int = Field(ge=2)
     megabytes: int = Field(ge=1)  # of its archives
     class_names: Literal["openai", "torchvision"]  # whose list
     root: Path | None = None  # an extracted copy, as torchvision lays it out: it is copied, nothing is fetched

@@ -1,0 +1,86 @@
+"""The plan adds up: what is fetched, kept and computed follows from tables and architectures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.lib import plan
+from stages.lib.errors import InputError
+from stages.lib.params import check
+from stages.lib.tables import Axes, Dataset, Encoder
+from tests.project import make_images
+
+PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}
+VITB32 = {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"}
+DINOV2 = {"source": "timm", "architecture": "vit_small_patch14_dinov2.lvd142m"}
+GARDEN = {"source": "garden", "size": 64, "drawings": 1, "steps": 100}
+
+
+def encoder(entry: dict[str, Any]) -> Any:
+    return check(Encoder, entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "megabytes", "gflop", "numbers"),
+    [
+        # 4 bytes a parameter. Of n tokens of width d a layer takes 24 n d^2 + 4 n^2 d operations, a patch of p numbers 2 p d before it.
+        (VITB32, 605, 8.82, 512 + 768),  # 12 layers, d = 768, n = 50, p = 3072
+        (DINOV2, 88, 93.4, 384),  # 12 layers, d = 384, n = 1370, p = 588
+        (DINOV2 | {"arguments": {"img_size": 224}}, 87, 12.25, 384),  # n = 257
+    ],
+)
+def test_size_of_an_encoder(entry: dict[str, Any], megabytes: float, gflop: float, numbers: int) -> None:
+    if "arguments" in entry:
+        entry |= {"preprocess": {"size": 224, "mean": [0] * 3, "std": [1] * 3, "interpolation": "bicubic", "crop": 1}}
+    found = plan.size_of_encoder("mine", encoder(entry))
+    assert found.megabytes == pytest.approx(megabytes, abs=1)
+    assert found.operations / 1e9 == pytest.approx(gflop, rel=0.002)
+    assert found.numbers == numbers
+
+
+@pytest.mark.parametrize("entry", [VITB32 | {"architecture": "ViT-B-33"}, DINOV2 | {"architecture": "resnet10x"}])
+def test_an_unknown_architecture_is_one_line(entry: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"^params\.yaml: encoders\.mine: .*(ViT-B-33|resnet10x)") as error:
+        plan.size_of_encoder("mine", encoder(entry))
+    assert "\n" not in str(error.value)
+
+
+def test_size_of_a_data_set(project: Path) -> None:
+    make_images(5)
+    assert plan.size_of_dataset("own", check(Dataset, {"kind": "folder"})) == (5, 2, 2)
+    assert plan.size_of_dataset("pets", check(Dataset, PETS)) == (7349, 3680, 37)
+    assert plan.size_of_dataset("digits", check(Dataset, {"kind": "digits"})) == (1797, 898, 10)
+
+
+def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "size_of_encoder", lambda *_: plan.Size(600, 8e9, 1000))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    axes = Axes(download=("pets",), datasets=("pets",), weights=("vitb32", "garden_clip"), encoders=("vitb32",), zero_shot=())
+    coders = {"vitb32": encoder(VITB32), "garden_clip": encoder(GARDEN)}
+    found: dict[str, Any] = {row.cell: row[1:] for row in plan.costs(axes, {"pets": check(Dataset, PETS)}, coders, 13, 1e10)}
+    assert found == {
+        "download pets": (811, 1622, pytest.approx(81.1)),
+        "weights vitb32": (600, 1200, pytest.approx(60)),
+        "weights garden_clip": (0, 600, pytest.approx(100 * plan.STEP)),
+        "index pets": (0, 0, pytest.approx(7349 * 0.002)),
+        "embed_images vitb32-pets": (0, pytest.approx(7349 * 0.012), pytest.approx(7349 * (1 + 0.002))),
+        "linear_probe vitb32-pets": (0, 0, pytest.approx(3680 * 37 * 1000 * 13 * plan.PROBE)),
+    }
+
+
+def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main(["download=[pets]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "zero_shot=[]"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:-1]] == [
+        *("download pets", "weights vitb32", "index pets", "embed_images vitb32-pets", "linear_probe vitb32-pets"),
+        *("index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "all"),
+    ]
+    assert "1,416 MB" in lines[-2]
+    assert lines[-1].startswith("Estimates: ")
+
+
+@pytest.mark.parametrize("override", ["datasets=[nowhere]", "weights=[vitb33]", "encoders=[vitb32]", "encodrs=[vitb32]"])
+def test_an_unknown_name_is_one_line(override: str) -> None:
+    with pytest.raises(InputError, match=r"^params\.yaml: axes\.(datasets = 'nowhere': |weights = 'vitb33': |encoders = |encodrs = )"):
+        plan.main([override])
