@@ -6,6 +6,9 @@ schemas are declared, once, before the first import. Where they load, nothing is
 """
 
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,7 +32,25 @@ if not _operators_load():
     _ABSENT.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _ABSENT.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-import open_clip  # noqa: E402
+
+@contextmanager
+def _transformers_hidden() -> Iterator[None]:
+    """Let an import find no transformers, unless it is loaded already.
+
+    open_clip loads it, which takes a second, for text towers that this project refuses; its tokenizers load it when they are made.
+    """
+    hide = "transformers" not in sys.modules
+    if hide:
+        sys.modules["transformers"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["transformers"]
+
+
+with _transformers_hidden():
+    import open_clip
 import timm  # noqa: E402
 import torchvision  # noqa: E402
 from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402  a function of that name hides the module

@@ -1,5 +1,7 @@
 """torchvision is importable whether or not its compiled operators load, and they are declared only where they are absent."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,9 @@ def test_operators_that_do_not_load_are_absent(monkeypatch: pytest.MonkeyPatch) 
 def test_operators_that_load_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "load_library", lambda _: None)
     assert vision._operators_load()  # nms is there by now, compiled or declared
+
+
+@pytest.mark.timeout(60)
+def test_transformers_is_loaded_where_it_is_needed_and_no_sooner() -> None:
+    code = "import sys, stages.lib.vision; assert 'transformers' not in sys.modules; import transformers; transformers.AutoTokenizer"
+    subprocess.run([sys.executable, "-c", code], check=True)
