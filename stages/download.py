@@ -151,7 +151,7 @@ def class_names(entry: Official, theirs: list[str], manifest: pd.DataFrame) -> l
     else:
         names = [OPENAI_FLOWERS.get(name, name) for name in theirs]
         same = set(OPENAI_FLOWERS) <= set(theirs)
-    if not same or len(set(names)) != entry.classes:
+    if not same or len({name.lower() for name in names}) != entry.classes:
         raise InputError(f"{entry.kind}: torchvision's class names do not match OpenAI's one to one: {', '.join(theirs)}")
     return names
 

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from sklearn.datasets import load_sample_images
 
 from stages.lib import embeddings, encoders, hub, weights
 from stages.lib.digests import file_sha256
@@ -234,6 +233,8 @@ def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
 
 def bfloat16_cosine(card: weights.Card) -> float:
     """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
+    from sklearn.datasets import load_sample_images
+
     side = 213  # half of their height: 4 crops each
     photographs = load_sample_images().images
     crops = [photo[y : y + side, x : x + side] for photo in photographs for y in (0, side) for x in (0, 2 * side)]

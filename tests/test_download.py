@@ -18,7 +18,7 @@ from stages.lib.errors import InputError
 from stages.lib.vision import torchvision
 from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving
 
-LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())  # type: ignore[attr-defined]
+LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())
 CATS = {"Abyssinian", "Bengal", "Birman", "Bombay", "British Shorthair", "Egyptian Mau", "Maine Coon", "Persian", "Ragdoll", "Russian Blue"}
 CATS |= {"Siamese", "Sphynx"}
 PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # the files' spelling: cats with capitals
@@ -89,7 +89,9 @@ def test_flowers_keep_their_official_splits_and_labels(project: Path, mirror: Mi
     manifest = run(monkeypatch, flowers())
     assert manifest.groupby("split")["label"].apply(sorted).to_dict() == {split: list(range(102)) for split in ("test", "train", "val")}
     assert manifest["path"][0] == "flowers-102/jpg/image_00001.jpg"
-    assert (project / "data/raw/mine" / manifest["path"][305]).read_bytes() == picture(101, 306)
+    for row in manifest.itertuples():
+        number = int(str(row.path)[-9:-4])
+        assert (project / "data/raw/mine" / str(row.path)).read_bytes() == picture(int(str(row.label)), number)
 
 
 def test_flowers_are_named_as_openai_names_them(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +126,16 @@ def test_names_that_are_no_bijection_are_refused(project: Path, mirror: Mirror, 
     monkeypatch.setattr(torchvision.datasets.Flowers102, "classes", theirs)
     with pytest.raises(InputError, match="torchvision's class names do not match OpenAI's one to one"):
         run(monkeypatch, flowers())
+
+
+def test_names_of_pets_that_are_no_bijection_are_refused(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, pets())
+    shutil.rmtree("data/raw/mine")
+    breeds = [name.replace(" ", "_") for name in PETS]
+    breeds[1] = "abyssinian"  # a second breed of the first one's name
+    monkeypatch.setattr(torchvision.datasets.OxfordIIITPet, "_RESOURCES", put_pets(mirror, breeds))
+    with pytest.raises(InputError, match="pets: torchvision's class names do not match OpenAI's one to one"):
+        run(monkeypatch, pets())
 
 
 def test_another_number_of_images_is_refused(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:

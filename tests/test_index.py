@@ -11,7 +11,8 @@ from stages import index as stage
 from stages.index import Index, make
 from stages.lib import index
 from stages.lib.errors import InputError
-from tests.synthetic import put, use
+from tests import odd
+from tests.synthetic import encoded, picture, put, use
 
 SETTINGS = Index(seed=0, val=0.2, test=0.3, max_unusable=0.1)
 
@@ -327,9 +328,9 @@ def test_listed_image_that_is_not_there_stays_with_the_reason(root: Path) -> Non
     assert make("toy", root, SETTINGS).rows["status"].tolist() == ["ok", "No such file or directory", "ok"]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, max_unusable: float) -> None:
-    use(monkeypatch, {"index": {"seed": 0, "val": 0.2, "test": 0.3, "max_unusable": max_unusable}})
-    assert stage.main("toy") == {"images": 10}
+def run(monkeypatch: pytest.MonkeyPatch, max_unusable: float, images: int = 10) -> None:
+    use(monkeypatch, {"index": SETTINGS.model_dump() | {"max_unusable": max_unusable}, "datasets": {"toy": {"kind": "folder"}}})
+    assert stage.main("toy") == {"images": images}
 
 
 def test_too_many_unusable_images_fail_and_nothing_is_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,6 +380,34 @@ def test_test_images_that_are_in_train_are_counted(root: Path, monkeypatch: pyte
     manifest(root, "path,class_name,split\n1.png,a,train\n2.png,a,val\n3.png,b,test\n4.png,b,test\n")
     for copy in ("3.png", "4.png"):
         (root / copy).write_bytes((root / "1.png").read_bytes())
-    use(monkeypatch, {"index": SETTINGS.model_dump()})
-    stage.main("toy")
+    run(monkeypatch, max_unusable=0, images=4)
     assert "warning: index toy: 2 val or test image(s) have the very bytes of a training image" in capsys.readouterr().out
+
+
+def test_every_odd_image_stays_in_the_index_with_its_status(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Odd ones are used and damaged ones are kept with the reason: the number of rows is the number of files, whatever is in them."""
+    usable = odd.in_every_mode((48, 32)) | {
+        "grey of 16 bits.png": odd.deep_grey(),
+        "Hibiskus blüte 花.png": encoded(picture(0), "PNG"),
+        "a PNG in truth.jpg": encoded(picture(1), "PNG"),
+    }
+    unusable = {
+        "truncated.jpg": (odd.truncated(), "image file is truncated"),
+        "zero bytes.png": (b"", "empty file"),
+        "text in truth.jpg": (b"I am not an image.", "not an image"),
+        "bomb.png": (odd.blank(30_000, 30_000), "Image size (900000000 pixels) exceeds limit of 178956970 pixels"),
+    }
+    (root / "odd").mkdir()
+    for name, data in (usable | {name: data for name, (data, _) in unusable.items()}).items():
+        (root / "odd" / name).write_bytes(data)
+    run(monkeypatch, max_unusable=0.3, images=16)
+    rows = index.read("toy").rows
+    status = {name.removeprefix("odd/"): status for name, status in zip(rows["image_id"], rows["status"], strict=True)}
+    assert {name for name, what in status.items() if what == "ok"} == set(usable)
+    assert set(status) == set(usable) | set(unusable)
+    assert all(status[name].startswith(reason) for name, (_, reason) in unusable.items())
+    printed = capsys.readouterr().out
+    assert "16 images of 1 classes" in printed and "4 unusable" in printed
+    assert all(f"data/raw/toy/odd/{name}: {status[name]}" in printed for name in unusable)

@@ -157,6 +157,26 @@ def test_number_of_neighbours_is_chosen_on_val(folder: Path, monkeypatch: pytest
     assert made.rows["label"][test].tolist() == [1, 1]
 
 
+def test_few_neighbours_are_chosen_where_they_are_better_on_val(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"knn": SECTION | {"neighbors": [1, 3, 5]}})
+    cell(train=[(0, 0), (5, 1), (6, 1), (90, 0), (95, 1), (96, 1)], val=[(1, 0), (94, 1)], test=[(91, 0)])
+    knn.main("enc", "toy")
+    assert predictions.read("toy", "knn", "enc").chosen["k"] == 1
+
+
+def test_what_is_chosen_has_the_best_mean_per_class_not_the_best_top1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"knn": SECTION})
+    cell(
+        train=[(0, 0), (2, 1), (3, 1), (90, 0), (91, 0), (92, 0)],
+        val=[(-1, 0), (-2, 0), (91, 0), (-1.5, 1)],  # 1 neighbour says 0 to all, 3 say 1 to those around -1
+        test=[(90.5, 0)],
+    )
+    knn.main("enc", "toy")
+    table = pd.read_csv("plots/knn/enc-toy.csv").query("split == 'val'")
+    assert table[["k", "top1", "mean_per_class"]].values.tolist() == [[1, 0.75, 0.5], [3, 0.5, pytest.approx(2 / 3, abs=1e-6)]]
+    assert predictions.read("toy", "knn", "enc").chosen["k"] == 3
+
+
 def test_best_on_test_is_named_nowhere_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"knn": SECTION})
     write_val_and_test_that_differ()

@@ -71,6 +71,14 @@ def test_sweep_is_fitted_on_train_and_measured_on_val() -> None:
     }
 
 
+def test_sweep_measures_mean_per_class_not_top1() -> None:
+    """So strong a penalty says the commoner class to everything: right on 9 of 10 val images, and on one of two classes."""
+    labels = np.array([0] * 8 + [1] * 2 + [0] * 9 + [1])
+    settings = linear_probe.LinearProbe(C=(1e-9,), max_iter=1000)
+    table = linear_probe.sweep({"a": blobs(0, labels.tolist())}, labels, np.arange(10), np.arange(10, 20), settings, 2)
+    assert table["mean_per_class"].tolist() == [0.5]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

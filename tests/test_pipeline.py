@@ -107,7 +107,7 @@ def test_readmes_encoder_entries_are_valid() -> None:
     chapter = (PROJECT / "README.md").read_text().split("## Another encoder")[1].split("\n## ")[0]
     block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
     entries = YAML(typ="safe").load(block.replace("sha256: ...", f"sha256: {'a' * 64}"))
-    assert list(check(dict[Slug, Encoder], entries)) == ["mine", "mobilenetv2"]
+    assert list(check(dict[Slug, Encoder], entries)) == ["vitb16_datacomp", "convnext", "mine", "mobilenetv2"]
 
 
 def committed(path: str) -> str:

@@ -25,8 +25,12 @@ def of_images(card: Card, precision: str, batch: int, device: str) -> dict[str, 
 
 
 def of_texts(card: Card, precision: str, batch: int, device: str) -> dict[str, Any]:
-    """Return the contract of text vectors, the logit scale that belongs to them included."""
-    return _common(card, precision, batch, device) | {"vectors": card.text_vectors, "logit_scale": card.logit_scale}
+    """Return the contract of text vectors, the logit scale that belongs to them included, and the tokenizer where it has files."""
+    terms = _common(card, precision, batch, device) | {"vectors": card.text_vectors, "logit_scale": card.logit_scale}
+    if card.tokenizer:
+        terms["tokenizer"] = card.tokenizer
+        terms["versions"] |= {name: version(name) for name in ("tokenizers", "transformers")}
+    return terms
 
 
 def _common(card: Card, precision: str, batch: int, device: str) -> dict[str, Any]:

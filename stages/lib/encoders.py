@@ -58,6 +58,7 @@ class Encoder:
         self.card = card
         self.batch = batch
         self.dtype: torch.dtype = getattr(torch, precision)
+        torch.backends.cudnn.allow_tf32 = False  # or convolutions in float32 on a GPU keep 10 bits of 23
         source = f"local-dir:{folder(card.name)}"
         self.transform: Callable[[Image.Image], torch.Tensor]
         if card.library == "open_clip":

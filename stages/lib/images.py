@@ -29,6 +29,8 @@ DECODING = {
     "exif_orientation": "ignored",
 }
 
+THIN = 100  # times as long as wide, or more: enlarged until the shorter side fits an encoder, such an image fills the memory
+
 # What Pillow and its codecs raise on a damaged file.
 _DAMAGED = (
     OSError,
@@ -90,6 +92,8 @@ def examine(path: Path) -> Facts:
         return Facts(digest, 0, 0, "not an image")
     except _DAMAGED as error:
         return Facts(digest, 0, 0, str(error) or type(error).__name__)
+    if max(image.size) >= THIN * min(image.size):
+        return Facts(digest, 0, 0, f"{image.width} x {image.height} pixels: too thin to be embedded")
     return Facts(digest, image.width, image.height, "ok")
 
 

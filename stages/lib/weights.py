@@ -30,7 +30,8 @@ class Card:
         text_vectors: length of a text's embedding; empty without a text tower.
         logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
         origin: where the weights come from, in words.
-        weights_sha256: of the safetensors file; `write_card` fills it in.
+        tokenizer: SHA-256 of tokenizer.json; None where the library's own tokenizer serves.
+        weights_sha256: of the safetensors file; `write_card` fills in both.
         bfloat16_cosine: the least cosine between float32 and bfloat16 embeddings of some photographs; the ``weights`` stage measures it.
     """
 
@@ -43,6 +44,7 @@ class Card:
     text_vectors: dict[str, int]
     logit_scale: float | None
     origin: str
+    tokenizer: str | None = None
     weights_sha256: str = ""
     bfloat16_cosine: float = 0.0
 
@@ -53,9 +55,14 @@ def folder(name: str) -> Path:
 
 
 def write_card(card: Card) -> None:
-    """Write encoder.json beside the weights, with their SHA-256."""
+    """Write encoder.json beside the weights, with the SHA-256 of these and of the tokenizer."""
     path = folder(card.name)
-    complete = dataclasses.replace(card, weights_sha256=file_sha256(path / FILES[card.library]))
+    tokenizer = path / "tokenizer.json"
+    complete = dataclasses.replace(
+        card,
+        weights_sha256=file_sha256(path / FILES[card.library]),
+        tokenizer=file_sha256(tokenizer) if tokenizer.exists() else None,
+    )
     (path / "encoder.json").write_text(json.dumps(dataclasses.asdict(complete), indent=2) + "\n")
 
 

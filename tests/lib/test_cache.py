@@ -74,6 +74,19 @@ def test_temporary_files_are_not_read(cache: RowCache) -> None:
     assert not cache.read([key(1)])[1].any()
 
 
+def test_a_part_has_its_name_only_once_it_is_whole_and_synced(cache: RowCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, seen = os.fsync, []
+
+    def watched(file: int) -> None:
+        sync(file)
+        seen.append([path.name for path in cache.folder.glob("part-*")])
+
+    monkeypatch.setattr(os, "fsync", watched)
+    cache.add([key(1)], rows(1))
+    assert seen == [[]]
+    assert len(list(cache.folder.glob("part-*"))) == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"PAR1 not a parquet file PAR1"])
 def test_a_damaged_part_is_set_aside_and_the_others_serve(cache: RowCache, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     cache.add([key(1)], rows(1))

@@ -9,7 +9,7 @@ from stages.lib import contract, images
 from stages.lib.digests import json_sha256
 from stages.lib.weights import Card
 
-CARD = Card("x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", "aa", 0.9999)
+CARD = Card("x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", None, "aa", 0.9999)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,15 @@ def test_the_decoder_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = contract.of_images(CARD, "float32", 32, "cpu")
     monkeypatch.setitem(images.DECODING, "decoder", "another")
     assert contract.of_images(CARD, "float32", 32, "cpu") != before
+
+
+def test_the_tokenizer_is_in_that_of_texts_where_it_has_files() -> None:
+    some = dataclasses.replace(CARD, tokenizer="aa")
+    other = dataclasses.replace(CARD, tokenizer="bb")
+    assert "tokenizer" not in contract.of_texts(CARD, "float32", 32, "cpu")
+    assert contract.of_texts(some, "float32", 32, "cpu") != contract.of_texts(other, "float32", 32, "cpu")
+    assert {"tokenizers", "transformers"} <= contract.of_texts(some, "float32", 32, "cpu")["versions"].keys()
+    assert contract.of_images(some, "float32", 32, "cpu") == contract.of_images(other, "float32", 32, "cpu")
 
 
 def test_where_the_weights_came_from_is_not() -> None:

@@ -1,9 +1,11 @@
-"""Image files, whole and damaged."""
+"""Image files, odd, whole and damaged: what becomes of each, and why."""
 
 import hashlib
 import io
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,9 @@ from PIL import Image
 
 from stages.lib import images
 from stages.lib.errors import InputError
+from tests import odd
 from tests.synthetic import encoded, picture, put
+from tests.workspace import PROJECT
 
 FORMS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
 
@@ -25,6 +29,7 @@ def pixels(image: Image.Image) -> list[list[list[int]]]:
 
 
 def test_palette_becomes_its_colours() -> None:
+    """Numbers of colours can't be averaged: resized as they are, they would be resized by nearest neighbour."""
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 250, 10, 20, 30, 40, 50])
     image.putdata([1, 2])
@@ -34,18 +39,21 @@ def test_palette_becomes_its_colours() -> None:
 
 
 def test_alpha_is_dropped() -> None:
+    """The published numbers were made so: blended with some ground, a transparent image would have other pixels."""
     decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG"))
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[1, 2, 3]]])
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
 def test_grey_becomes_three_equal_channels(mode: str) -> None:
+    """Encoders take three channels, and no colour is one colour."""
     decoded = images.decode(encoded(Image.new("L", (1, 1), 255).convert(mode), "PNG"))
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[255, 255, 255]]])
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_grey_of_16_bits_is_scaled_not_cut(form: str) -> None:
+    """Pillow's own conversion cuts at 255: nearly every pixel would be white."""
     levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     assert np.asarray(images.decode(encoded(Image.fromarray(levels), form)))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
@@ -58,25 +66,27 @@ def test_grey_of_32_bits_is_refused_since_its_range_is_unknown(tmp_path: Path, k
 
 
 def test_cmyk_becomes_rgb() -> None:
+    """What was made for print is a photograph like any other."""
     red, green, blue = pixels(images.decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")))[0][0]
     assert red > 250 and green < 5 and blue < 5
 
 
-def test_a_name_with_spaces_and_letters_of_any_script(tmp_path: Path) -> None:
+def test_a_name_with_spaces_and_letters_of_any_script_is_a_name(tmp_path: Path) -> None:
+    """Users' folders have them; nothing here goes through a shell or ASCII."""
     assert images.examine(put(tmp_path / "Hibiskus blüte 花.png", 0)).status == "ok"
 
 
 def test_exif_orientation_is_ignored() -> None:
+    """The published numbers were made so: torchvision's and open_clip's loading turn no image either."""
     image = picture(0, (6, 4))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    data = encoded(image, "PNG", exif=exif)
+    data = odd.turned(image, "PNG")
     with Image.open(io.BytesIO(data)) as stored:
-        assert stored.getexif()[0x0112] == 6
+        assert stored.getexif()[odd.ORIENTATION] == 6
     assert pixels(images.decode(data)) == pixels(image)
 
 
 def test_animation_gives_its_first_frame() -> None:
+    """An image has one vector, and the first frame is what every loader shows."""
     first, second = Image.new("RGB", (2, 2), (255, 0, 0)), Image.new("RGB", (2, 2), (0, 0, 255))
     decoded = images.decode(encoded(first, "GIF", save_all=True, append_images=[second]))
     assert pixels(decoded)[0][0] == [255, 0, 0]
@@ -91,8 +101,15 @@ def test_suffix_does_not_decide(tmp_path: Path) -> None:
     assert images.examine(put(tmp_path / "a.jpg", 0)).status == "ok"
 
 
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+    """Cameras and editors append their own: the image before them is whole."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(picture(0), "JPEG") + b"previews and the like")
+    assert images.examine(path).status == "ok"
+
+
 def truncated(path: Path) -> None:
-    path.write_bytes(encoded(picture(0, (64, 64)), "JPEG")[:-900])
+    path.write_bytes(odd.truncated())
 
 
 def empty(path: Path) -> None:
@@ -101,6 +118,10 @@ def empty(path: Path) -> None:
 
 def text(path: Path) -> None:
     path.write_text("I am not an image.")
+
+
+def thin(path: Path) -> None:
+    Image.new("RGB", (400, 4)).save(path, "PNG")
 
 
 def missing(path: Path) -> None:
@@ -116,12 +137,14 @@ def directory(path: Path) -> None:
     [
         (truncated, "image file is truncated"),
         (empty, "empty file"),
+        (thin, "400 x 4 pixels: too thin to be embedded"),
         (text, "not an image"),
         (missing, "No such file or directory"),
         (directory, "Is a directory"),
     ],
 )
 def test_unusable_file_has_a_status_that_repeats(tmp_path: Path, make: Callable[[Path], None], status: str) -> None:
+    """One bad file must neither stop a run nor vanish from the count, nor become a grey rectangle; and the index must be reproducible."""
     path = tmp_path / "a.jpg"
     make(path)
     found = images.examine(path)
@@ -133,16 +156,38 @@ def test_unusable_file_has_a_status_that_repeats(tmp_path: Path, make: Callable[
     assert images.examine(path) == found
 
 
-def test_decompression_bomb_has_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    found = images.examine(put(tmp_path / "a.png", 0))
-    assert found.status.startswith("Image size (24 pixels) exceeds limit of 20 pixels")
-    assert images.examine(tmp_path / "a.png") == found
+EXAMINE = """
+import sys
+from pathlib import Path
+from stages.lib import images, run
+before = run._peak_mib()
+print(images.examine(Path(sys.argv[1])).status, run._peak_mib() - before, sep="|")
+"""
+
+
+def test_a_bomb_of_30000_pixels_square_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    """A file of 107 KiB would take gigabytes as pixels: Pillow refuses by the size in the header, above 179 million pixels."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(odd.blank(30_000, 30_000))
+    assert path.stat().st_size < 200_000
+    done = subprocess.run([sys.executable, "-c", EXAMINE, path], cwd=PROJECT, capture_output=True, text=True, check=True)
+    status, grown = done.stdout.split("|")
+    assert status.startswith("Image size (900000000 pixels) exceeds limit of 178956970 pixels")
+    assert float(grown) < 20  # MiB
+
+
+def test_an_image_between_pillows_limit_and_twice_that_is_kept_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras make images of 100 million pixels: Pillow remarks on them on stderr, and they are used."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.warns(Image.DecompressionBombWarning, match=r"Image size \(24 pixels\) exceeds limit of 20 pixels"):
+        found = images.examine(put(tmp_path / "a.png", 0))
+    assert (found.width, found.height, found.status) == (6, 4, "ok")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's remarks on what it reads all the same
 @pytest.mark.parametrize("form", FORMS)
 def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
+    """Whatever a codec says of them becomes the status: a run of hours must not die of one file."""
     chance = random.Random(0)
     path = tmp_path / "damaged"
     whole = encoded(picture(0, (24, 16)), form)
