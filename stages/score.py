@@ -1,7 +1,7 @@
 """Measure every approach on a data set: python -m stages.score DATASET.
 
 Reads the predictions of every approach that the axes name, and the index; writes metrics/DATASET.json, nested stage, name, measure, and
-plots/score/DATASET: confusion matrices and per-class accuracy on test.
+plots/score/DATASET: confusion matrices, per-class accuracy on test, and the curves of every network that was trained.
 """
 
 import json
@@ -21,7 +21,14 @@ from stages.lib.tables import Axes
 
 def approaches(axes: Axes) -> list[tuple[str, str]]:
     """Return (stage, name) of every approach that the axes name."""
-    return [("zero_shot", name) for name in axes.zero_shot] + [(stage, name) for stage in ("linear_probe", "knn") for name in axes.encoders]
+    names = {
+        "zero_shot": axes.zero_shot,
+        "linear_probe": axes.encoders,
+        "knn": axes.encoders,
+        "finetune": axes.finetune,
+        "scratch": axes.scratch,
+    }
+    return [(stage, name) for stage, some in names.items() for name in some]
 
 
 def on_test(made: predictions.Predictions) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.float32]]:
@@ -66,7 +73,7 @@ def main(dataset: str) -> None:
     folder = Path("plots/score") / dataset
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
-    per_class = []
+    per_class, curves = [], []
     for stage, name in approaches(axes):
         made = predictions.read(dataset, stage, name)
         if made.index != digest:
@@ -76,9 +83,11 @@ def main(dataset: str) -> None:
         by_image, by_class = outcomes(made)
         by_image.to_csv(folder / "confusion" / f"{stage}-{name}.csv", index=False)
         per_class.append(by_class.assign(approach=f"{stage} {name}"))
+        curves += [{"approach": f"{stage} {name}", **point} for point in made.curve]
     if not results:
-        raise InputError("params.yaml: axes.encoders and axes.zero_shot are empty: no approach to score")
+        raise InputError("params.yaml: axes.encoders, zero_shot, finetune and scratch are empty: no approach to score")
     pd.concat(per_class).round(6).to_csv(folder / "per_class.csv", index=False)
+    pd.DataFrame(curves, columns=["epoch", "approach", "split", "accuracy", "loss"]).round(6).to_csv(folder / "curves.csv", index=False)
     path = Path("metrics") / f"{dataset}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")

@@ -15,7 +15,7 @@ from stages.knn import Knn
 from stages.lib.errors import InputError
 from stages.lib.params import Section, check, load
 from stages.lib.run import run
-from stages.lib.tables import Axes, Dataset, Encoder, Folder, LocalFile, Prompts, Slug, Timm
+from stages.lib.tables import Axes, Dataset, Encoder, FineTune, Folder, LocalFile, Net, Prompts, Scratch, Slug, Timm, Torchvision
 from stages.linear_probe import LinearProbe
 
 CHECKED = Path("data/params_checked")
@@ -29,6 +29,7 @@ class Params(Section):
     datasets: dict[Slug, Dataset]
     prompts: dict[Slug, Prompts]
     encoders: dict[Slug, Encoder]
+    nets: dict[Slug, Net]
     index: Index
     embed_images: EmbedImages
     embed_texts: EmbedTexts
@@ -40,13 +41,17 @@ def problems(params: Params) -> list[str]:
     """Return a line for each name on an axis that the tables or the other axes do not bear out."""
     axes = params.axes
     drawn = [name for name, entry in params.datasets.items() if not isinstance(entry, Folder)]
-    with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], Timm)]
+    with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], Timm | Torchvision)]
+    tuned = [name for name, net in params.nets.items() if isinstance(net, FineTune)]
+    own = [name for name, net in params.nets.items() if isinstance(net, Scratch)]
     allowed = {
         "download": (axes.download, drawn, "data sets that can be downloaded"),
         "datasets": (axes.datasets, list(params.datasets), "entries of datasets"),
         "weights": (axes.weights, list(params.encoders), "entries of encoders"),
         "encoders": (axes.encoders, list(axes.weights), "names in axes.weights"),
         "zero_shot": (axes.zero_shot, with_texts, "names in axes.encoders with a text tower"),
+        "finetune": (axes.finetune, [name for name in tuned if name in axes.weights], "nets of kind finetune with weights in axes.weights"),
+        "scratch": (axes.scratch, own, "nets of kind scratch"),
     }
     lines = []
     for axis, (names, known, what) in allowed.items():

@@ -16,13 +16,14 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stages.lib import embeddings, encoders, hub, weights
+from stages.lib import embeddings, encoders, hub, towers, weights
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
+from stages.lib.fetch import fetch
 from stages.lib.params import load, section
 from stages.lib.run import run
-from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag
-from stages.lib.vision import open_clip, save_config_for_hf, timm
+from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
+from stages.lib.vision import open_clip, save_config_for_hf, timm, torchvision
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
 UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
@@ -100,7 +101,7 @@ def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, A
     size = preprocess["size"]
     with torch.inference_mode():
         model.eval()
-        embedding, features = encoders.image_vectors(model, torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size)))
+        embedding, features = towers.image_vectors(model, torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size)))
     width = embedding.shape[1]
     return weights.Card(
         name=name,
@@ -231,6 +232,52 @@ def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
     weights.write_card(card)
 
 
+def save_torchvision(name: str, entry: Torchvision) -> None:
+    """Write a torchvision classifier.
+
+    Raises:
+        InputError: the architecture or its weights are unknown, cannot be had, or hold no linear layer to take away.
+    """
+    if entry.architecture not in torchvision.models.list_models():
+        raise unknown(name, entry.architecture, "torchvision", torchvision.models.list_models())
+    known = torchvision.models.get_model_weights(entry.architecture)
+    if entry.weights not in known.__members__:
+        names = ", ".join(known.__members__) or "none"
+        raise InputError(f"params.yaml: encoders.{name}.weights = {entry.weights!r}: torchvision has {names} for {entry.architecture}")
+    published = known[entry.weights]
+    path = fetch(published.url, Path(published.url).stem.rpartition("-")[2], "sha256")
+    model = torchvision.models.get_model(entry.architecture, weights=None)
+    try:
+        model.load_state_dict(torch.load(path, "cpu", weights_only=True))
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        _, length = towers.without_classifier(model)
+    except UNLOADABLE as error:
+        raise InputError(f"{path}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
+    preset = published.transforms()
+    preprocess = {
+        "size": preset.crop_size[0],
+        "resize": preset.resize_size[0],
+        "mean": list(preset.mean),
+        "std": list(preset.std),
+        "interpolation": preset.interpolation.value,
+    }
+    folder = weights.folder(name)
+    folder.mkdir(parents=True)
+    save_file(state, folder / weights.FILES["torchvision"])
+    card = weights.Card(
+        name=name,
+        library="torchvision",
+        architecture=entry.architecture,
+        activation=None,
+        preprocess=preprocess,
+        image_vectors={"embedding": length},
+        text_vectors={},
+        logit_scale=None,
+        origin=origin(path, f"weights {entry.weights}"),
+    )
+    weights.write_card(card)
+
+
 def bfloat16_cosine(card: weights.Card) -> float:
     """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
     from sklearn.datasets import load_sample_images
@@ -266,6 +313,8 @@ def main(name: str) -> None:
             save_published(name, entry)
         case TimmTag() | TimmFile():
             save_timm(name, entry)
+        case Torchvision():
+            save_torchvision(name, entry)
     card = measured(name)
     print(f"weights {name}: {card.origin}; bfloat16 agrees with float32 to a cosine of {card.bfloat16_cosine}")
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from stages.lib.towers import image_vectors, torchvision_tower
 from stages.lib.weights import Card, folder
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -53,7 +54,7 @@ class Encoder:
 
     def __init__(self, card: Card, precision: Precision, batch: int) -> None:
         """Load the weights of ``card`` from its folder, to be run on ``batch`` rows at a time."""
-        from stages.lib.vision import open_clip, timm
+        from stages.lib.vision import open_clip, timm, torchvision
 
         self.card = card
         self.batch = batch
@@ -64,6 +65,13 @@ class Encoder:
         if card.library == "open_clip":
             model, _, self.transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
             self.tokenize = open_clip.get_tokenizer(source)
+        elif card.library == "torchvision":
+            model = torchvision_tower(card)
+            settings = card.preprocess
+            v1 = torchvision.transforms
+            how = v1.InterpolationMode(settings["interpolation"])
+            steps = [v1.Resize(settings["resize"], how), v1.CenterCrop(settings["size"]), v1.ToTensor()]
+            self.transform = v1.Compose([*steps, v1.Normalize(settings["mean"], settings["std"])])
         else:
             model = timm.create_model(source, pretrained=True, num_classes=0)
             self.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
@@ -92,26 +100,6 @@ class Encoder:
     def _filled(self, rows: torch.Tensor) -> torch.Tensor:
         assert 0 < len(rows) <= self.batch, len(rows)
         return torch.cat([rows, rows[-1:].expand(self.batch - len(rows), *rows.shape[1:])])
-
-
-def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return embedding (batch, d) and features (batch, f) or None of an open_clip model, the embedding bit for bit ``encode_image``'s."""
-    from stages.lib.vision import open_clip
-
-    visual = model.visual
-    if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
-        projection, visual.proj = visual.proj, None
-        try:
-            features = visual(pixels)
-        finally:
-            visual.proj = projection
-        return features @ projection, features
-    if isinstance(visual, open_clip.timm_model.TimmModel):
-        classifier = visual.trunk.get_classifier()
-        if any(True for part in (classifier, visual.head) for _ in part.parameters()):
-            features = visual.trunk.forward_head(visual.trunk.forward_features(pixels), pre_logits=True)
-            return visual.head(classifier(features)), features
-    return visual(pixels), None
 
 
 def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:

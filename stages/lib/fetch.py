@@ -8,13 +8,13 @@ import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from stages.lib.cache import root
-from stages.lib.digests import file_md5
+from stages.lib.digests import file_md5, file_sha256
 from stages.lib.errors import InputError
 
 Result = TypeVar("Result")
@@ -65,16 +65,18 @@ def patiently(attempt: Callable[[], Result], what: str) -> Result:
             time.sleep(wait)
 
 
-def fetch(url: str, md5: str) -> Path:
+def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") -> Path:
     """Return the file behind ``url``, from this user's cache folder or else from the network.
 
-    What an interrupted run has left is gone on with. A file has its name only once its MD5 is right.
+    What an interrupted run has left is gone on with. A file has its name only once its digest is right, or begins rightly: torchvision
+    gives the first digits alone.
 
     Raises:
         InputError: nothing answers, the server refuses, the connection keeps breaking off, or the file is another.
     """
-    target = root() / "downloads" / md5 / Path(urlsplit(url).path).name
-    if target.is_file() and file_md5(target) == md5:
+    target = root() / "downloads" / digest / Path(urlsplit(url).path).name
+    digest_of = {"md5": file_md5, "sha256": file_sha256}[algorithm]
+    if target.is_file() and digest_of(target).startswith(digest):
         return target
     reason = silence(url)
     if reason:
@@ -83,10 +85,10 @@ def fetch(url: str, md5: str) -> Path:
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         patiently(lambda: _append(url, partial), url)
-        found = file_md5(partial)
-        if found != md5:
+        found = digest_of(partial)
+        if not found.startswith(digest):
             partial.unlink()
-            raise InputError(f"{url}: MD5 is {found}, expected {md5}: an error page, another version, or damaged on the way; removed")
+            raise InputError(f"{url}: {algorithm.upper()} is {found}, expected {digest}: an error page, another version or damage; removed")
         return partial.rename(target)
     except OSError as error:
         raise InputError(f"{partial}: {error.strerror or error}") from None

@@ -31,6 +31,7 @@ from stages.lib.tables import (
     Timm,
     TimmFile,
     TimmTag,
+    Torchvision,
 )
 
 NETWORK = 10.0  # MB/s
@@ -66,8 +67,8 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stages.lib import encoders, garden_clip
-    from stages.lib.vision import open_clip, timm
+    from stages.lib import garden_clip, towers
+    from stages.lib.vision import open_clip, timm, torchvision
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         try:
@@ -76,17 +77,19 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
                     model: Any = garden_clip.untrained(entry.size)
                 case OpenClipTag() | OpenClipFile():
                     model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
+                case Torchvision():
+                    model, side = torchvision.models.get_model(entry.architecture, weights=None), 224
                 case TimmTag() | TimmFile():
                     model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
                     side = entry.preprocess.size if entry.preprocess else timm.data.resolve_model_data_config(model)["input_size"][1]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise InputError(f"params.yaml: encoders.{name}: {str(error).splitlines()[0]}") from None
         model.eval().requires_grad_(False)
-        if isinstance(entry, Timm):
+        if isinstance(entry, Timm | Torchvision):
             vectors: tuple[Any, Any] = (model(torch.empty(1, 3, side, side)), None)
         else:
             side = model.visual.preprocess_cfg["size"]
-            vectors = encoders.image_vectors(model, torch.empty(1, 3, *((side, side) if isinstance(side, int) else side)))
+            vectors = towers.image_vectors(model, torch.empty(1, 3, *((side, side) if isinstance(side, int) else side)))
     numbers = sum(vector.shape[1] for vector in vectors if vector is not None)
     return Size(sum(parameter.numel() for parameter in model.parameters()) * 4e-6, counter.get_total_flops(), numbers)
 

@@ -34,6 +34,7 @@ class Predictions:
         contract: digest of the vectors' contract.
         chosen: hyperparameters, chosen on val.
         notes: measures beside the headline (convergence, the figures of a train-only model, best on test ...), nested one level.
+        curve: of a network that was trained: loss and accuracies of each epoch and split (see `stages.lib.training.Point`).
     """
 
     stage: str
@@ -46,6 +47,7 @@ class Predictions:
     contract: str
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    curve: list[Any] = field(default_factory=list)
 
 
 def of_embeddings(
@@ -73,7 +75,7 @@ def path_of(dataset: str, stage: str, name: str) -> Path:
 def write(dataset: str, made: Predictions) -> None:
     """Write the predictions; the probabilities must be finite and each row's sum 1."""
     assert np.allclose(made.probabilities.sum(axis=1), 1, atol=1e-3)
-    facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "chosen", "notes")}
+    facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "chosen", "notes", "curve")}
     columns = {name: pa.array(made.rows[name]) for name in ("image_id", "split", "label")}
     columns["probabilities"] = lists.column(made.probabilities)
     path = path_of(dataset, made.stage, made.name)

@@ -29,6 +29,8 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
         raise InputError(f"stages are run by DVC: `dvc repro {stage}`, or one cell of it: `dvc repro {stage}@VALUE-VALUE`")
     start = time.perf_counter()
     facts = main(*sys.argv[1:]) or {}
+    if "LOCAL_RANK" in os.environ:
+        return  # one process of several: the one that started them keeps the line
     record = {
         "cell": os.environ["DVC_STAGE"],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -54,5 +54,6 @@ with _transformers_hidden():
 import timm  # noqa: E402
 import torchvision  # noqa: E402
 from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402  a function of that name hides the module
+from torchvision.transforms import v2  # noqa: E402
 
-__all__ = ["open_clip", "save_config_for_hf", "timm", "torchvision"]
+__all__ = ["open_clip", "save_config_for_hf", "timm", "torchvision", "v2"]

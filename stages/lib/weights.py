@@ -1,7 +1,8 @@
 """A folder of weights, data/weights/NAME: the library's own files and encoder.json, the same whatever the source.
 
 open_clip's models are kept as open_clip_config.json and open_clip_model.safetensors, timm's as config.json and model.safetensors: each
-library reads its folder by "local-dir:", preprocessing and tokenizer included. encoder.json says what a reader must know without loading
+library reads its folder by "local-dir:", preprocessing and tokenizer included. torchvision's are kept as model.safetensors, classifier
+included; architecture and preprocessing stand in encoder.json. That file says what a reader must know without loading
 anything.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from stages.lib.digests import file_sha256
 
-FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors"}
+FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors", "torchvision": "model.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Card:
     """
 
     name: str
-    library: Literal["open_clip", "timm"]
+    library: Literal["open_clip", "timm", "torchvision"]
     architecture: str
     activation: str | None
     preprocess: dict[str, Any]

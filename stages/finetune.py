@@ -1,0 +1,38 @@
+"""Fine-tune a network that was trained on something else: python -m stages.finetune NET DATASET.
+
+Reads data/weights/NET and the index; the classifier is replaced by one for the data set's classes. Writes
+data/predictions/DATASET/finetune-NET.parquet, data/checkpoints/finetune/NET-DATASET (weights, printout, settings) and the curves,
+plots/finetune/NET-DATASET.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from stages.lib.params import load, section
+from stages.lib.run import run
+from stages.lib.tables import FineTune
+
+if TYPE_CHECKING:
+    from stages.lib.training import Classifier
+
+
+def main(net: str, dataset: str) -> dict[str, Any]:
+    """Train one cell and write it."""
+    from stages.lib import printout, supervised, towers, training, weights
+
+    settings = section(FineTune, f"nets.{net}")
+    if supervised.launched(settings.processes, "stages.finetune", [net, dataset]):
+        return {"processes": settings.processes}
+    card = weights.read_card(net)
+
+    def build(classes: int) -> "Classifier":
+        tower, length = towers.load(card)
+        return training.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
+
+    def described(network: "Classifier") -> str:
+        return printout.of_finetuned(card, network, settings.size)
+
+    return supervised.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, card.weights_sha256)
+
+
+if __name__ == "__main__":
+    run(main)

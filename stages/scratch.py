@@ -1,0 +1,45 @@
+"""Train a network of our own from scratch: python -m stages.scratch NET DATASET.
+
+Reads the index; the network is that of stages/lib/nets.py. Writes data/predictions/DATASET/scratch-NET.parquet,
+data/checkpoints/scratch/NET-DATASET (weights, printout, settings) and the curves, plots/scratch/NET-DATASET.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib.digests import file_sha256
+from stages.lib.errors import InputError
+from stages.lib.params import load, section
+from stages.lib.run import run
+from stages.lib.tables import Scratch
+
+if TYPE_CHECKING:
+    from stages.lib.training import Classifier
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: pixels come to -2 .. 2
+
+
+def main(net: str, dataset: str) -> dict[str, Any]:
+    """Train one cell and write it."""
+    from stages.lib import nets, printout, supervised, training
+
+    settings = section(Scratch, f"nets.{net}")
+    if supervised.launched(settings.processes, "stages.scratch", [net, dataset]):
+        return {"processes": settings.processes}
+
+    def build(classes: int) -> "Classifier":
+        body = nets.Body(settings.widths, settings.depths, settings.stride, settings.drop)
+        own = training.Classifier(body, settings.widths[-1], classes, MEAN, STD, settings.dropout)
+        count = nets.parameters(own)
+        if count > nets.LIMIT:
+            raise InputError(f"params.yaml: nets.{net}: a network of {count:,} parameters; expected at most {nets.LIMIT:,}")
+        return own
+
+    def described(network: "Classifier") -> str:
+        return printout.of_own(network, settings.size)
+
+    return supervised.run_cell("scratch", net, dataset, settings, load()["seed"], build, described, file_sha256(Path(nets.__file__)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,63 @@
+"""Pictures are decoded once, and what an epoch shows of them follows from seed and epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from stages.lib import images, pictures
+from stages.lib.tables import Training
+
+
+def settings(**fields: object) -> Training:
+    return Training.model_validate({"epochs": 1, "batch": 4, "size": 16, "lr": 0.1, "crop": 0.5} | fields)
+
+
+def some(count: int = 6) -> pictures.Pictures:
+    random = torch.Generator().manual_seed(0)
+    pixels = [torch.randint(0, 256, (3, 32, 40), generator=random, dtype=torch.uint8) for _ in range(count)]
+    return pictures.Pictures(pixels, np.arange(count))
+
+
+def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_path: Path) -> None:
+    rows = []
+    for number, size in enumerate([(100, 50), (20, 30)]):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", size, (number, 100, 200)).save(path)
+        rows.append({"path": str(path), "sha256": images.examine(path).sha256, "label": number})
+    found = pictures.decode(pd.DataFrame(rows), settings(), "x")
+    assert [tuple(pixels.shape) for pixels in found.pixels] == [(3, 32, 64), (3, 48, 32)]
+    assert [pixels[:, 0, 0].tolist() for pixels in found.pixels] == [[0, 100, 200], [1, 100, 200]]
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_the_centre_is_judged() -> None:
+    pixels = torch.arange(40, dtype=torch.uint8).expand(3, 32, 40)
+    found = pictures.centred(pictures.Pictures([pixels], np.zeros(1, np.int64)), [0], 16)
+    assert found.shape == (1, 3, 16, 16)
+    assert found[0, 0, 0].tolist() == list(range(12, 28))
+
+
+def test_an_epoch_shows_every_picture_at_most_once_in_batches_of_one_size() -> None:
+    batches = pictures.epochs_batches(10, 4, seed=1, epoch=2)
+    assert [len(batch) for batch in batches] == [4, 4]
+    assert len({position for batch in batches for _, _, position in batch}) == 8
+    assert {key[:2] for batch in batches for key in batch} == {(1, 2)}
+    assert batches == pictures.epochs_batches(10, 4, seed=1, epoch=2)
+    assert batches != pictures.epochs_batches(10, 4, seed=1, epoch=3)
+
+
+def test_fewer_pictures_than_a_batch_make_one_batch() -> None:
+    assert [len(batch) for batch in pictures.epochs_batches(3, 64, 0, 0)] == [3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(workers: int) -> None:
+    dataset = pictures.Augmented(some(), settings(trivial_augment=True, flip=0.5))
+    keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
+    found = [pixels for pixels, _ in pictures.augmented(dataset, keys, workers)]
+    assert torch.equal(found[0][1], dataset[(0, 1, 2)][0])
+    assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])

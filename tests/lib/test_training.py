@@ -1,0 +1,120 @@
+"""The loop learns, chooses on val, repeats itself, goes on after a kill, and stops at a loss that is no number."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stages.lib import training
+from stages.lib.errors import InputError
+from stages.lib.pictures import Pictures
+from stages.lib.tables import Training
+
+CLASSES = 3
+
+
+def settings(**fields: object) -> Training:
+    fast = {"epochs": 4, "batch": 8, "size": 16, "lr": 0.01, "crop": 1.0, "precision": "float32", "ema": 0.8, "warm_up": 1}
+    return Training.model_validate(fast | fields)
+
+
+def pictures(count: int, seed: int) -> Pictures:
+    """Return images whose colour is their class, under noise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    colours = np.eye(3)[labels][:, :, None, None] * 80
+    noisy = (colours + random.integers(0, 170, (count, 3, 16, 16))).astype(np.uint8)
+    return Pictures([torch.from_numpy(image) for image in noisy], labels)
+
+
+def network(seed: int = 0) -> training.Classifier:
+    torch.manual_seed(seed)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return training.Classifier(body, 8, CLASSES, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
+
+
+def fit(tmp_path: Path, stop: int = 4, **fields: Any) -> training.Fitted:
+    loop = training.Loop(network(), settings(**fields), seed=0)
+    watched = {"val": pictures(12, 2), "test": pictures(12, 3)}
+    return training.fit(loop, pictures(24, 1), watched, stop, tmp_path / "state.pt", "x")
+
+
+def same(one: training.Fitted, other: training.Fitted) -> bool:
+    return one.curve == other.curve and all(torch.equal(value, other.state[key]) for key, value in one.state.items())
+
+
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "sgd", "lr": 0.1, "ema": 0}, {"mixup": 0.2, "cutmix": 1.0}, {"label_smoothing": 0}])
+def test_it_learns(tmp_path: Path, fields: dict[str, Any]) -> None:
+    fitted = fit(tmp_path, 12, epochs=12, **fields)
+    assert max(point["accuracy"] for point in fitted.curve if point["split"] == "test") > 0.9
+    assert [point["epoch"] for point in fitted.curve if point["split"] == "val"] == list(range(1, 13))
+
+
+def test_the_epoch_is_chosen_on_val_and_the_earlier_of_equals(tmp_path: Path) -> None:
+    fitted = fit(tmp_path)
+    scores = [point["mean_per_class"] for point in fitted.curve if point["split"] == "val"]
+    assert fitted.epoch == scores.index(max(scores)) + 1
+
+
+def test_two_runs_give_the_same_bits(tmp_path: Path) -> None:
+    assert same(fit(tmp_path / "a", mixup=0.2), fit(tmp_path / "b", mixup=0.2))
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", mixup=0.2, frozen_epochs=1)
+    fit(tmp_path / "cut", 2, mixup=0.2, frozen_epochs=1)
+    assert same(fit(tmp_path / "cut", mixup=0.2, frozen_epochs=1), whole)
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fit(tmp_path)
+    monkeypatch.setattr(training.Loop, "epoch", None)
+    assert same(fit(tmp_path), first)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(tmp_path, 2)
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(InputError, match=r"x: epoch 3 of 4: the loss is nan at step 2: a lower lr .*; the network of epoch \d is in "):
+        monkeypatch.setattr(training, "share", lambda *_: float("nan"))
+        fit(tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_learning_rate_by_hand() -> None:
+    assert [training.share(step, 10, 2) for step in (0, 1, 2, 6, 9)] == pytest.approx([0.5, 1, 1, 0.5, 0.5 * (1 + np.cos(np.pi * 7 / 8))])
+
+
+def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() -> None:
+    groups = training.parameter_groups(network(), settings(first_layer=0.01, weight_decay=0.1))
+    assert [(group["rate"], group["weight_decay"], group["body"]) for group in groups] == [
+        (pytest.approx(0.01), 0.1, True),  # convolution
+        (pytest.approx(0.01), 0.0, True),  # its bias
+        (pytest.approx(0.1), 0.0, True),  # BatchNorm
+        (pytest.approx(1), 0.1, False),
+        (pytest.approx(1), 0.0, False),
+    ]
+    count = sum(parameter.numel() for group in groups for parameter in group["params"])
+    assert count == sum(parameter.numel() for parameter in network().parameters())
+
+
+def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
+    before = network().state_dict()
+    after = fit(tmp_path, 1, frozen_epochs=1, frozen_norms=True, ema=0).state
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_norms_that_are_not_frozen_move(tmp_path: Path) -> None:
+    after = fit(tmp_path, 1, frozen_epochs=1, ema=0).state
+    assert not torch.equal(after["body.1.running_mean"], network().state_dict()["body.1.running_mean"])
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="the state of training cannot be kept"):
+        loop = training.Loop(network(), settings(), seed=0)
+        training.fit(loop, pictures(24, 1), {}, 1, tmp_path / "file/state.pt", "x")
