@@ -186,7 +186,8 @@ class Training(Section):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = Field(default=0.05, ge=0)
     warm_up: float = Field(default=1, ge=0)  # epochs, linear; a cosine follows
-    first_layer: float = Field(default=1, gt=0, le=1)  # learning rate of the first layer as a share of the head's; geometric in between
+    body: float = Field(default=1, gt=0, le=1)  # learning rate of the body's last layer, as a share of the new layer's
+    first_layer: float = Field(default=1, gt=0, le=1)  # of the body's first layer, as a share of its last one's; geometric in between
     frozen_epochs: int = Field(default=0, ge=0)  # in which only the new last layer learns
     frozen_norms: bool = False  # BatchNorm keeps the statistics that it came with
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)

@@ -1,10 +1,10 @@
-"""The image tower of any folder of weights as a plain network: pixels in, features out, no classifier."""
+"""The image tower of any folder of weights as a plain network: pixels in, embeddings out, no classifier."""
 
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from stages.lib.weights import FILES, Card, folder
 
@@ -27,24 +27,6 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch
             features = visual.trunk.forward_head(visual.trunk.forward_features(pixels), pre_logits=True)
             return visual.head(classifier(features)), features
     return visual(pixels), None
-
-
-class OpenClipTower(nn.Module):
-    """The image tower of an open_clip model: its features before the projection or, where there are none, its embedding."""
-
-    def __init__(self, model: Any) -> None:
-        """Keep the tower alone; a projection that the features do not pass does not learn."""
-        super().__init__()
-        self.visual = model.visual
-        if isinstance(getattr(self.visual, "proj", None), nn.Parameter):
-            self.visual.proj.requires_grad_(False)
-        if hasattr(self.visual, "trunk"):
-            self.visual.head.requires_grad_(False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return (n, f)."""
-        embedding, features = image_vectors(self, pixels)
-        return embedding if features is None else features
 
 
 def torchvision_tower(card: Card) -> Any:
@@ -72,14 +54,14 @@ def without_classifier(model: Any) -> tuple[Any, int]:
 
 
 def load(card: Card) -> tuple[nn.Module, int]:
-    """Return the tower of ``card``, float32, and the length of its features."""
+    """Return the tower of ``card``, float32, and the length of what it gives: the embedding, of CLIP models projected."""
     from stages.lib.vision import open_clip, timm
 
     source = f"local-dir:{folder(card.name)}"
     length = card.image_vectors["embedding"]
     match card.library:
         case "open_clip":
-            return OpenClipTower(open_clip.create_model(source, require_pretrained=True)), card.image_vectors.get("features", length)
+            return open_clip.create_model(source, require_pretrained=True).visual, length
         case "timm":
             return timm.create_model(source, pretrained=True, num_classes=0), length
         case "torchvision":

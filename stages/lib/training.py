@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -94,8 +94,8 @@ def share(step: int, steps: int, warm_up: int) -> float:
 def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, Any]]:
     """Return the optimiser's groups: learning rates that grow from the first layer to the head, no decay of gains and biases.
 
-    Howard and Ruder 2018 call such rates discriminative. The first layer has ``settings.first_layer`` times the head's rate, every other
-    one the same multiple of the one before it.
+    Howard and Ruder 2018 call such rates discriminative. The body's last layer has ``settings.body`` times the head's rate, its first one
+    ``settings.first_layer`` times that, and each in between the same multiple of the one before it.
     """
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     groups = []
@@ -104,7 +104,7 @@ def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, An
             chosen = [p for p in layer.parameters(recurse=False) if p.requires_grad and (p.ndim > 1) == decays]
             if chosen:
                 body = layer is not model.head
-                rate = settings.first_layer ** (1 - place / max(1, len(layers) - 1))
+                rate = settings.body * settings.first_layer ** (1 - place / max(1, len(layers) - 2)) if body else 1.0
                 groups.append({"params": chosen, "weight_decay": settings.weight_decay * decays, "rate": rate, "body": body})
     return groups
 
@@ -112,8 +112,8 @@ def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, An
 def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
     """Return AdamW, or SGD with Nesterov's momentum of 0.9."""
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99))
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)
 
 
 def device_type() -> str:
@@ -135,7 +135,8 @@ class Loop:
 
     def __init__(self, model: Classifier, settings: Training, seed: int) -> None:
         """Put the model on its device, or on those of all processes."""
-        self.accelerator = Accelerator(mixed_precision=precision(settings))
+        partly = DistributedDataParallelKwargs(find_unused_parameters=settings.frozen_epochs > 0)
+        self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[partly])
         self.settings, self.seed, classes = settings, seed, model.head.out_features
         model = model.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it
         groups = parameter_groups(model, settings)
@@ -185,14 +186,16 @@ class Loop:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(not (group["body"] and self.done < settings.frozen_epochs))
         shares = [batch[rank::world] for batch in batches]
         told = tqdm(pictures.augmented(train, shares, settings.workers), name, len(shares), unit="step", mininterval=1, disable=rank > 0)
         losses, hits = [], []
         for number, (pixels, labels) in enumerate(told):
             now = share(self.done * len(batches) + number, steps, warm_up)
             for group in self.optimizer.param_groups:
-                frozen = group["body"] and self.done < settings.frozen_epochs
-                group["lr"] = 0.0 if frozen else settings.lr * group["rate"] * now
+                group["lr"] = settings.lr * group["rate"] * now
             pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
             mixed, targets = self.mix(pixels.float(), labels) if self.mix else (pixels, labels)
             with self.accelerator.autocast():

@@ -89,10 +89,10 @@ def test_learning_rate_by_hand() -> None:
 
 
 def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() -> None:
-    groups = training.parameter_groups(network(), settings(first_layer=0.01, weight_decay=0.1))
+    groups = training.parameter_groups(network(), settings(body=0.1, first_layer=0.01, weight_decay=0.1))
     assert [(group["rate"], group["weight_decay"], group["body"]) for group in groups] == [
-        (pytest.approx(0.01), 0.1, True),  # convolution
-        (pytest.approx(0.01), 0.0, True),  # its bias
+        (pytest.approx(0.001), 0.1, True),  # convolution
+        (pytest.approx(0.001), 0.0, True),  # its bias
         (pytest.approx(0.1), 0.0, True),  # BatchNorm
         (pytest.approx(1), 0.1, False),
         (pytest.approx(1), 0.0, False),
