@@ -1,17 +1,21 @@
 """`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights, a network that fails.
 
-Of the code addresses and checksums alone are replaced, of the parameters the numbers of images.
+Of the code addresses and checksums alone are replaced; of the parameters the numbers of images, and the nets' epochs and size.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
-from stages.lib.vision import open_clip
+from stages.lib.digests import file_sha256
+from stages.lib.vision import open_clip, torchvision
 from tests.mirror import Mirror, put_flowers, put_pets, serving
 from tests.test_download import PETS
 from tests.workspace import Workspace, ran
@@ -19,6 +23,7 @@ from tests.workspace import Workspace, ran
 COUNTS = {"flowers102": {"train": 102, "val": 102, "test": 102}, "pets": {"train": 74, "test": 37}}
 HUB_FILE = "timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors"
 FLOWERS = "flowers/102flowers.tgz"
+APPROACHES = [("zero_shot", "vitb32"), ("linear_probe", "vitb32"), ("knn", "vitb32"), ("finetune", "resnet34"), ("scratch", "own")]
 SIDE = 96  # pixels
 
 
@@ -29,6 +34,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
         target = mirror.folder / HUB_FILE
         target.parent.mkdir(parents=True)
         save_file(open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).state_dict(), target)
+        torch.save(torchvision.models.resnet34().state_dict(), mirror.folder / "resnet34.pth")
         yield mirror
 
 
@@ -36,13 +42,17 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
 def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The project, with the stand-ins' addresses and checksums."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    overrides = {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
+    overrides: dict[str, Any] = {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
+    overrides |= {f"nets.{net}.{key}": value for net in ("resnet34", "own") for key, value in (("epochs", 1), ("size", 32))}
+    resnet34 = f"{mirror.address}/resnet34-{file_sha256(mirror.folder / 'resnet34.pth')[:8]}.pth"
+    shutil.move(mirror.folder / "resnet34.pth", mirror.folder / Path(resnet34).name)
     workspace = Workspace.make(folder / "project", folder / "cache", overrides)
     workspace.variables = {"HF_ENDPOINT": mirror.address, "HF_HOME": str(folder / "hf")}
     with (workspace.root / "stages/lib/vision.py").open("a") as file:
         file.write(
             f"\ntorchvision.datasets.Flowers102._file_dict = {put_flowers(mirror, SIDE)!r}\n"
             f"torchvision.datasets.Flowers102._download_url_prefix = {mirror.address + '/flowers/'!r}\n"
+            f"object.__setattr__(torchvision.models.ResNet34_Weights.IMAGENET1K_V1.value, 'url', {resnet34!r})\n"
             f"torchvision.datasets.OxfordIIITPet._RESOURCES = {put_pets(mirror, [name.replace(' ', '_') for name in PETS], SIDE)!r}\n"
         )
     workspace.commit("addresses and checksums")
@@ -65,9 +75,8 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
     assert 0 < starts[1] < (mirror.folder / FLOWERS).stat().st_size
     for dataset, counts in COUNTS.items():
         metrics = workspace.metrics(dataset)
-        assert {stage: found["vitb32"]["n"] for stage, found in metrics.items()} == dict.fromkeys(
-            ("zero_shot", "linear_probe", "knn"), counts["test"]
-        )
+        found = {(stage, name): measures["n"] for stage, names in metrics.items() for name, measures in names.items()}
+        assert found == dict.fromkeys(APPROACHES, counts["test"])
         assert metrics["zero_shot"]["vitb32"]["chosen"]["class_names"] == "openai"
         assert f"| {dataset:<10} | zero_shot    | vitb32 " in printed
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())

@@ -20,6 +20,10 @@ SMALL = {
     "encoders.garden_clip.drawings": 1,
     "encoders.garden_clip.steps": 1,
     "linear_probe.C": [0.1, 1.0, 10.0],
+    "nets.garden_clip.epochs": 1,
+    "nets.garden_clip.size": 32,
+    "nets.small.epochs": 1,
+    "nets.small.size": 16,
 }
 CELL = "garden_clip-garden"
 
@@ -47,7 +51,7 @@ def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) 
     finished.dvc("repro", "--dry", "--allow-missing")
     metrics = finished.metrics("garden")
     assert metrics["knn"]["garden_clip"]["n"] == 3 * 28
-    assert set(metrics) == {"zero_shot", "linear_probe", "knn"}
+    assert set(metrics) == {"zero_shot", "linear_probe", "knn", "finetune", "scratch"}
     assert {run["cell"] for run in finished.runs()} >= {f"embed_images@{CELL}", "weights@garden_clip", "score@digits"}
 
 
@@ -74,7 +78,7 @@ def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Wo
     before = {name: workspace.metrics(name) for name in ("garden", "digits")}
     per_class = (workspace.root / "plots/score/garden/per_class.csv").read_text()
     workspace.dvc("exp", "run", "-S", "axes.zero_shot=[]")
-    assert set(workspace.metrics("garden")) == {"linear_probe", "knn"}
+    assert set(workspace.metrics("garden")) == {"linear_probe", "knn", "finetune", "scratch"}
     assert "zero_shot" not in (workspace.root / "plots/score/garden/per_class.csv").read_text()
     assert not (workspace.root / "plots/score/garden/confusion/zero_shot-garden_clip.csv").exists()
     workspace.dvc("exp", "run", "-S", "axes.datasets=[digits]", "-S", "axes.download=[digits]")

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,11 @@ from stages.lib.tables import (
     Garden,
     GardenClip,
     LocalFile,
+    Net,
     Official,
     OpenClipFile,
     OpenClipTag,
+    Scratch,
     Timm,
     TimmFile,
     TimmTag,
@@ -51,11 +54,12 @@ class Cost(NamedTuple):
 
 
 class Size(NamedTuple):
-    """An encoder's megabytes of float32 weights, operations for an image, numbers kept of an image."""
+    """An encoder's megabytes of float32 weights, operations for an image of ``side`` pixels, numbers kept of an image."""
 
     megabytes: float
     operations: float
     numbers: int
+    side: int
 
 
 def size_of_encoder(name: str, entry: Encoder) -> Size:
@@ -89,9 +93,22 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
             vectors: tuple[Any, Any] = (model(torch.empty(1, 3, side, side)), None)
         else:
             side = model.visual.preprocess_cfg["size"]
-            vectors = towers.image_vectors(model, torch.empty(1, 3, *((side, side) if isinstance(side, int) else side)))
+            side = side if isinstance(side, int) else side[0]
+            vectors = towers.image_vectors(model, torch.empty(1, 3, side, side))
     numbers = sum(vector.shape[1] for vector in vectors if vector is not None)
-    return Size(sum(parameter.numel() for parameter in model.parameters()) * 4e-6, counter.get_total_flops(), numbers)
+    return Size(sum(parameter.numel() for parameter in model.parameters()) * 4e-6, counter.get_total_flops(), numbers, side)
+
+
+def operations_of_own(net: Scratch) -> float:
+    """Return the operations of our own network for one image."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from stages.lib.nets import Body
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        Body(net.widths, net.depths, net.stride, net.drop).eval().requires_grad_(False)(torch.empty(1, 3, net.size, net.size))
+    return float(counter.get_total_flops())
 
 
 def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
@@ -125,7 +142,14 @@ def speed(precision: str) -> float:
     return 2 * side**3 / best
 
 
-def costs(axes: Axes, datasets: dict[str, Dataset], encoders: dict[str, Encoder], regularisations: int, rate: float) -> list[Cost]:
+def costs(
+    axes: Axes,
+    datasets: dict[str, Dataset],
+    encoders: dict[str, Encoder],
+    nets: dict[str, Net],
+    regularisations: int,
+    rate: float,
+) -> list[Cost]:
     """Return what every cell of note takes on a machine of ``rate`` operations a second; the others take seconds."""
     cores = os.cpu_count() or 1
     rows = []
@@ -141,6 +165,8 @@ def costs(axes: Axes, datasets: dict[str, Dataset], encoders: dict[str, Encoder]
         else:
             comes = 0.0 if isinstance(coder, LocalFile) else size.megabytes
             rows.append(Cost(f"weights {name}", comes, comes + size.megabytes, comes / NETWORK))
+    trained = {("finetune", name): sizes[name].operations * (nets[name].size / sizes[name].side) ** 2 for name in axes.finetune}
+    trained |= {("scratch", name): operations_of_own(net) for name in axes.scratch if isinstance(net := nets[name], Scratch)}
     for dataset in axes.datasets:
         count, training, classes = size_of_dataset(dataset, datasets[dataset])
         rows.append(Cost(f"index {dataset}", seconds=count * DECODE / cores))
@@ -149,6 +175,11 @@ def costs(axes: Axes, datasets: dict[str, Dataset], encoders: dict[str, Encoder]
             seconds = count * (size.operations / (OF_PRODUCT * rate) + DECODE / cores)
             rows.append(Cost(f"embed_images {name}-{dataset}", 0, count * size.numbers * 3 * 4e-6, seconds))  # Parquet, npy, row cache
             rows.append(Cost(f"linear_probe {name}-{dataset}", seconds=training * classes * size.numbers * regularisations * PROBE))
+        for (stage, name), operations in trained.items():
+            # A step is a pass forward and one backward, which is worth two; training on train + val comes after the choice.
+            images = 3 * training * (2 if nets[name].refit else 1) + (count - training)
+            seconds = nets[name].epochs * images * operations / (OF_PRODUCT * rate)
+            rows.append(Cost(f"{stage} {name}-{dataset}", 0, 0, seconds))
     return rows
 
 
@@ -168,14 +199,23 @@ def main(overrides: list[str]) -> None:
     rate = speed(precision)
     datasets: dict[str, Dataset] = check(dict[str, Dataset], params["datasets"], "datasets")
     coders: dict[str, Encoder] = check(dict[str, Encoder], params["encoders"], "encoders")
-    for key in ("download", "datasets", "weights"):
-        table = list(coders if key == "weights" else datasets)
+    nets: dict[str, Net] = check(dict[str, Net], params["nets"], "nets")
+    tables: dict[str, Mapping[str, object]] = {
+        "download": datasets,
+        "datasets": datasets,
+        "weights": coders,
+        "finetune": nets,
+        "scratch": nets,
+    }
+    for key, table in tables.items():
         unknown = set(getattr(axes, key)) - set(table)
         if unknown:
             raise InputError(f"params.yaml: axes.{key} = {min(unknown)!r}: expected one of {', '.join(table)}")
-    if not set(axes.encoders) <= set(axes.weights):
-        raise InputError(f"params.yaml: axes.encoders = {list(axes.encoders)}: expected names in axes.weights: {', '.join(axes.weights)}")
-    rows = costs(axes, datasets, coders, len(params["linear_probe"]["C"]), rate)
+    for key in ("encoders", "finetune"):
+        unknown = set(getattr(axes, key)) - set(axes.weights)
+        if unknown:
+            raise InputError(f"params.yaml: axes.{key} = {min(unknown)!r}: expected names in axes.weights: {', '.join(axes.weights)}")
+    rows = costs(axes, datasets, coders, nets, len(params["linear_probe"]["C"]), rate)
     rows.append(Cost("all", sum(row.fetches for row in rows), sum(row.keeps for row in rows), sum(row.seconds for row in rows)))
     shown = [
         {"cell": row.cell, "fetches": f"{row.fetches:,.0f} MB", "keeps": f"{row.keeps:,.0f} MB", "about": f"{row.seconds / 60:.1f} min"}
