@@ -28,7 +28,14 @@ def draw(root: Path, first: int, count: int) -> None:
 
 def main(images: str = "16000") -> None:
     """Run half, then all."""
-    axes = {"axes.download": [], "axes.datasets": ["noise"], "axes.zero_shot": [], "linear_probe.C": [1.0]}
+    axes = {
+        "axes.download": [],
+        "axes.datasets": ["noise"],
+        "axes.zero_shot": [],
+        "axes.finetune": [],
+        "axes.scratch": [],
+        "linear_probe.C": [1.0],
+    }
     tables = {"datasets.noise": {"kind": "folder"}, "encoders.garden_clip.steps": 1, "encoders.garden_clip.drawings": 1}
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.make(Path(folder) / "project", Path(folder) / "cache", axes | tables)

@@ -5,8 +5,10 @@ data/predictions/DATASET/finetune-NET.parquet, data/checkpoints/finetune/NET-DAT
 plots/finetune/NET-DATASET.
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from stages.lib.digests import json_sha256
 from stages.lib.params import load, section
 from stages.lib.run import run
 from stages.lib.tables import FineTune
@@ -31,7 +33,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
     def described(network: "Classifier") -> str:
         return printout.of_finetuned(card, network, settings.size)
 
-    return supervised.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, card.weights_sha256)
+    return supervised.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, json_sha256(asdict(card)))
 
 
 if __name__ == "__main__":

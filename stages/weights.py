@@ -9,14 +9,13 @@ import difflib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stages.lib import embeddings, encoders, hub, towers, weights
+from stages.lib import encoders, hub, towers, weights
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.fetch import fetch
@@ -173,6 +172,13 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     save_open_clip(card, model, config, tokenizer)
 
 
+def image_card(
+    name: str, library: Literal["timm", "torchvision"], architecture: str, preprocess: dict[str, Any], length: int, origin: str
+) -> weights.Card:
+    """Return the card of an encoder without a text tower, whose embeddings have ``length`` numbers."""
+    return weights.Card(name, library, architecture, None, preprocess, {"embedding": length}, {}, None, origin)
+
+
 def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
     """Write an image encoder of timm, without its classifier.
 
@@ -218,18 +224,7 @@ def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
     )
     folder = weights.folder(name)
     timm.models.save_for_hf(model, folder, model_args=dict(entry.arguments), safe_serialization=True, data_config=preprocess)
-    card = weights.Card(
-        name=name,
-        library="timm",
-        architecture=entry.architecture,
-        activation=None,
-        preprocess=preprocess,
-        image_vectors={"embedding": model.num_features},
-        text_vectors={},
-        logit_scale=None,
-        origin=origin(path, *parts),
-    )
-    weights.write_card(card)
+    weights.write_card(image_card(name, "timm", entry.architecture, preprocess, model.num_features, origin(path, *parts)))
 
 
 def save_torchvision(name: str, entry: Torchvision) -> None:
@@ -238,8 +233,9 @@ def save_torchvision(name: str, entry: Torchvision) -> None:
     Raises:
         InputError: the architecture or its weights are unknown, cannot be had, or hold no linear layer to take away.
     """
-    if entry.architecture not in torchvision.models.list_models():
-        raise unknown(name, entry.architecture, "torchvision", torchvision.models.list_models())
+    classifiers = torchvision.models.list_models(module=torchvision.models)  # detectors and networks for films are in others
+    if entry.architecture not in classifiers:
+        raise unknown(name, entry.architecture, "torchvision", classifiers)
     known = torchvision.models.get_model_weights(entry.architecture)
     if entry.weights not in known.__members__:
         names = ", ".join(known.__members__) or "none"
@@ -264,41 +260,14 @@ def save_torchvision(name: str, entry: Torchvision) -> None:
     folder = weights.folder(name)
     folder.mkdir(parents=True)
     save_file(state, folder / weights.FILES["torchvision"])
-    card = weights.Card(
-        name=name,
-        library="torchvision",
-        architecture=entry.architecture,
-        activation=None,
-        preprocess=preprocess,
-        image_vectors={"embedding": length},
-        text_vectors={},
-        logit_scale=None,
-        origin=origin(path, f"weights {entry.weights}"),
-    )
-    weights.write_card(card)
-
-
-def bfloat16_cosine(card: weights.Card) -> float:
-    """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
-    from sklearn.datasets import load_sample_images
-
-    side = 213  # half of their height: 4 crops each
-    photographs = load_sample_images().images
-    crops = [photo[y : y + side, x : x + side] for photo in photographs for y in (0, side) for x in (0, 2 * side)]
-    pixels = [Image.fromarray(crop) for crop in crops]
-    vectors = []
-    precisions: tuple[encoders.Precision, ...] = ("float32", "bfloat16")
-    for precision in precisions:
-        encoder = encoders.Encoder(card, precision, len(pixels))
-        embedding = encoder.encode_images(torch.stack([encoder.transform(crop) for crop in pixels]))["embedding"]
-        vectors.append(embeddings.unit(embedding)[0])
-    return float((vectors[0] * vectors[1]).sum(axis=1).min())
+    come = origin(path, f"weights {entry.weights}")
+    weights.write_card(image_card(name, "torchvision", entry.architecture, preprocess, length, come))
 
 
 def measured(name: str) -> weights.Card:
     """Complete the card of ``name`` by what bfloat16 costs it; return it."""
     card = weights.read_card(name)
-    card = dataclasses.replace(card, bfloat16_cosine=round(bfloat16_cosine(card), 5))
+    card = dataclasses.replace(card, bfloat16_cosine=round(encoders.bfloat16_cosine(card), 5))
     weights.write_card(card)
     return card
 

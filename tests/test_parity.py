@@ -275,7 +275,15 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     """Run every stage once."""
     root = tmp_path_factory.mktemp("cell")
     params = PARAMS | {
-        "axes": {"download": [DATA], "datasets": [DATA], "weights": [NAME], "encoders": [NAME], "zero_shot": [NAME]},
+        "axes": {
+            "download": [DATA],
+            "datasets": [DATA],
+            "weights": [NAME],
+            "encoders": [NAME],
+            "zero_shot": [NAME],
+            "finetune": [],
+            "scratch": [],
+        },
         "datasets": {DATA: PARAMS["datasets"][DATA] | {"size": 32, "train": 3, "val": 2, "test": 4}},
         "encoders": {NAME: PARAMS["encoders"][NAME] | {"size": 32, "drawings": 1, "steps": 40}},
         "prompts": {DATA: list(TEMPLATES)},

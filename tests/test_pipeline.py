@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stages.lib import results
 from stages.lib.params import check
-from stages.lib.tables import Encoder, Slug
+from stages.lib.tables import Encoder, Net, Slug
 
 PROJECT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
@@ -108,6 +108,12 @@ def test_readmes_encoder_entries_are_valid() -> None:
     block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
     entries = YAML(typ="safe").load(block.replace("sha256: ...", f"sha256: {'a' * 64}"))
     assert list(check(dict[Slug, Encoder], entries)) == ["vitb16_datacomp", "convnext", "mine", "mobilenetv2"]
+
+
+def test_readmes_nets_are_valid() -> None:
+    chapter = (PROJECT / "README.md").read_text().split("## Fine-tuning and training from scratch")[1].split("\n## ")[0]
+    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
+    assert list(check(dict[Slug, Net], YAML(typ="safe").load(block))) == ["resnet34", "tiny"]
 
 
 def committed(path: str) -> str:

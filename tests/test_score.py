@@ -37,8 +37,8 @@ def put(digest: str, stage: str = "knn", name: str = "enc", **more: Any) -> Pred
 
 
 def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any]:
-    empty: dict[str, list[str]] = {"download": [], "datasets": ["toy"], "weights": [], "encoders": [], "zero_shot": []}
-    use(monkeypatch, {"axes": empty | axes})
+    empty: dict[str, list[str]] = {axis: [] for axis in ("download", "weights", "encoders", "zero_shot", "finetune", "scratch")}
+    use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes})
     score.main("toy")
     found: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())
     return found
@@ -138,6 +138,38 @@ def test_per_class_accuracy_has_a_row_for_every_class_of_test(digest: str, monke
     of_knn = table[table["approach"] == "knn enc"]
     assert dict(zip(of_knn["class_name"], of_knn["accuracy"], strict=True)) == {"red rose": 0.333333, "lily": 1.0}
     assert set(table["approach"]) == {"knn enc", "linear_probe enc"}
+
+
+def point(epoch: int, split: str, accuracy: float, loss: float) -> dict[str, Any]:
+    return {"epoch": epoch, "split": split, "accuracy": accuracy, "mean_per_class": 0.5, "loss": loss}
+
+
+def test_curves_are_those_of_the_networks_that_were_trained(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "knn")
+    put(digest, "linear_probe")
+    put(digest, "finetune", curve=[point(1, "train", 2 / 3, 1.5), point(1, "val", 0.5, 1.25)])
+    put(digest, "scratch", "small", curve=[point(2, "val", 0.25, 2)])
+    found = metrics(monkeypatch, encoders=["enc"], finetune=["enc"], scratch=["small"])
+    table = pd.read_csv("plots/score/toy/curves.csv")
+    assert table.to_dict("list") == {
+        "epoch": [1, 1, 2],
+        "approach": ["finetune enc", "finetune enc", "scratch small"],
+        "split": ["train", "val", "val"],
+        "accuracy": [0.666667, 0.5, 0.25],
+        "loss": [1.5, 1.25, 2.0],
+    }
+    assert set(found) == {"linear_probe", "knn", "finetune", "scratch"}
+
+
+def test_without_networks_the_curves_are_a_header(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    metrics(monkeypatch, zero_shot=["enc"])
+    assert Path("plots/score/toy/curves.csv").read_text() == "epoch,approach,split,accuracy,loss\n"
+
+
+def test_axes_without_an_approach_are_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"axes\.encoders, zero_shot, finetune and scratch are empty: no approach to score$"):
+        metrics(monkeypatch)
 
 
 def test_numbers_that_name_classes_stay_as_they_are(digest: str) -> None:

@@ -19,6 +19,8 @@ AXES: dict[str, list[str]] = {
     "weights": ["garden_clip"],
     "encoders": ["garden_clip"],
     "zero_shot": ["garden_clip"],
+    "finetune": ["garden_clip"],
+    "scratch": ["small"],
 }
 
 
@@ -79,6 +81,47 @@ def test_name_that_stands_twice(values: dict[str, Any], axis: str) -> None:
     name = AXES[axis][0]
     values["axes"][axis] = [*AXES[axis], name]
     assert lines(values) == [f"axes.{axis} = {name!r} stands there twice"]
+
+
+@pytest.mark.parametrize("name", ["small", "resnet34", "nothing"])  # a net of the other kind; weights off the axis; no net at all
+def test_what_cannot_be_fine_tuned(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"finetune": [name]}
+    assert lines(values) == [f"axes.finetune = {name!r}: expected nets of kind finetune with weights in axes.weights: garden_clip"]
+
+
+def test_fine_tuning_without_any_net_of_its_weights(values: dict[str, Any]) -> None:
+    del values["nets"]["garden_clip"]
+    assert lines(values) == ["axes.finetune = 'garden_clip': expected nets of kind finetune with weights in axes.weights: none"]
+
+
+@pytest.mark.parametrize("name", ["garden_clip", "nothing"])
+def test_what_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"scratch": [name]}
+    own = ", ".join(key for key, net in values["nets"].items() if net["kind"] == "scratch")
+    assert lines(values) == [f"axes.scratch = {name!r}: expected nets of kind scratch: {own}"]
+    assert "small" in own
+
+
+def message(values: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        check(Params, values)
+    return str(caught.value)
+
+
+def test_batch_is_shared_out_evenly(values: dict[str, Any]) -> None:
+    values["nets"]["small"] |= {"batch": 32, "processes": 3}
+    assert message(values) == "params.yaml: nets.small: batch = 32 is not a multiple of processes = 3"
+
+
+def test_every_stage_of_our_own_network_has_a_width_and_a_depth(values: dict[str, Any]) -> None:
+    values["nets"]["small"] |= {"widths": [32, 64, 128], "depths": [1, 1]}
+    assert message(values) == "params.yaml: nets.small: 3 widths and 2 depths: one of each for every stage"
+
+
+def test_unknown_kind_of_net(values: dict[str, Any]) -> None:
+    values["nets"]["small"] |= {"kind": "scrath"}
+    assert message(values).startswith("params.yaml: nets.small: ")
+    assert "'finetune', 'scratch'" in message(values)
 
 
 def test_missing_prompts(values: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Whatever the source, weights end as one folder in one format; a wrong entry is one line."""
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from stages.lib import weights as folders
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.params import check
-from stages.lib.vision import open_clip, timm
+from stages.lib.vision import open_clip, timm, torchvision
 from tests.mirror import Mirror, serving, use_as_hub
 from tests.project import TINY, unigram_tokenizer
 
@@ -250,3 +252,120 @@ def test_a_tokenizer_that_cannot_be_had_is_one_line(hub: Mirror, monkeypatch: py
     with pytest.raises(InputError, match=r"^org/tiny_siglip: no tokenizer: ") as error:
         run(monkeypatch, open_clip_tag("tiny_siglip"))
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def torchvisions(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A stand-in for torchvision's server with random weights of a small classifier, under a name that ends in their SHA-256's begin."""
+    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    with serving(tmp_path / "mirror") as mirror:
+        data = io.BytesIO()
+        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), data)
+        publish(mirror, data.getvalue(), monkeypatch)
+        yield mirror
+
+
+MOBILE = {"source": "torchvision", "architecture": "mobilenet_v3_small", "weights": "IMAGENET1K_V1"}
+PUBLISHED_MOBILE = torchvision.models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
+
+
+def publish(mirror: Mirror, data: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let torchvision's address of the small classifier's weights be one of ``data``; return the file's name."""
+    file = f"mobilenet_v3_small-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    mirror.put(file, data)
+    monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", f"{mirror.address}/{file}")
+    return file
+
+
+def test_a_torchvision_encoder(torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = run(monkeypatch, MOBILE)
+    (file,) = torchvisions.folder.iterdir()
+    given = torch.load(file, weights_only=True)
+    saved = load_file("data/weights/mine/model.safetensors")
+    assert saved.keys() == given.keys()
+    assert all(torch.equal(saved[key], value) for key, value in given.items())
+    assert (card.library, card.image_vectors, card.text_vectors, card.logit_scale) == ("torchvision", {"embedding": 1024}, {}, None)
+    assert card.origin == f"weights IMAGENET1K_V1, file {file.name}, SHA-256 {file_sha256(file)}"
+    assert card.weights_sha256 == file_sha256(Path("data/weights/mine/model.safetensors"))
+    theirs = torchvision.models.mobilenet_v3_small().eval()
+    theirs.load_state_dict(given)
+    theirs.classifier[3] = torch.nn.Identity()
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        found = encoders.Encoder(card, "float32", 2).encode_images(pixels)["embedding"]
+        np.testing.assert_allclose(found, theirs(pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(300, 250), (180, 400), (224, 224)])
+def test_preprocessing_of_torchvision_is_that_of_its_weights(
+    torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    card = run(monkeypatch, MOBILE)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
+    found, expected = encoders.Encoder(card, "float32", 1).transform(image), PUBLISHED_MOBILE.transforms()(image)
+    assert found.shape == (3, 224, 224)
+    assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"architecture": "mobilenet_v3_smal"}, ".architecture = 'mobilenet_v3_smal': torchvision knows no such model; did you mean"),
+        ({"weights": "IMAGENET1K_V9"}, ".weights = 'IMAGENET1K_V9': torchvision has IMAGENET1K_V1, DEFAULT for mobilenet_v3_small"),
+        # Not classifiers: a detector, and one of videos.
+        ({"architecture": "fasterrcnn_resnet50_fpn", "weights": "COCO_V1"}, ".architecture = 'fasterrcnn_resnet50_fpn': "),
+        ({"architecture": "r3d_18", "weights": "KINETICS400_V1"}, ".architecture = 'r3d_18': "),
+    ],
+)
+def test_a_wrong_torchvision_entry_is_one_line_before_anything_is_fetched(
+    project: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], message: str
+) -> None:
+    monkeypatch.setattr(weights, "fetch", None)
+    with pytest.raises(InputError) as error:
+        run(monkeypatch, MOBILE | fields)
+    assert str(error.value).startswith(f"params.yaml: encoders.mine{message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_of_torchvision_is_one_line(torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = torchvisions.folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=rf"/{file.name}: SHA256 is [0-9a-f]{{64}}, expected {file.stem[-8:]}: an error page, ") as error:
+        run(monkeypatch, MOBILE)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_torchvision_that_holds_no_weights_of_the_architecture_is_one_line(
+    torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    torch.save({"fc.weight": torch.zeros(2, 2)}, data)
+    for content in (b"<html>", data.getvalue()):
+        file = publish(torchvisions, content, monkeypatch)
+        with pytest.raises(InputError, match=rf"{file}: no weights of mobilenet_v3_small: ") as error:
+            run(monkeypatch, MOBILE)
+        assert "\n" not in str(error.value)
+
+
+def test_without_a_network_the_line_says_where_a_copy_of_torchvisions_file_may_lie(
+    torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = torchvisions.folder.iterdir()
+    monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", f"http://127.0.0.1:9/{file.name}")
+    with pytest.raises(InputError, match=rf"^http://127\.0\.0\.1:9/{file.name}: cannot be reached .*; a copy of the file at ") as error:
+        run(monkeypatch, MOBILE)
+    target = Path(str(error.value).partition("; a copy of the file at ")[2].removesuffix(" serves as well"))
+    target.parent.mkdir(parents=True)
+    target.write_bytes(file.read_bytes())
+    assert run(monkeypatch, MOBILE).image_vectors == {"embedding": 1024}
+    assert torchvisions.requests == []
+
+
+def test_a_torchvision_network_without_a_linear_layer_is_one_line(torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = io.BytesIO()
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), data)
+    file = f"squeezenet1_1-{hashlib.sha256(data.getvalue()).hexdigest()[:8]}.pth"
+    torchvisions.put(file, data.getvalue())
+    monkeypatch.setattr(torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.value, "url", f"{torchvisions.address}/{file}")
+    with pytest.raises(InputError, match=r"squeezenet1_1.*: it has no linear layer$"):
+        run(monkeypatch, MOBILE | {"architecture": "squeezenet1_1"})

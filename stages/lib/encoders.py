@@ -104,3 +104,22 @@ class Encoder:
 
 def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
     return vectors[:count].float().cpu().numpy()
+
+
+def bfloat16_cosine(card: Card) -> float:
+    """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
+    from sklearn.datasets import load_sample_images
+
+    from stages.lib.embeddings import unit
+
+    side = 213  # half of their height: 4 crops each
+    photographs = load_sample_images().images
+    crops = [photo[y : y + side, x : x + side] for photo in photographs for y in (0, side) for x in (0, 2 * side)]
+    pixels = [Image.fromarray(crop) for crop in crops]
+    vectors = []
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        encoder = Encoder(card, precision, len(pixels))
+        embedding = encoder.encode_images(torch.stack([encoder.transform(crop) for crop in pixels]))["embedding"]
+        vectors.append(unit(embedding)[0])
+    return float((vectors[0] * vectors[1]).sum(axis=1).min())

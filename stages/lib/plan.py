@@ -23,6 +23,7 @@ from stages.lib.tables import (
     Dataset,
     Digits,
     Encoder,
+    FineTune,
     Garden,
     GardenClip,
     LocalFile,
@@ -204,8 +205,8 @@ def main(overrides: list[str]) -> None:
         "download": datasets,
         "datasets": datasets,
         "weights": coders,
-        "finetune": nets,
-        "scratch": nets,
+        "finetune": {name: net for name, net in nets.items() if isinstance(net, FineTune)},
+        "scratch": {name: net for name, net in nets.items() if isinstance(net, Scratch)},
     }
     for key, table in tables.items():
         unknown = set(getattr(axes, key)) - set(table)

@@ -113,7 +113,7 @@ def notes_of(outcomes: list[Outcome], labels: dict[str, npt.NDArray[np.int64]], 
 
 
 def write_curve(folder: Path, curve: list[training.Point]) -> None:
-    """Write loss and accuracies of every split and epoch through DVCLive below ``folder``."""
+    """Write loss and accuracy of every split and epoch through DVCLive below ``folder``."""
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         for epoch in range(1, max(point["epoch"] for point in curve) + 1):
             live.step = epoch
@@ -121,6 +121,21 @@ def write_curve(folder: Path, curve: list[training.Point]) -> None:
                 if point["epoch"] == epoch:
                     for measure in ("loss", "accuracy"):
                         live.log_metric(f"{point['split']}/{measure}", round(point[measure], 6))
+    (folder / "metrics.json").unlink()  # the last epoch's figures, which are no result
+
+
+def check(network: Classifier, size: int, name: str) -> None:
+    """Let one blank image through, before any real one is decoded.
+
+    Raises:
+        InputError: the network does not take images of this size.
+    """
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"params.yaml: nets.{name}.size = {size}: the network takes no such images: {problem}") from None
 
 
 def run_cell(
@@ -151,6 +166,7 @@ def run_cell(
     listed = index.read(dataset)
     classes, rows = listed.classes, listed.usable
     by_split = {split: rows[rows["split"] == split] for split in index.SPLITS}
+    check(build(len(classes)), settings.size, name)
     shown = {split: pictures.decode(some, settings, f"{dataset} {split}") for split, some in by_split.items()}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
     key = json_sha256({"start": start, "index": listed.digest, "code": code, "torch": torch.__version__, "device": training.device_type()})

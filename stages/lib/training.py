@@ -6,6 +6,7 @@ of every batch; Accelerate joins them.
 """
 
 import math
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -117,8 +118,11 @@ def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.opti
 
 
 def device_type() -> str:
-    """Return "cuda" or "cpu", as Accelerate will choose."""
-    device: str = PartialState().device.type
+    """Return "cuda" or "cpu", as Accelerate will choose; to be asked first, since the first asker decides.
+
+    Accelerate joins processes without a GPU only where it is told that there is none.
+    """
+    device: str = PartialState(cpu="LOCAL_RANK" in os.environ and not torch.cuda.is_available()).device.type
     return device
 
 
@@ -178,7 +182,8 @@ class Loop:
             InputError: the loss is not finite.
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
-        batches = pictures.epochs_batches(len(train.pictures), settings.batch, self.seed, self.done)
+        batch = min(settings.batch, len(train.pictures) // world * world)  # a share for each process, all of one size
+        batches = pictures.epochs_batches(len(train.pictures), batch, self.seed, self.done)
         steps, warm_up = settings.epochs * len(batches), round(settings.warm_up * len(batches))
         torch.manual_seed(pictures.seed_of(self.seed, self.done, rank))
         self.model.train()
@@ -213,6 +218,9 @@ class Loop:
             losses.append(loss.item())
             hits.append((logits.argmax(1) == labels).float().mean().item())
         self.done += 1
+        for module in (self.accelerator.unwrap_model(self.model), *([self.average] if self.average is not None else [])):
+            for buffer in module.buffers():  # statistics of BatchNorm, of which each process has its own
+                broadcast(buffer)
         both = gather_object([(float(np.mean(losses)), float(np.mean(hits)))])
         loss_mean, accuracy = (float(np.mean([pair[at] for pair in both])) for at in (0, 1))
         return {"epoch": self.done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}

@@ -54,6 +54,7 @@ def test_fewer_pictures_than_a_batch_make_one_batch() -> None:
     assert [len(batch) for batch in pictures.epochs_batches(3, 64, 0, 0)] == [3]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(workers: int) -> None:
     dataset = pictures.Augmented(some(), settings(trivial_augment=True, flip=0.5))

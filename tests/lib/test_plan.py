@@ -8,12 +8,14 @@ import pytest
 from stages.lib import plan
 from stages.lib.errors import InputError
 from stages.lib.params import check
-from stages.lib.tables import Axes, Dataset, Encoder
+from stages.lib.tables import Axes, Dataset, Encoder, Net, Scratch
 from tests.project import make_images
 
 PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}
 VITB32 = {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"}
 DINOV2 = {"source": "timm", "architecture": "vit_small_patch14_dinov2.lvd142m"}
+FINE_TUNED = {"kind": "finetune", "epochs": 2, "batch": 64, "size": 112, "lr": 0.01}
+OWN = {"kind": "scratch", "epochs": 3, "batch": 64, "size": 16, "lr": 0.01, "widths": [8], "depths": [1], "stride": 1}
 GARDEN = {"source": "garden", "size": 64, "drawings": 1, "steps": 100}
 
 
@@ -46,6 +48,11 @@ def test_an_unknown_architecture_is_one_line(entry: dict[str, Any]) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_operations_of_our_own_network_by_hand() -> None:
+    stem, block, squeeze = 9 * (3 * 16 + 16 * 16 + 16 * 8), 9 * 2 * 8 * 8, 2 * 8 * 8
+    assert plan.operations_of_own(check(Scratch, OWN)) == 2 * (16 * 16 * (stem + block) + squeeze)
+
+
 def test_size_of_a_data_set(project: Path) -> None:
     make_images(5)
     assert plan.size_of_dataset("own", check(Dataset, {"kind": "folder"})) == (5, 2, 2)
@@ -54,11 +61,15 @@ def test_size_of_a_data_set(project: Path) -> None:
 
 
 def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "size_of_encoder", lambda *_: plan.Size(600, 8e9, 1000))
+    monkeypatch.setattr(plan, "size_of_encoder", lambda *_: plan.Size(600, 8e9, 1000, 224))
+    monkeypatch.setattr(plan, "operations_of_own", lambda _: 4e9)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    axes = Axes(download=("pets",), datasets=("pets",), weights=("vitb32", "garden_clip"), encoders=("vitb32",), zero_shot=())
+    on = {"download": ["pets"], "datasets": ["pets"], "weights": ["vitb32", "garden_clip"], "encoders": ["vitb32"]}
+    axes = check(Axes, on | {"zero_shot": [], "finetune": ["vitb32"], "scratch": ["small"]})
+    nets = {"vitb32": FINE_TUNED, "small": OWN | {"refit": False}}
+    datasets = {"pets": check(Dataset, PETS)}
     coders = {"vitb32": encoder(VITB32), "garden_clip": encoder(GARDEN)}
-    found: dict[str, Any] = {row.cell: row[1:] for row in plan.costs(axes, {"pets": check(Dataset, PETS)}, coders, 13, 1e10)}
+    found: dict[str, Any] = {row.cell: row[1:] for row in plan.costs(axes, datasets, coders, check(dict[str, Net], nets), 13, 1e10)}
     assert found == {
         "download pets": (811, 1622, pytest.approx(81.1)),
         "weights vitb32": (600, 1200, pytest.approx(60)),
@@ -66,21 +77,40 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         "index pets": (0, 0, pytest.approx(7349 * 0.002)),
         "embed_images vitb32-pets": (0, pytest.approx(7349 * 0.012), pytest.approx(7349 * (1 + 0.002))),
         "linear_probe vitb32-pets": (0, 0, pytest.approx(3680 * 37 * 1000 * 13 * plan.PROBE)),
+        # 2 epochs at half the side, a quarter of the operations: forward and backward on train, again on train + val, and judged.
+        "finetune vitb32-pets": (0, 0, pytest.approx(2 * (6 * 3680 + 3669) * 2e9 / 8e9)),
+        "scratch small-pets": (0, 0, pytest.approx(3 * (3 * 3680 + 3669) * 4e9 / 8e9)),
     }
 
 
+NOT_OTHERWISE = ["zero_shot=[]", "finetune=[]"]
+
+
 def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
-    plan.main(["download=[pets]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "zero_shot=[]"])
+    plan.main(["download=[pets]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", *NOT_OTHERWISE, "scratch=[small]"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:-1]] == [
         *("download pets", "weights vitb32", "index pets", "embed_images vitb32-pets", "linear_probe vitb32-pets"),
-        *("index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "all"),
+        *("scratch small-pets", "index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "scratch small-digits", "all"),
     ]
     assert "1,416 MB" in lines[-2]
     assert lines[-1].startswith("Estimates: ")
 
 
-@pytest.mark.parametrize("override", ["datasets=[nowhere]", "weights=[vitb33]", "encoders=[vitb32]", "encodrs=[vitb32]"])
-def test_an_unknown_name_is_one_line(override: str) -> None:
-    with pytest.raises(InputError, match=r"^params\.yaml: axes\.(datasets = 'nowhere': |weights = 'vitb33': |encoders = |encodrs = )"):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("datasets=[nowhere]", "datasets = 'nowhere': expected one of garden, "),
+        ("weights=[vitb33]", "weights = 'vitb33': expected one of garden_clip, "),
+        ("encoders=[vitb32]", "encoders = 'vitb32': expected names in axes.weights: garden_clip"),
+        ("encodrs=[vitb32]", "encodrs = ['vitb32']: "),
+        ("finetune=[nothing]", "finetune = 'nothing': expected one of garden_clip, "),
+        ("finetune=[resnet34]", "finetune = 'resnet34': expected names in axes.weights: garden_clip"),
+        ("scratch=[nothing]", "scratch = 'nothing': expected one of garden_clip, "),
+    ],
+)
+def test_an_unknown_name_is_one_line(override: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
         plan.main([override])
+    assert str(error.value).startswith(f"params.yaml: axes.{message}")
+    assert "\n" not in str(error.value)

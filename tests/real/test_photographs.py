@@ -15,6 +15,7 @@ from tests.workspace import Workspace
 
 # data set -> top-1 of the nearest neighbour and of the linear probe, both with train + val
 EXPECTED = {"flowers": (0.741, 0.873), "pets": (0.855, 0.907)}
+GRID = [0.01, 0.1, 1.0, 100.0, 1000.0, 10000.0]  # not the whole one: this is the longest test
 
 
 @pytest.mark.timeout(900)
@@ -28,9 +29,10 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
         "arguments": {"pad_type": "same"},
         "preprocess": {"size": 224, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "crop": 0.875},
     }
-    axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"], "zero_shot": []}
+    axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"]}
+    axes |= {"zero_shot": [], "finetune": [], "scratch": []}
     tables = {"encoders": {"mobilenetv2": entry}, "datasets": {name: {"kind": "folder"} for name in EXPECTED}}
-    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, **tables})
+    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, "linear_probe.C": GRID, **tables})
     for name in EXPECTED:
         (workspace.root / "data/raw").mkdir(parents=True, exist_ok=True)
         (workspace.root / "data/raw" / name).symlink_to(real_data / name)
