@@ -17,7 +17,7 @@ from stages.lib.tables import Training
 from stages.lib.towers import without_classifier
 from stages.lib.vision import torchvision, v2
 
-COUNT, BATCH, SIZE, CLASSES, RUNS = 96, 32, 224, 37, 5
+COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
 
 
 def peer(data: pictures.Pictures) -> float:

@@ -106,7 +106,7 @@ def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
         ("encodrs=[vitb32]", "encodrs = ['vitb32']: "),
         ("finetune=[nothing]", "finetune = 'nothing': expected one of garden_clip, "),
         ("finetune=[resnet34]", "finetune = 'resnet34': expected names in axes.weights: garden_clip"),
-        ("scratch=[nothing]", "scratch = 'nothing': expected one of garden_clip, "),
+        ("scratch=[nothing]", "scratch = 'nothing': expected one of small, own"),
     ],
 )
 def test_an_unknown_name_is_one_line(override: str, message: str) -> None:
