@@ -1,8 +1,13 @@
-"""Fixtures of several test files."""
+"""What several test files share: threads, and a project's folder."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # Before anything loads torch: as many threads in all as there are cores. With more they wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 
 from stages.lib import cache
 

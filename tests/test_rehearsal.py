@@ -26,6 +26,8 @@ FLOWERS = "flowers/102flowers.tgz"
 APPROACHES = [("zero_shot", "vitb32"), ("linear_probe", "vitb32"), ("knn", "vitb32"), ("finetune", "resnet34"), ("scratch", "own")]
 SIDE = 96  # pixels
 
+pytestmark = pytest.mark.xdist_group("rehearsal")
+
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
