@@ -1,9 +1,12 @@
 """Fetch or draw a data set: python -m stages.download DATASET.
 
-Writes data/raw/DATASET: the images and a manifest.csv (path, class_name; split and label where the data set has official ones). Archives
-stay in this user's cache folder, so that an interrupted run goes on and no other run fetches them again.
+Writes data/raw/DATASET: images and a manifest.csv (path, class_name; split and label where the data set has official ones), or text, a .txt
+file a split. Archives stay in this user's cache folder, so that an interrupted run goes on and no other run fetches them again.
 """
 
+import hashlib
+import json
+import platform
 import shutil
 import tarfile
 import zlib
@@ -11,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 from PIL import Image
+from pyarrow import ArrowException
 from tqdm import tqdm
 
+from stages.lib import docstrings, hub, texts
 from stages.lib.errors import InputError
 from stages.lib.fetch import fetch
+from stages.lib.index import SPLITS
 from stages.lib.params import section
 from stages.lib.run import run
-from stages.lib.tables import Dataset, Digits, Folder, Garden, Official
+from stages.lib.tables import Dataset, Digits, Folder, Garden, Official, PythonDocs, Text, WikiText
 
 FOLDERS = {"flowers102": "flowers-102", "pets": "oxford-iiit-pet"}  # torchvision's
 # torchvision's name -> the one in OpenAI's list, where they differ in more than case (github.com/openai/CLIP, data/prompts.md).
@@ -156,6 +163,48 @@ def class_names(entry: Official, theirs: list[str], manifest: pd.DataFrame) -> l
     return names
 
 
+def wikitext(entry: WikiText, root: Path) -> int:
+    """Write the three splits of WikiText-2, as its makers published them, below ``root``; return how many lines they have.
+
+    The hub's tables have a row a line, and an empty one for the makers' " " between paragraphs.
+
+    Raises:
+        InputError: a file cannot be had, or its text is not the published one.
+    """
+    version = entry.versions[entry.version]
+    count = 0
+    for theirs, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        name = f"{version.folder}/{theirs}-00000-of-00001.parquet"
+        path = hub.file(entry.repository, [name], "dataset", entry.revision)
+        try:
+            lines = pq.read_table(path, columns=["text"])["text"].to_pylist()
+        except (ArrowException, OSError) as error:
+            raise InputError(f"{path}: no Parquet file with a column text: {str(error).splitlines()[0]}") from None
+        text = "".join(line or " \n" for line in lines).encode()
+        digest, expected = hashlib.sha256(text).hexdigest(), getattr(version, theirs)
+        if digest != expected:
+            raise InputError(f"{path}: the SHA-256 of its text is {digest}, expected {expected}: not WikiText-2 as published")
+        (root / f"{split}.txt").write_bytes(text)
+        count += len(lines)
+    return count
+
+
+def python_docs(root: Path) -> int:
+    """Write the paragraphs of Python's documentation below ``root``, split by module; return how many.
+
+    One that stands in several modules belongs to the first.
+    """
+    paragraphs: dict[str, str] = {}  # to the split
+    for name, written in docstrings.sources():
+        split = texts.split_of(name, 0.1, 0.1, 0)
+        for paragraph in docstrings.paragraphs(written):
+            paragraphs.setdefault(paragraph, split)
+    for split in SPLITS:
+        texts.write(root / f"{split}.txt", (paragraph for paragraph, its in paragraphs.items() if its == split))
+    (root / "about.json").write_text(json.dumps({"python": platform.python_version()}) + "\n")
+    return len(paragraphs)
+
+
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
@@ -173,7 +222,11 @@ def main(dataset: str) -> dict[str, Any]:
             manifest = digits(root)
         case Official():
             manifest = official(dataset, entry, root)
-        case Folder():
+        case WikiText() | PythonDocs():
+            lines = wikitext(entry, root) if isinstance(entry, WikiText) else python_docs(root)
+            print(f"download {dataset}: {lines} lines")
+            return {"lines": lines}
+        case Folder() | Text():
             raise InputError(f"params.yaml: axes.download = {dataset!r}: a folder of one's own is expected in {root}, not fetched")
     manifest.to_csv(root / "manifest.csv", index=False)
     print(f"download {dataset}: {len(manifest)} images")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.corpus import Corpus
 from stages.embed_images import EmbedImages
 from stages.embed_texts import EmbedTexts
 from stages.index import Index
@@ -15,8 +16,24 @@ from stages.knn import Knn
 from stages.lib.errors import InputError
 from stages.lib.params import Section, check, load
 from stages.lib.run import run
-from stages.lib.tables import Axes, Dataset, Encoder, FineTune, Folder, LocalFile, Net, Prompts, Scratch, Slug, Timm, Torchvision
+from stages.lib.tables import (
+    Axes,
+    Dataset,
+    Encoder,
+    FineTune,
+    Folder,
+    LocalFile,
+    Net,
+    Prompts,
+    Scratch,
+    Slug,
+    Text,
+    Texts,
+    Timm,
+    Torchvision,
+)
 from stages.linear_probe import LinearProbe
+from stages.tokenizers import Tokenizers
 
 CHECKED = Path("data/params_checked")
 
@@ -31,6 +48,8 @@ class Params(Section):
     encoders: dict[Slug, Encoder]
     nets: dict[Slug, Net]
     index: Index
+    corpus: Corpus
+    tokenizers: Tokenizers
     embed_images: EmbedImages
     embed_texts: EmbedTexts
     linear_probe: LinearProbe
@@ -40,18 +59,20 @@ class Params(Section):
 def problems(params: Params) -> list[str]:
     """Return a line for each name on an axis that the tables or the other axes do not bear out."""
     axes = params.axes
-    drawn = [name for name, entry in params.datasets.items() if not isinstance(entry, Folder)]
+    text = [name for name, entry in params.datasets.items() if isinstance(entry, Texts)]
+    drawn = [name for name, entry in params.datasets.items() if not isinstance(entry, Folder | Text)]
     with_texts = [name for name in axes.encoders if name in params.encoders and not isinstance(params.encoders[name], Timm | Torchvision)]
     tuned = [name for name, net in params.nets.items() if isinstance(net, FineTune)]
     own = [name for name, net in params.nets.items() if isinstance(net, Scratch)]
     allowed = {
         "download": (axes.download, drawn, "data sets that can be downloaded"),
-        "datasets": (axes.datasets, list(params.datasets), "entries of datasets"),
+        "datasets": (axes.datasets, [name for name in params.datasets if name not in text], "entries of datasets with images"),
         "weights": (axes.weights, list(params.encoders), "entries of encoders"),
         "encoders": (axes.encoders, list(axes.weights), "names in axes.weights"),
         "zero_shot": (axes.zero_shot, with_texts, "names in axes.encoders with a text tower"),
         "finetune": (axes.finetune, [name for name in tuned if name in axes.weights], "nets of kind finetune with weights in axes.weights"),
         "scratch": (axes.scratch, own, "nets of kind scratch"),
+        "corpora": (axes.corpora, text, "entries of datasets with text"),
     }
     lines = []
     for axis, (names, known, what) in allowed.items():
@@ -66,11 +87,11 @@ def problems(params: Params) -> list[str]:
     for name in axes.datasets:
         if axes.zero_shot and name not in params.prompts:
             lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")
-        root = Path("data/raw") / name
-        if name not in axes.download and not root.is_dir():
-            lines.append(
-                f"axes.datasets = {name!r}: no folder {root}; put class folders or a manifest.csv there, or name it in axes.download"
-            )
+    for axis, what in (("datasets", "class folders or a manifest.csv"), ("corpora", ".txt or .parquet files")):
+        for name in getattr(axes, axis):
+            root = Path("data/raw") / name
+            if name not in axes.download and not root.is_dir():
+                lines.append(f"axes.{axis} = {name!r}: no folder {root}; put {what} there, or name it in axes.download")
     return lines
 
 

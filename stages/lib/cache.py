@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.lib import lists
+from stages.lib import files, lists
 from stages.lib.digests import json_sha256
 from stages.lib.errors import InputError
 
@@ -53,7 +53,7 @@ class RowCache:
         self.schema = pa.schema([pa.field("sha256", pa.binary(32), nullable=False), *vectors])
         if not (self.folder / "contract.json").exists():
             text = json.dumps(contract, indent=2)
-            self._write("contract.json", lambda path: path.write_text(text))
+            self._attempt(lambda: files.put(self.folder / "contract.json", lambda path: path.write_text(text)))
 
     def read(self, keys: Sequence[bytes]) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_]]:
         """Return the vectors of ``keys`` and which of them were found.
@@ -99,10 +99,9 @@ class RowCache:
             raise InputError("the encoder gives vectors that are not finite (NaN, or beyond the range of its precision): try float32")
         columns = [lists.column(vectors[name]) for name in self.widths]
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
-        self._write(
-            f"part-{secrets.token_hex(16)}.parquet",
-            lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True),
-        )
+        options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+        part = self.folder / f"part-{secrets.token_hex(16)}.parquet"
+        self._attempt(lambda: files.put(part, lambda path: pq.write_table(table, path, **options)))
 
     @contextmanager
     def writing(self) -> Iterator[Add]:
@@ -150,23 +149,6 @@ class RowCache:
             print(f"warning: {path}: {str(error).splitlines()[0]}; set aside, its rows are computed again", file=sys.stderr)
             self._attempt(lambda: path.rename(path.with_name("bad-" + path.name)))
             return None
-
-    def _write(self, name: str, write: Callable[[Path], object]) -> None:
-        temporary = self.folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}"
-
-        def replace() -> None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.rename(self.folder / name)
-
-        try:
-            self._attempt(replace)
-        except InputError:
-            with suppress(OSError):  # the one that matters is on its way
-                temporary.unlink()
-            raise
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:

@@ -28,20 +28,26 @@ def folder(repository: str) -> Path:
     return root() / "hub" / repository
 
 
-def file(repository: str, names: Sequence[str]) -> Path:
+def file(repository: str, names: Sequence[str], kind: str = "model", revision: str = "main") -> Path:
     """Return the first of the files ``names`` that ``repository`` has.
+
+    Args:
+        repository: OWNER/NAME.
+        names: of files in it, the best first.
+        kind: "model" or "dataset".
+        revision: branch, tag or commit.
 
     Raises:
         InputError: none is here and the hub cannot be reached, refuses, or has none of them.
     """
     for name in names:
-        here = _here(repository, name)
+        here = _here(repository, name, kind, revision)
         if here:
             return here
     _reach(repository, names[0])
     for name in names:
         try:
-            return patiently(partial(_download, repository, name), f"{repository}: {name}")
+            return patiently(partial(_download, repository, name, kind, revision), f"{repository}: {name}")
         except EntryNotFoundError:
             pass
     raise InputError(f"{repository} on {huggingface_hub.constants.ENDPOINT} has no file {' or '.join(names)}")
@@ -57,8 +63,9 @@ def tokenizer(repository: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    here = all(_here(repository, name) for name in TOKENIZER)
-    found = [file(repository, [name]) for name in TOKENIZER]
+    local = [_here(repository, name) for name in TOKENIZER]
+    here = all(local)
+    found = [path or file(repository, [name]) for path, name in zip(local, TOKENIZER, strict=True)]
     for name in MORE_OF_TOKENIZER:
         more = _here(repository, name)
         if not more and not here:
@@ -74,12 +81,12 @@ def tokenizer(repository: str) -> Any:
             raise InputError(f"{repository}: no tokenizer: {str(error).splitlines()[0]}") from None
 
 
-def _here(repository: str, name: str) -> Path | None:
+def _here(repository: str, name: str, kind: str = "model", revision: str = "main") -> Path | None:
     by_hand = folder(repository) / name
     if by_hand.is_file():
         return by_hand
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+        return Path(huggingface_hub.hf_hub_download(repository, name, repo_type=kind, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
 
@@ -95,9 +102,9 @@ def _reach(repository: str, name: str) -> None:
         )
 
 
-def _download(repository: str, name: str) -> Path:
+def _download(repository: str, name: str, kind: str = "model", revision: str = "main") -> Path:
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
+        return Path(huggingface_hub.hf_hub_download(repository, name, repo_type=kind, revision=revision))
     except HfHubHTTPError as error:
         if isinstance(error, EntryNotFoundError):
             raise

@@ -34,6 +34,7 @@ class Axes(Section):
     zero_shot: Names
     finetune: Names
     scratch: Names
+    corpora: Names
 
 
 class Garden(Section):
@@ -78,7 +79,41 @@ class Folder(Section):
     kind: Literal["folder"]
 
 
-Dataset = Annotated[Garden | Digits | Official | Folder, Field(discriminator="kind")]
+class Digests(Section):
+    """SHA-256 of the text of each split, as its makers first published it."""
+
+    folder: str  # of the hub's repository
+    train: Sha256
+    validation: Sha256
+    test: Sha256
+
+
+class WikiText(Section):
+    """WikiText-2 from the Hugging Face hub: every word as it was written (raw), or rare ones as <unk> (tokenised)."""
+
+    kind: Literal["wikitext2"]
+    repository: str
+    revision: str
+    version: Literal["raw", "tokenised"]
+    versions: Mapping[Literal["raw", "tokenised"], Digests]
+    markup: Literal["keep", "undo"]  # of both versions: " @-@ ", blanks around marks
+    megabytes: int = Field(ge=1)
+
+
+class PythonDocs(Section):
+    """The sample of English prose: the running Python's reference topics and its standard library's docstrings."""
+
+    kind: Literal["python_docs"]
+
+
+class Text(Section):
+    """A user's own text in data/raw/NAME: .txt files, a document a line, or .parquet files with a column text."""
+
+    kind: Literal["text"]
+
+
+Texts = WikiText | PythonDocs | Text
+Dataset = Annotated[Garden | Digits | Official | Folder | WikiText | PythonDocs | Text, Field(discriminator="kind")]
 
 
 class LocalFile(Section):

@@ -7,9 +7,7 @@ of every batch; Accelerate joins them.
 
 import math
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from stages.lib import metrics, pictures
+from stages.lib import files, metrics, pictures
 from stages.lib.errors import InputError
 from stages.lib.pictures import Pictures
 from stages.lib.tables import Training
@@ -225,23 +223,18 @@ class Loop:
         loss_mean, accuracy = (float(np.mean([pair[at] for pair in both])) for at in (0, 1))
         return {"epoch": self.done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
 
+    @torch.inference_mode()
     def logits(self, pictured: Pictures) -> npt.NDArray[np.float32]:
-        """Return the logits of every picture, once and in order: float32 (n, classes), in every process."""
-        return logits_of(self.judged, pictured, self.settings, self.accelerator)
-
-
-@torch.inference_mode()
-def logits_of(model: nn.Module, pictured: Pictures, settings: Training, accelerator: Accelerator) -> npt.NDArray[np.float32]:
-    """Return the logits of the centres of ``pictured``, float32 (n, classes), in order; each process computes its share."""
-    model.eval()
-    mine = list(range(accelerator.process_index, len(pictured), accelerator.num_processes))
-    found = []
-    for at in range(0, len(mine), settings.batch):
-        pixels = pictures.centred(pictured, mine[at : at + settings.batch], settings.size).to(accelerator.device)
-        with accelerator.autocast():
-            found.append(model(pixels).float().cpu().numpy())
-    shares = gather_object(list(zip(mine, np.concatenate(found) if found else [], strict=True)))
-    return np.stack([logits for _, logits in sorted(shares, key=lambda pair: pair[0])])
+        """Return the logits of the pictures' centres, in order: float32 (n, classes), in every process; each computes its share."""
+        model, settings, accelerator = self.judged.eval(), self.settings, self.accelerator
+        mine = list(range(accelerator.process_index, len(pictured), accelerator.num_processes))
+        found = []
+        for at in range(0, len(mine), settings.batch):
+            pixels = pictures.centred(pictured, mine[at : at + settings.batch], settings.size).to(accelerator.device)
+            with accelerator.autocast():
+                found.append(model(pixels).float().cpu().numpy())
+        shares = gather_object(list(zip(mine, np.concatenate(found) if found else [], strict=True)))
+        return np.stack([logits for _, logits in sorted(shares, key=lambda pair: pair[0])])
 
 
 def judged(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epoch: int, split: str) -> Point:
@@ -290,13 +283,11 @@ def fit(loop: Loop, train: Pictures, watched: Mapping[str, Pictures], stop: int,
 
 
 def _keep(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, torch has no OSError for a full disk
             torch.save(state, file)
-        temporary.replace(path)
+
+    try:
+        files.put(path, write)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise InputError(f"{path}: the state of training cannot be kept: {error.strerror or error}") from None

@@ -1,0 +1,42 @@
+"""Make a corpus of a data set of texts: python -m stages.corpus CORPUS.
+
+Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test or cut
+here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, a document or paragraph a line.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from stages.lib import texts
+from stages.lib.params import Section, section
+from stages.lib.run import run
+from stages.lib.tables import Dataset, WikiText
+
+
+class Corpus(Section):
+    """How texts are split where they do not say."""
+
+    seed: int = Field(ge=0)
+    val: float = Field(gt=0, lt=0.5)  # share of the documents
+    test: float = Field(gt=0, lt=0.5)
+
+
+def main(corpus: str) -> dict[str, Any]:
+    """Write data/corpora/CORPUS; return the numbers of documents and bytes."""
+    settings = section(Corpus, "corpus")
+    entry: Dataset = section(Dataset, f"datasets.{corpus}")
+    found = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)
+    undo = isinstance(entry, WikiText) and entry.markup == "undo"
+    facts: dict[str, Any] = {}
+    for split, documents in found.items():
+        path = Path("data/corpora") / corpus / f"{split}.txt"
+        texts.write(path, map(texts.plain, documents) if undo else documents)
+        facts |= {f"{split}_documents": len(documents), f"{split}_bytes": path.stat().st_size}
+    print(f"corpus {corpus}: " + ", ".join(f"{split} {facts[f'{split}_bytes'] / 1e6:.2f} MB" for split in found))
+    return facts
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,104 @@
+"""Text as documents: one document or paragraph a line, UTF-8, without empty lines."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages.lib.errors import InputError
+from stages.lib.index import SPLITS
+
+SUFFIXES = (".txt", ".parquet")
+
+# What WikiText's makers did to running text (Merity et al. 2016, with the Moses tokeniser), undone.
+JOINED = re.compile(r" @([-,.])@ ")
+BEFORE = re.compile(r" (?=(?:[,.;:!?%)\]]|'(?:s|re|ve|ll|d|m|t)\b|n't\b))")
+AFTER = re.compile(r"(?<=[(\[$£€]) ")
+QUOTED = re.compile(r'" ([^"]*?) "')
+
+
+def plain(line: str) -> str:
+    """Return a line of WikiText as it would be written: ``@-@`` and blanks around marks taken out, quotes closed up pair by pair.
+
+    A rule of thumb: quotes within quotes and single quotes stay as they are, ``<unk>`` does too.
+    """
+    return QUOTED.sub(r'"\1"', AFTER.sub("", BEFORE.sub("", JOINED.sub(r"\1", line))))
+
+
+def documents(text: str) -> list[str]:
+    """Return the lines that are not empty, without the blanks around them."""
+    return [line for raw in text.split("\n") if (line := raw.strip())]
+
+
+def read(path: Path) -> list[str]:
+    """Return the documents of a .txt file, or of the column ``text`` of a .parquet file.
+
+    Raises:
+        InputError: it is not UTF-8, no table, or has no such column of strings.
+    """
+    if path.suffix == ".txt":
+        try:
+            return documents(path.read_bytes().decode())
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: byte {error.start} is not UTF-8 ({error.reason}): expected text in UTF-8") from None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    if "text" not in table.column_names or not (
+        pa.types.is_string(kind := table.schema.field("text").type) or pa.types.is_large_string(kind)
+    ):
+        raise InputError(f"{path}: its columns are {', '.join(table.column_names)}; expected a column text of strings")
+    return [line for text in table["text"].to_pylist() for line in documents(text or "")]
+
+
+def split_of(document: str, val: float, test: float, seed: int) -> str:
+    """Return the split of a document, which follows from its text: copies stay together, and a new document moves no other.
+
+    Args:
+        document: the text.
+        val: share of the documents.
+        test: likewise.
+        seed: another one gives another split.
+    """
+    place = int.from_bytes(hashlib.sha256(f"{seed} {document}".encode()).digest()[:8]) / 2**64
+    return "test" if place < test else "val" if place < test + val else "train"
+
+
+def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str]]:
+    """Return the documents below ``root``, of train, val and test.
+
+    Files or folders named train, val and test are the splits; without them all files are cut, document by document.
+
+    Raises:
+        InputError: there is no text, some of the splits are named and others not, or a file is damaged.
+    """
+    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    given: dict[str, list[str]] = {split: [] for split in SPLITS}
+    other: list[str] = []
+    for path in files:
+        first = path.relative_to(root).parts[0]
+        name = first if (root / first).is_dir() else Path(first).stem
+        given.get(name, other).extend(read(path))
+    named = [split for split in SPLITS if given[split]]
+    if not named:
+        for document in other:
+            given[split_of(document, val, test, seed)].append(document)
+    elif other or len(named) < len(SPLITS):
+        found = f"found {', '.join(named)}" + (" and files of other names" if other else "")
+        raise InputError(f"{root}: {found}: expected text in train, val and test each, and no other files, or none of these names")
+    empty = [split for split in SPLITS if not given[split]]
+    if empty:
+        raise InputError(
+            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, a line each, in .txt or .parquet files"
+        )
+    return given
+
+
+def write(path: Path, lines: Iterable[str]) -> None:
+    """Write documents, a line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())

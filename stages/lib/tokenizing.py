@@ -1,0 +1,143 @@
+"""Tokenizers of Hugging Face's tokenizers library, built and trained as an entry of params.yaml says.
+
+Training on the same text gives the same tokenizer. The library alone does not promise that: where it marks tokens inside a word with a
+prefix it numbers characters in a random order, and ties of frequency go by number; Unigram's scores differ in the last bits, and with them
+the order of its pieces. Characters are therefore numbered in order of their code points, scores rounded, and pieces of one score put in
+order.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import tokenizers
+from pydantic import AfterValidator, Field, model_validator
+from tokenizers import Tokenizer
+from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordLevelTrainer, WordPieceTrainer
+
+from stages.lib.errors import InputError
+from stages.lib.params import Section
+
+TRAINERS = {"BPE": BpeTrainer, "WordPiece": WordPieceTrainer, "Unigram": UnigramTrainer, "WordLevel": WordLevelTrainer}
+STEP = 1e-4  # the library's, between the scores of characters that it put back
+DIGITS = 9  # of a score, of which some 15 are the same in two trainings
+
+
+class Part(Section):
+    """A component of the library by its name there, ``{type: Metaspace}``, and what its constructor takes besides."""
+
+    model_config = Section.model_config | {"extra": "allow"}
+    type: str
+
+    def built(self, module: str) -> Any:
+        """Return the component from a module of the library: normalizers, pre_tokenizers or decoders."""
+        return getattr(getattr(tokenizers, module), self.type)(**(self.model_extra or {}))
+
+
+def _of(module: str) -> AfterValidator:
+    def check(part: Part) -> Part:
+        known = [name for name in dir(getattr(tokenizers, module)) if name[0].isupper()]
+        if part.type not in known:
+            raise ValueError(f"expected a type of the library's {module} ({', '.join(known)}), found {part.type}")
+        try:
+            made = part.built(module)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"of type {part.type}: {error}") from None
+        taken = json.loads(made.__getstate__()) if part.type == "ByteLevel" else part.model_extra  # which alone takes any keyword
+        if unknown := sorted(set(part.model_extra or {}) - set(taken or {})):
+            raise ValueError(f"of type {part.type}: unexpected {unknown[0]}")
+        return part
+
+    return AfterValidator(check)
+
+
+class Entry(Section):
+    """How a tokenizer is made."""
+
+    model: Literal["BPE", "WordPiece", "Unigram", "WordLevel"]
+    normalizer: tuple[Annotated[Part, _of("normalizers")], ...] = ()  # one after the other
+    pre_tokenizer: Annotated[tuple[Annotated[Part, _of("pre_tokenizers")], ...], Field(min_length=1)]
+    decoder: Annotated[Part, _of("decoders")]
+    unknown: str | None = None  # the token for what the vocabulary lacks; byte-level vocabularies lack nothing
+    trainer: Mapping[str, bool | int | float | str] = {}  # more of the model's trainer, for example min_frequency
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Entry":
+        if self.unknown is None and not self.of_bytes:
+            raise ValueError("unknown is missing: the token for what the vocabulary lacks, for example '[UNK]' (only ByteLevel needs none)")
+        if unknown := [key for key in self.trainer if not hasattr(TRAINERS[self.model], key)]:
+            raise ValueError(f"trainer.{unknown[0]} is unknown to the library's {self.model} trainer")
+        try:
+            self._trainer(1, [])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"trainer: {error}") from None
+        return self
+
+    @property
+    def of_bytes(self) -> bool:
+        """Whether tokens are made of bytes instead of characters."""
+        return any(part.type == "ByteLevel" for part in self.pre_tokenizer)
+
+    def untrained(self) -> Tokenizer:
+        """Return the tokenizer without a vocabulary."""
+        models = tokenizers.models
+        unknown = {} if self.unknown is None or self.model == "Unigram" else {"unk_token": self.unknown}
+        made = Tokenizer(getattr(models, self.model)(**unknown))
+        made.normalizer = tokenizers.normalizers.Sequence([part.built("normalizers") for part in self.normalizer])
+        made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([part.built("pre_tokenizers") for part in self.pre_tokenizer])
+        made.decoder = self.decoder.built("decoders")
+        return made
+
+    def _trainer(self, size: int, first: Sequence[str]) -> Any:
+        """Return the model's trainer for ``size`` tokens, whose vocabulary starts with the tokens ``first``."""
+        more: dict[str, Any] = dict(self.trainer)
+        if self.model in ("BPE", "WordPiece") and self.of_bytes:
+            more["initial_alphabet"] = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        if self.model == "Unigram" and self.unknown is not None:
+            more["unk_token"] = self.unknown
+        return TRAINERS[self.model](vocab_size=size, special_tokens=list(first), show_progress=False, **more)
+
+    def trained(self, documents: Sequence[str], size: int) -> Tokenizer:
+        """Return the tokenizer with a vocabulary of ``size`` tokens, fewer where the documents give no more, learnt from them.
+
+        Raises:
+            InputError: ``size`` is too small for the characters of the documents.
+        """
+        special = [self.unknown] if self.unknown is not None else []
+        inside = self._inside(documents, special) if self.model == "WordPiece" else []
+        made = self.untrained()
+        try:
+            made.train_from_iterator(documents, self._trainer(size, special + inside), len(documents))
+        except Exception as error:  # the library's errors are plain ones
+            raise InputError(f"a vocabulary of {size} cannot be learnt: {str(error).splitlines()[0]}") from None
+        if made.get_vocab_size() > size:
+            raise InputError(f"a vocabulary of {size} is too small: the characters alone are {made.get_vocab_size()}")
+        return _settled(made, special)
+
+    def _inside(self, documents: Sequence[str], special: list[str]) -> list[str]:
+        """Return the characters that stand inside a word, as the model marks them ("##a"), in order."""
+        made = self.untrained()
+        made.train_from_iterator(documents, self._trainer(1, special), len(documents))
+        alone = set(special) | {token for token in made.get_vocab() if len(token) == 1}
+        return sorted(set(made.get_vocab()) - alone)
+
+
+def _settled(made: Tokenizer, special: list[str]) -> Tokenizer:
+    """Return the tokenizer without chance in it: see the module's docstring."""
+    document = json.loads(made.to_str())
+    document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in special]
+    model = document["model"]
+    if model["type"] == "Unigram":
+        pieces = {piece: round(score, DIGITS) for piece, score in model["vocab"] if piece not in special}
+        low = min(pieces.values())
+        # Characters that were pruned come back at the lowest score, the next one STEP higher, and so on, in a random order.
+        back = sorted(piece for piece, score in pieces.items() if len(piece) == 1 and _on_ladder(score - low, len(pieces)))
+        pieces |= dict(zip(back, sorted(pieces[piece] for piece in back), strict=True))
+        order = sorted(pieces.items(), key=lambda pair: (-pair[1], pair[0]))
+        model["vocab"] = [(token, 0.0) for token in special] + order
+    return Tokenizer.from_str(json.dumps(document))
+
+
+def _on_ladder(height: float, rungs: int) -> bool:
+    rung = round(height / STEP)
+    return rung < rungs and abs(height - rung * STEP) < 2 * 10**-DIGITS

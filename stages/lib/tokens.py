@@ -1,0 +1,166 @@
+"""What a tokenizer makes of text: measures, and tokens as a reader can see them.
+
+A word is a run of letters, digits and underscores, or a run of other marks, as the tokenizers library's ``Whitespace`` splits text: so
+figures of text with blanks around its marks (WikiText) and of text without compare.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+WORD = re.compile(r"\w+|[^\w\s]+")
+SENTENCE = re.compile(r"(?<=[.!?])\s+")
+SHOWN = range(8, 26)  # words of a sentence that is shown
+Span = tuple[int, int]  # start and end in characters
+Places = npt.NDArray[np.intp]
+
+
+def words(text: str) -> list[Span]:
+    """Return start and end of every word of ``text``."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def reach(encoding: Encoding, spans: Sequence[Span]) -> tuple[Places, Places]:
+    """Return the first token that touches each word, and the one after the last, as places in the encoding."""
+    offsets = np.array(encoding.offsets, np.intp).reshape(-1, 2)
+    starts, ends = np.array(spans, np.intp).reshape(-1, 2).T
+    return np.searchsorted(offsets[:, 1], starts, "right"), np.searchsorted(offsets[:, 0], ends, "left")
+
+
+def segments(encoding: Encoding, spans: Sequence[Span]) -> list[tuple[Span, ...]]:
+    """Return which pieces each word is cut into; several tokens for parts of one character are as many equal pieces."""
+    pieces = []
+    for (start, end), first, after in zip(spans, *reach(encoding, spans), strict=True):
+        pieces.append(tuple((max(a, start), min(b, end)) for a, b in encoding.offsets[first:after]))
+    return pieces
+
+
+@dataclass
+class Tally:
+    """Sums over the documents that a tokenizer has encoded.
+
+    Attributes:
+        tokenizer: of the library.
+        unknown: id of the token for what the vocabulary lacks.
+        words: in all.
+        whole: words that are one token, which may take in the blank before, and not the unknown one.
+        bytes: of UTF-8.
+        documents: in all.
+        round_trips: documents that decoding gives back to the last character.
+        ids: tokens by id.
+    """
+
+    tokenizer: Tokenizer
+    unknown: int | None
+    words: int = 0
+    whole: int = 0
+    bytes: int = 0
+    documents: int = 0
+    round_trips: int = 0
+    ids: Counter[int] = field(default_factory=Counter)
+
+    def add(self, documents: Sequence[str], encodings: Sequence[Encoding]) -> None:
+        """Add documents and what the tokenizer made of them."""
+        for document, encoding in zip(documents, encodings, strict=True):
+            spans = words(document)
+            first, after = reach(encoding, spans)
+            ids = np.array(encoding.ids, np.int64)
+            alone = after - first == 1
+            self.words += len(spans)
+            self.whole += int(np.sum(ids[first[alone]] != (-1 if self.unknown is None else self.unknown)))
+            self.bytes += len(document.encode())
+            self.ids.update(encoding.ids)
+        self.documents += len(documents)
+        decoded = self.tokenizer.decode_batch([encoding.ids for encoding in encodings])
+        self.round_trips += sum(map(str.__eq__, decoded, documents))
+
+    def measures(self) -> dict[str, float | int]:
+        """Return the figures; fertility (tokens a word) and the share of whole words follow Rust et al. 2021, for the words above."""
+        tokens = self.ids.total()
+        return {
+            "fertility": tokens / self.words,
+            "bytes_per_token": self.bytes / tokens,
+            "whole_words": self.whole / self.words,
+            "unknown": self.ids[self.unknown] / tokens if self.unknown is not None else 0.0,
+            "round_trip": self.round_trips / self.documents,
+        }
+
+
+def surfaces(tokenizer: Tokenizer) -> dict[int, str]:
+    """Return the text of every token of the vocabulary, by id, without blanks and marks of its place in a word.
+
+    A token that is no text by itself, part of a character's bytes, keeps the name that the vocabulary has for it.
+    """
+    found = {}
+    for token, number in tokenizer.get_vocab().items():
+        text = tokenizer.decode([number], skip_special_tokens=False).strip().removeprefix("##")
+        found[number] = token if "\ufffd" in text or not text else text
+    return found
+
+
+def overlap(one: Tokenizer, other: Tokenizer) -> float:
+    """Return the share of texts that are tokens of both among those that are tokens of either (Jaccard's index)."""
+    a, b = (set(surfaces(tokenizer).values()) for tokenizer in (one, other))
+    return len(a & b) / len(a | b)
+
+
+def readable(token: str, of_bytes: bool) -> str:
+    """Return a token as it can be read.
+
+    Byte-level vocabularies write every byte as one visible character, "Ã©" for "é" and "Ġ" for a blank (Radford et al. 2019); here it is
+    the character again, only the blank stays "Ġ". Bytes that are no character by themselves are written as numbers, <C3>.
+    """
+    if not of_bytes or any(letter not in _bytes() for letter in token):
+        return token
+    data = bytes(_bytes()[letter] for letter in token)
+    try:
+        return data.decode().replace(" ", "Ġ")
+    except UnicodeDecodeError:
+        return "".join(f"<{byte:02X}>" for byte in data)
+
+
+@cache
+def _bytes() -> dict[str, int]:
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    other = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + place): byte for place, byte in enumerate(other)}
+
+
+class Sentence(NamedTuple):
+    """A sentence, its words, and those of them that not all tokenizers cut alike."""
+
+    text: str
+    words: list[str]
+    differing: list[str]
+
+
+def compared(text: str, tokenizers: Mapping[str, Tokenizer]) -> Sentence:
+    """Return which words of ``text`` the tokenizers cut differently."""
+    spans = words(text)
+    cut = zip(*(segments(tokenizer.encode(text), spans) for tokenizer in tokenizers.values()), strict=True)
+    differing = [text[slice(*span)] for span, pieces in zip(spans, cut, strict=True) if len(set(pieces)) > 1]
+    return Sentence(text, [text[slice(*span)] for span in spans], differing)
+
+
+def prose(sentence: str) -> bool:
+    """Return whether this is a sentence to be shown: 8 to 25 words, of letters but for one in four, an end, and no <unk> of WikiText's."""
+    found = [sentence[slice(*span)] for span in words(sentence)]
+    letters = sum(word.isalpha() for word in found)
+    return len(found) in SHOWN and letters >= 0.75 * len(found) and sentence[-1] in ".!?" and "<unk>" not in sentence
+
+
+def most_disputed(documents: Sequence[str], tokenizers: Mapping[str, Tokenizer]) -> Sentence | None:
+    """Return the sentence of prose with the greatest share of words that are cut differently, or None if there is no sentence.
+
+    Of equals the longest, then the first.
+    """
+    sentences = [part for document in documents for part in SENTENCE.split(document) if prose(part)]
+    found = [compared(sentence, tokenizers) for sentence in sentences]
+    return max(found, key=lambda one: (len(one.differing) / len(one.words), len(one.words)), default=None)

@@ -1,0 +1,146 @@
+"""Train tokenizers on a corpus and compare them: python -m stages.tokenizers CORPUS.
+
+Reads data/corpora/CORPUS; writes data/tokenizers/CORPUS/NAME/tokenizer.json, which ``Tokenizer.from_file`` of Hugging Face's tokenizers
+loads, metrics/tokenizers-CORPUS.json, measured on test, and plots/tokenizers/CORPUS: fertility against the size of the vocabulary, lengths
+of tokens, frequency by rank, and sentences as each tokenizer encodes them.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from stages.lib import texts, tokens
+from stages.lib.errors import InputError
+from stages.lib.params import Section, section
+from stages.lib.run import run
+from stages.lib.tables import Slug
+from stages.lib.tokenizing import Entry
+
+BATCH = 1000  # documents encoded at a time
+Sentence = Annotated[str, Field(pattern=r"\S")]
+
+
+class Tokenizers(Section):
+    """What is trained, and on which sentences the tokenizers are shown."""
+
+    vocabulary: int = Field(ge=2)  # tokens
+    curve: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
+    entries: Annotated[Mapping[Slug, Entry], Field(min_length=1)]
+    given: Sentence
+    sentences: tuple[Sentence, ...]  # more, of one's own
+
+
+def encoded(tokenizer: Tokenizer, unknown: str | None, documents: Sequence[str], name: str) -> tuple[tokens.Tally, float]:
+    """Encode the documents; return the sums over them, and the seconds that encoding alone took, on all cores."""
+    tally = tokens.Tally(tokenizer, tokenizer.token_to_id(unknown) if unknown is not None else None)
+    seconds = 0.0
+    for at in tqdm(range(0, len(documents), BATCH), name, unit="batch", mininterval=1):
+        batch = documents[at : at + BATCH]
+        start = time.perf_counter()
+        encodings = tokenizer.encode_batch(batch)
+        seconds += time.perf_counter() - start
+        tally.add(batch, encodings)
+    return tally, seconds
+
+
+def lengths(tokenizer: Tokenizer, tally: tokens.Tally) -> pd.DataFrame:
+    """Return the share of the encoded tokens of each length in characters, blanks not counted: columns length, share."""
+    texts_of = tokens.surfaces(tokenizer)
+    counts = pd.Series(list(tally.ids.values())).groupby([len(texts_of[number]) for number in tally.ids]).sum()
+    return pd.DataFrame({"length": counts.index, "share": counts / counts.sum()})
+
+
+def ranks(tally: tokens.Tally, points: int = 200) -> pd.DataFrame:
+    """Return how often the most frequent token occurs, the second, and so on, at most ``points`` of them: columns rank, count."""
+    counts = np.array(sorted(tally.ids.values(), reverse=True))
+    chosen = np.unique(np.geomspace(1, len(counts), points).round().astype(int))
+    return pd.DataFrame({"rank": chosen, "count": counts[chosen - 1]})
+
+
+def shown(sentence: str, name: str, trained: Mapping[str, Tokenizer], settings: Tokenizers) -> pd.DataFrame:
+    """Return the tokens of a sentence by each tokenizer: columns sentence, tokenizer, position, token, id."""
+    rows = []
+    for tokenizer, made in trained.items():
+        encoding = made.encode(sentence)
+        readable = [tokens.readable(token, settings.entries[tokenizer].of_bytes) for token in encoding.tokens]
+        rows += [(name, tokenizer, at, *pair) for at, pair in enumerate(zip(readable, encoding.ids, strict=True))]
+    return pd.DataFrame(rows, columns=["sentence", "tokenizer", "position", "token", "id"])
+
+
+def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settings: Tokenizers) -> dict[str, tokens.Sentence]:
+    """Return the given sentence, the one of ``documents`` that the tokenizers cut most differently (if any), and the user's, by name."""
+    found = {"given": tokens.compared(settings.given, trained)}
+    disputed = tokens.most_disputed(documents, trained)
+    if disputed:
+        found["most disputed"] = disputed
+    return found | {f"own {at}": tokens.compared(sentence, trained) for at, sentence in enumerate(settings.sentences, 1)}
+
+
+def rounded(values: Mapping[str, float | int]) -> dict[str, float | int]:
+    """Return the values with at most 6 digits after the point."""
+    return {key: round(value, 6) for key, value in values.items()}
+
+
+def main(corpus: str) -> dict[str, Any]:
+    """Write tokenizers, metrics and plots of one corpus."""
+    settings = section(Tokenizers, "tokenizers")
+    folder = Path("data/corpora") / corpus
+    train, test = (texts.read(folder / f"{split}.txt") for split in ("train", "test"))
+    trained: dict[str, Tokenizer] = {}
+    measures: dict[str, dict[str, float | int]] = {}
+    plots: dict[str, list[pd.DataFrame]] = {"fertility": [], "lengths": [], "ranks": []}
+    for name, entry in settings.entries.items():
+        for size in sorted({*settings.curve, settings.vocabulary}):
+            start = time.perf_counter()
+            try:
+                made = entry.trained(train, size)
+            except InputError as error:
+                if size == settings.vocabulary:
+                    raise InputError(f"params.yaml: tokenizers.vocabulary = {size}: {corpus}, {name}: {error}") from None
+                print(f"tokenizers {corpus}: {name}: {error}: no point at {size} in the plot of fertility")
+                continue
+            seconds = time.perf_counter() - start
+            tally, encoding = encoded(made, entry.unknown, test, f"{name}, {size}")
+            reached, found = made.get_vocab_size(), tally.measures()
+            plots["fertility"].append(pd.DataFrame({"series": [name], "vocabulary": [reached], "fertility": [found["fertility"]]}))
+            if reached < size:
+                print(f"tokenizers {corpus}: {name} reached {reached} tokens of {size}: the text gives no more")
+            if size == settings.vocabulary:
+                trained[name] = made
+                speed = tally.bytes / 1e6 / encoding
+                measures[name] = rounded(found | {"vocabulary": reached, "training_seconds": seconds, "megabytes_per_second": speed})
+                plots["lengths"].append(lengths(made, tally).assign(series=name))
+                plots["ranks"].append(ranks(tally).assign(series=name))
+                path = Path("data/tokenizers") / corpus / name / "tokenizer.json"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(made.to_str(pretty=True).encode())
+    compared = sentences(test, trained, settings)
+    metrics = {
+        "tokenizers": measures,
+        "overlap": rounded({f"{a} and {b}": tokens.overlap(trained[a], trained[b]) for a, b in combinations(trained, 2)}),
+        "sentences": {
+            name: {"text": one.text, "words": len(one.words), "cut_differently": len(one.differing), "which": " ".join(one.differing)}
+            for name, one in compared.items()
+        },
+    }
+    Path("metrics").mkdir(exist_ok=True)
+    Path(f"metrics/tokenizers-{corpus}.json").write_bytes((json.dumps(metrics, indent=2, ensure_ascii=False) + "\n").encode())
+    target = Path("plots/tokenizers") / corpus
+    target.mkdir(parents=True, exist_ok=True)
+    for plot, frames in plots.items():
+        pd.concat(frames).round(6).to_csv(target / f"{plot}.csv", index=False)
+    pd.concat([shown(one.text, name, trained, settings) for name, one in compared.items()]).to_csv(target / "sentences.csv", index=False)
+    return {"documents": len(train) + len(test), "tokenizers": len(plots["fertility"])}
+
+
+if __name__ == "__main__":
+    run(main)
