@@ -21,14 +21,14 @@ repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print
 
 # `make full NETS=` leaves fine-tuning and training from scratch out, which take hours without a GPU.
 NETS ?= yes
-FULL := datasets=[flowers102,pets] download=[flowers102,pets] encoders=[vitb32] zero_shot=[vitb32]
+FULL := datasets=[flowers102,pets] corpora=[wikitext2] download=[flowers102,pets,wikitext2] encoders=[vitb32] zero_shot=[vitb32]
 ifeq ($(strip $(NETS)),)
 FULL += weights=[vitb32] finetune=[] scratch=[]
 else
 FULL += weights=[vitb32,resnet34] finetune=[resnet34] scratch=[own]
 endif
 
-full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet, OpenAI's ViT-B/32 and ResNet34, run the same pipeline on them
+full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet, WikiText-2, OpenAI's ViT-B/32 and ResNet34, run the same pipeline on them
 	$(RUN) dvc exp run $(foreach axis,$(FULL),-S 'axes.$(axis)')
 	@$(RUN) python -m stages.lib.results
 

@@ -34,7 +34,7 @@ def main() -> None:
         "encoders.mobilenetv2": {**file, "architecture": "mobilenetv2_100", "arguments": {"pad_type": "same"}, "preprocess": grey},
         "nets.mobilenetv2": FINETUNE | COMMON | {"smallest_crop": 0.5, "ema": 0.98},
         "nets.little": SCRATCH | COMMON | {"warm_up": 3, "smallest_crop": 0.4, "trivial_augment": True, "ema": 0.9},
-        "axes": {"download": [], "datasets": [DATASET], "weights": ["mobilenetv2"], "encoders": [], "zero_shot": []}
+        "axes": {"download": [], "datasets": [DATASET], "weights": ["mobilenetv2"], "encoders": [], "zero_shot": [], "corpora": []}
         | {"finetune": [name for name in chosen if name == "mobilenetv2"], "scratch": [name for name in chosen if name == "little"]},
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -181,7 +181,7 @@ def wikitext(entry: WikiText, root: Path) -> int:
         except (ArrowException, OSError) as error:
             raise InputError(f"{path}: no Parquet file with a column text: {str(error).splitlines()[0]}") from None
         text = "".join(line or " \n" for line in lines).encode()
-        digest, expected = hashlib.sha256(text).hexdigest(), getattr(version, theirs)
+        digest, expected = hashlib.sha256(text).hexdigest(), getattr(version, split)
         if digest != expected:
             raise InputError(f"{path}: the SHA-256 of its text is {digest}, expected {expected}: not WikiText-2 as published")
         (root / f"{split}.txt").write_bytes(text)

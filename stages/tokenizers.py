@@ -99,10 +99,11 @@ def main(corpus: str) -> dict[str, Any]:
     measures: dict[str, dict[str, float | int]] = {}
     plots: dict[str, list[pd.DataFrame]] = {"fertility": [], "lengths": [], "ranks": []}
     for name, entry in settings.entries.items():
+        alphabet = entry.alphabet(train)
         for size in sorted({*settings.curve, settings.vocabulary}):
             start = time.perf_counter()
             try:
-                made = entry.trained(train, size)
+                made = entry.trained(train, size, alphabet)
             except InputError as error:
                 if size == settings.vocabulary:
                     raise InputError(f"params.yaml: tokenizers.vocabulary = {size}: {corpus}, {name}: {error}") from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,15 @@ from huggingface_hub import constants
 from PIL import Image
 from scipy.io import savemat
 
-COMMIT = "0" * 40
+COMMIT = "0" * 40  # of main
+REVISION = re.compile(r"/resolve/([0-9a-f]{40})/")
 
 
 @dataclass
 class Mirror:
     """Files below ``folder``, served at ``address``; a file of a hub's repository lies at REPOSITORY/resolve/main/FILE.
+
+    A data set's repository begins with "datasets/"; a commit stands where a branch (main) does.
 
     Attributes:
         folder: what is served.
@@ -65,13 +69,15 @@ def serving(folder: Path) -> Iterator[Mirror]:
             path = unquote(self.path).lstrip("/")
             start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
             mirror.requests.append((method, path, start))
+            named = REVISION.search(path)
+            commit = named[1] if named else COMMIT
             queue = mirror.failures.get(path, [])
             failure = queue.pop(0) if queue and method == "GET" else ""
             file = mirror.folder / path
             if failure == "503" or not file.is_file():
                 self.send_response(503 if failure else 404)
                 self.send_header("X-Error-Code", "" if failure else "EntryNotFound")
-                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("X-Repo-Commit", commit)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -81,7 +87,7 @@ def serving(folder: Path) -> Iterator[Mirror]:
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
             self.send_header("ETag", f'"{hashlib.sha256(f"{path} {file.stat().st_mtime_ns}".encode()).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", commit)
             self.end_headers()
             if method == "GET":
                 left = (size - start) // 2 if failure == "cut" else size - start
@@ -95,7 +101,7 @@ def serving(folder: Path) -> Iterator[Mirror]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         mirror.address = f"http://127.0.0.1:{server.server_port}"
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield mirror
         server.shutdown()
 

@@ -1,7 +1,10 @@
 """Every source ends as images and a manifest; official ones are proven on small archives of the official layout."""
 
+import hashlib
 import importlib.resources
+import io
 import json
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +12,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from stages import download
-from stages.lib import fetch, tables
+from stages.lib import docstrings, fetch, hub, tables
 from stages.lib.errors import InputError
+from stages.lib.index import SPLITS
 from stages.lib.vision import torchvision
-from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving
+from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving, use_as_hub
+from tests.workspace import PROJECT
 
 LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())
 CATS = {"Abyssinian", "Bengal", "Birman", "Bombay", "British Shorthair", "Egyptian Mau", "Maine Coon", "Persian", "Ragdoll", "Russian Blue"}
@@ -193,3 +201,131 @@ def test_an_incomplete_copy_is_named(project: Path, mirror: Mirror, monkeypatch:
     with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root it is fetched"):
         run(monkeypatch, pets(root=tmp_path / "mine"))
     assert not list(Path("data/raw/mine").iterdir())
+
+
+WIKITEXT: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]["wikitext2"]
+LINES = {
+    "train": [" \n", " = Lobster = \n", " \n", " A well @-@ known <unk> , blue . \n"],
+    "validation": [" \n", " Zwei ü \n"],
+    "test": [" Three \n", " \n"],
+}
+ROWS = {theirs: [line if line.strip() else "" for line in lines] for theirs, lines in LINES.items()}  # as the hub has them
+
+
+@pytest.fixture
+def wiki(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A hub with a WikiText-2 of eight lines."""
+    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    with serving(tmp_path / "mirror") as mirror:
+        use_as_hub(mirror, tmp_path / "hf", monkeypatch)
+        for theirs, rows in ROWS.items():
+            mirror.put(at_hub(theirs), parquet(rows))
+        yield mirror
+
+
+def at_hub(theirs: str, version: str = "raw") -> str:
+    folder = WIKITEXT["versions"][version]["folder"]
+    return f"datasets/{WIKITEXT['repository']}/resolve/{WIKITEXT['revision']}/{folder}/{theirs}-00000-of-00001.parquet"
+
+
+def parquet(rows: list[str], column: str = "text") -> bytes:
+    data = io.BytesIO()
+    pq.write_table(pa.table({column: rows}), data)
+    return data.getvalue()
+
+
+def sha256(lines: list[str]) -> str:
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def get_wikitext(monkeypatch: pytest.MonkeyPatch, version: str = "raw") -> dict[str, Any]:
+    """Run the stage on the entry of params.yaml with the digests of LINES."""
+    of_lines = {theirs.removesuffix("idation"): sha256(lines) for theirs, lines in LINES.items()}
+    versions = {name: facts | of_lines for name, facts in WIKITEXT["versions"].items()}
+    monkeypatch.setattr(
+        download, "section", lambda *_: tables.WikiText.model_validate(WIKITEXT | {"version": version, "versions": versions})
+    )
+    return download.main("wiki")
+
+
+def test_wikitext_is_written_as_its_makers_published_it(wiki: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_wikitext(monkeypatch) == {"lines": 8}
+    found = {path.name: path.read_bytes().decode() for path in Path("data/raw/wiki").iterdir()}
+    assert found == {f"{split}.txt": "".join(LINES[theirs]) for split, theirs in zip(SPLITS, LINES, strict=True)}
+
+
+def test_wikitext_is_fetched_once(wiki: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_wikitext(monkeypatch)
+    shutil.rmtree("data/raw/wiki")
+    assert get_wikitext(monkeypatch) == {"lines": 8}
+    assert wiki.asked(at_hub("train")) == [0]
+
+
+def test_version_is_a_folder_of_the_hub(wiki: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    for theirs, rows in ROWS.items():
+        wiki.put(at_hub(theirs, "tokenised"), parquet(rows))
+    get_wikitext(monkeypatch, "tokenised")
+    assert wiki.asked(at_hub("test", "tokenised")) == [0]
+    assert not wiki.asked(at_hub("test", "raw"))
+
+
+def test_text_that_is_not_the_published_one_is_refused(wiki: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [row.replace("Zwei", "Zwej") for row in ROWS["validation"]]
+    wiki.put(at_hub("validation"), parquet(changed))
+    other = sha256([row or " \n" for row in changed])
+    expected = (
+        rf"validation-00000-of-00001\.parquet: the SHA-256 of its text is {other}, expected {sha256(LINES['validation'])}: not WikiText-2"
+    )
+    with pytest.raises(InputError, match=expected):
+        get_wikitext(monkeypatch)
+    assert not Path("data/raw/wiki/val.txt").exists()
+
+
+@pytest.mark.parametrize("data", [b"<html>an error page</html>", b"", parquet(["a"], "content")], ids=["page", "empty", "column"])
+def test_file_that_is_no_table_of_text_is_refused(wiki: Mirror, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    wiki.put(at_hub("test"), data)
+    with pytest.raises(InputError, match=r"test-00000-of-00001\.parquet: no Parquet file with a column text: .") as caught:
+        get_wikitext(monkeypatch)
+    assert "\n" not in str(caught.value)
+
+
+def test_wikitext_without_a_network_says_which_file_goes_where(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path / "mirror") as mirror:
+        use_as_hub(mirror, tmp_path / "hf", monkeypatch)
+    file = f"{WIKITEXT['versions']['raw']['folder']}/train-00000-of-00001.parquet"
+    with pytest.raises(InputError) as caught:
+        get_wikitext(monkeypatch)
+    assert str(caught.value).startswith(
+        f"{WIKITEXT['repository']} on {mirror.address} has the file {file}, which is not here, and cannot be "
+    )
+    by_hand = hub.folder(WIKITEXT["repository"]) / WIKITEXT["versions"]["raw"]["folder"]
+    by_hand.mkdir(parents=True)
+    for theirs, rows in ROWS.items():
+        (by_hand / f"{theirs}-00000-of-00001.parquet").write_bytes(parquet(rows))
+    assert get_wikitext(monkeypatch) == {"lines": 8}
+
+
+def test_pythons_documentation_is_split_by_module(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paragraph of several modules belongs to the first; the split of a module follows from its name."""
+    modules = {
+        f"m{at}.py": [f"Paragraph {number} of the module m{at}." for number in range(3)] + ["This one stands in all."]
+        for at in range(3, 62)
+    }
+    monkeypatch.setattr(docstrings, "sources", lambda: iter(modules.items()))
+    monkeypatch.setattr(download, "section", lambda *_: tables.PythonDocs(kind="python_docs"))
+    assert download.main("docs") == {"lines": 178}
+    found = {split: Path(f"data/raw/docs/{split}.txt").read_text().splitlines() for split in SPLITS}
+    assert all(found.values())
+    homes = {line.split()[-1]: split for split, lines in found.items() for line in lines}
+    for split, lines in found.items():
+        assert all(homes[line.split()[-1]] == split for line in lines)
+    assert [split for split, lines in found.items() if "This one stands in all." in lines] == [homes["m3."]] == ["val"]
+    assert json.loads(Path("data/raw/docs/about.json").read_text()) == {"python": platform.python_version()}
+
+
+@pytest.mark.parametrize("entry", [tables.Text(kind="text"), tables.Folder(kind="folder")])
+def test_ones_own_folder_is_not_fetched(project: Path, monkeypatch: pytest.MonkeyPatch, entry: tables.Dataset) -> None:
+    with pytest.raises(
+        InputError, match=r"^params\.yaml: axes\.download = 'mine': a folder of one's own is expected in data/raw/mine, not fetched$"
+    ):
+        run(monkeypatch, entry)

@@ -283,6 +283,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
             "zero_shot": [NAME],
             "finetune": [],
             "scratch": [],
+            "corpora": [],
         },
         "datasets": {DATA: PARAMS["datasets"][DATA] | {"size": 32, "train": 3, "val": 2, "test": 4}},
         "encoders": {NAME: PARAMS["encoders"][NAME] | {"size": 32, "drawings": 1, "steps": 40}},

@@ -1,17 +1,20 @@
 """dvc.yaml tells the truth about stages/, and dvc.lock, metrics and README about the sample."""
 
 import ast
+import io
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from stages.lib import results
 from stages.lib.params import check
 from stages.lib.tables import Encoder, Net, Slug
+from stages.lib.tokenizing import Entry
 
 PROJECT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
@@ -124,3 +127,18 @@ def committed(path: str) -> str:
 def test_readme_shows_the_committed_results() -> None:
     metrics = {name: json.loads(committed(f"metrics/{name}.json")) for name in PARAMS["axes"]["datasets"]}
     assert results.table(metrics) in committed("README.md")
+
+
+def test_readme_shows_the_committed_tokenizers() -> None:
+    readme = committed("README.md")
+    for corpus in PARAMS["axes"]["corpora"]:
+        assert results.tokenizers_table({corpus: json.loads(committed(f"metrics/tokenizers-{corpus}.json"))}) in readme
+        rows = pd.read_csv(io.StringIO(committed(f"plots/tokenizers/{corpus}/sentences.csv")), keep_default_na=False)
+        lines = [line for name in ("given", "most disputed") for line in results.sentence(rows, name).splitlines()]
+        assert [line for line in lines if " ".join(line.split()) not in " ".join(readme.split())] == []
+
+
+def test_readmes_fourth_tokenizer_is_valid() -> None:
+    chapter = (PROJECT / "README.md").read_text().split("A fourth tokenizer is an entry")[1].split("\n## ")[0]
+    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
+    assert list(check(dict[Slug, Entry], YAML(typ="safe").load(block))) == ["bytes_unigram"]

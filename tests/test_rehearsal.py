@@ -1,6 +1,6 @@
-"""`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights, a network that fails.
+"""`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights and a text, a network that fails.
 
-Of the code addresses and checksums alone are replaced; of the parameters the numbers of images, and the nets' epochs and size.
+Of the code addresses and checksums alone are replaced; of the parameters numbers of images, checksums, and the nets' epochs and size.
 """
 
 import json
@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from stages.lib.digests import file_sha256
 from stages.lib.vision import open_clip, torchvision
 from tests.mirror import Mirror, put_flowers, put_pets, serving
-from tests.test_download import PETS
+from tests.test_download import PETS, at_hub, parquet, sha256
 from tests.workspace import Workspace, ran
 
 COUNTS = {"flowers102": {"train": 102, "val": 102, "test": 102}, "pets": {"train": 74, "test": 37}}
@@ -25,6 +26,10 @@ HUB_FILE = "timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.s
 FLOWERS = "flowers/102flowers.tgz"
 APPROACHES = [("zero_shot", "vitb32"), ("linear_probe", "vitb32"), ("knn", "vitb32"), ("finetune", "resnet34"), ("scratch", "own")]
 SIDE = 96  # pixels
+TEXT = {  # in place of WikiText-2's
+    theirs: [f" {' '.join(topics[name].split())} \n" for name in sorted(topics)[place::3]]
+    for place, theirs in enumerate(("train", "validation", "test"))
+}
 
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
@@ -36,6 +41,8 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
         target = mirror.folder / HUB_FILE
         target.parent.mkdir(parents=True)
         save_file(open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).state_dict(), target)
+        for theirs, lines in TEXT.items():
+            mirror.put(at_hub(theirs), parquet(lines))
         torch.save(torchvision.models.resnet34().state_dict(), mirror.folder / "resnet34.pth")
         yield mirror
 
@@ -46,6 +53,7 @@ def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Works
     folder = tmp_path_factory.mktemp("rehearsal")
     overrides: dict[str, Any] = {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
     overrides |= {f"nets.{net}.{key}": value for net in ("resnet34", "own") for key, value in (("epochs", 1), ("size", 32))}
+    overrides |= {f"datasets.wikitext2.versions.raw.{theirs.removesuffix('idation')}": sha256(lines) for theirs, lines in TEXT.items()}
     resnet34 = f"{mirror.address}/resnet34-{file_sha256(mirror.folder / 'resnet34.pth')[:8]}.pth"
     shutil.move(mirror.folder / "resnet34.pth", mirror.folder / Path(resnet34).name)
     workspace = Workspace.make(folder / "project", folder / "cache", overrides)
@@ -84,6 +92,9 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
         assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
         assert contract["vectors"] == {"embedding": 512, "features": 768}
+    tokenizers = workspace.metrics("tokenizers-wikitext2")["tokenizers"]
+    assert {name: found["vocabulary"] > 4000 for name, found in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)
+    assert "| wikitext2 | bpe " in printed
     again = full(workspace)
     assert "Running stage" not in again
     assert len(mirror.asked(HUB_FILE)) == 3

@@ -14,6 +14,8 @@ import pytest
 from tests.workspace import Workspace, ran
 
 SMALL = {
+    "axes.download": ["garden", "digits"],
+    "axes.corpora": [],
     "datasets.garden.train": 2,
     "datasets.garden.val": 2,
     "datasets.garden.test": 3,

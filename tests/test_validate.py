@@ -14,13 +14,14 @@ from stages.validate import Params, problems
 from tests.workspace import PROJECT
 
 AXES: dict[str, list[str]] = {
-    "download": ["garden", "digits"],
+    "download": ["garden", "digits", "python_docs"],
     "datasets": ["garden", "digits"],
     "weights": ["garden_clip"],
     "encoders": ["garden_clip"],
     "zero_shot": ["garden_clip"],
     "finetune": ["garden_clip"],
     "scratch": ["small"],
+    "corpora": ["python_docs"],
 }
 
 
@@ -148,7 +149,7 @@ def test_folder_of_ones_own_must_be_there(values: dict[str, Any], tmp_path: Path
 
 def test_folder_of_ones_own_is_not_downloaded(values: dict[str, Any]) -> None:
     values["datasets"]["mine"] = {"kind": "folder"}
-    values["axes"] |= {"download": ["garden", "digits", "mine"]}
+    values["axes"] |= {"download": [*AXES["download"], "mine"]}
     (line,) = lines(values)
     assert line.startswith("axes.download = 'mine': expected data sets that can be downloaded: ")
     known = line.rpartition(": ")[2].split(", ")
@@ -162,7 +163,55 @@ def test_unknown_data_set(values: dict[str, Any]) -> None:
     assert line.startswith("axes.download = 'gardn': expected data sets that can be downloaded: ")
     values["axes"] |= {"download": []}
     (line,) = lines(values)
-    assert line.startswith("axes.datasets = 'gardn': expected entries of datasets: ")
+    assert line.startswith("axes.datasets = 'gardn': expected entries of datasets with images: ")
+
+
+@pytest.mark.parametrize("name", ["garden", "nothing"])
+def test_images_are_no_corpus(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"corpora": [name]}
+    assert lines(values) == [f"axes.corpora = {name!r}: expected entries of datasets with text: python_docs, wikitext2"]
+
+
+@pytest.mark.parametrize("name", ["python_docs", "wikitext2"])
+def test_text_is_no_data_set_of_images(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"datasets": ["garden", name]}
+    (line,) = lines(values)
+    assert line.startswith(f"axes.datasets = {name!r}: expected entries of datasets with images: garden, ")
+    assert name not in line.rpartition(": ")[2]
+
+
+def test_text_of_ones_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"]["mine"] = {"kind": "text"}
+    values["axes"] |= {"corpora": ["python_docs", "mine"]}
+    assert lines(values) == [
+        "axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or name it in axes.download"
+    ]
+    (tmp_path / "data/raw/mine").mkdir(parents=True)
+    assert lines(values) == []
+
+
+def test_text_of_ones_own_is_not_downloaded(values: dict[str, Any]) -> None:
+    values["datasets"]["mine"] = {"kind": "text"}
+    values["axes"] |= {"download": [*AXES["download"], "mine"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.download = 'mine': expected data sets that can be downloaded: ")
+    assert "mine" not in line.rpartition(": ")[2].split(", ")
+
+
+def test_a_corpus_that_is_not_downloaded_must_be_there(values: dict[str, Any]) -> None:
+    values["axes"] |= {"corpora": ["wikitext2"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.corpora = 'wikitext2': no folder data/raw/wikitext2; ")
+
+
+def test_wrong_tokenizer_stops_before_any_work(values: dict[str, Any]) -> None:
+    values["tokenizers"]["entries"]["bpe"]["trainer"] = {"min_freq": 2}
+    assert message(values) == "params.yaml: tokenizers.entries.bpe: trainer.min_freq is unknown to the library's BPE trainer"
+
+
+def test_wrong_digest_of_wikitext_is_named(values: dict[str, Any]) -> None:
+    values["datasets"]["wikitext2"]["versions"]["raw"]["test"] = "173c"
+    assert message(values).startswith("params.yaml: datasets.wikitext2.versions.raw.test = '173c': ")
 
 
 def test_main_names_every_problem_and_writes_nothing(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

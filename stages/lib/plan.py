@@ -32,16 +32,19 @@ from stages.lib.tables import (
     OpenClipFile,
     OpenClipTag,
     Scratch,
+    Texts,
     Timm,
     TimmFile,
     TimmTag,
     Torchvision,
+    WikiText,
 )
 
 NETWORK = 10.0  # MB/s
 DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels
 OF_PRODUCT = 0.8  # share of a large matrix product's speed that an encoder reaches
 PROBE = 3e-8  # seconds of a probe's sweep for each training image, class, number in a vector, and C
+TEXT = 6  # seconds of training and comparing tokenizers for a fetched megabyte, on 2 cores
 STEP = 0.3  # seconds of a step that trains garden_clip, on 2 cores
 
 
@@ -156,7 +159,7 @@ def costs(
     rows = []
     for name in axes.download:
         entry = datasets[name]
-        fetched = entry.megabytes if isinstance(entry, Official) else 0
+        fetched = entry.megabytes if isinstance(entry, Official | WikiText) else 0
         rows.append(Cost(f"download {name}", fetched, 2 * fetched, fetched / NETWORK))
     sizes = {name: size_of_encoder(name, encoders[name]) for name in axes.weights}
     for name, size in sizes.items():
@@ -166,6 +169,10 @@ def costs(
         else:
             comes = 0.0 if isinstance(coder, LocalFile) else size.megabytes
             rows.append(Cost(f"weights {name}", comes, comes + size.megabytes, comes / NETWORK))
+    for name in axes.corpora:
+        text = datasets[name]
+        if isinstance(text, WikiText):
+            rows.append(Cost(f"tokenizers {name}", seconds=text.megabytes * TEXT))
     trained = {("finetune", name): sizes[name].operations * (nets[name].size / sizes[name].side) ** 2 for name in axes.finetune}
     trained |= {("scratch", name): operations_of_own(net) for name in axes.scratch if isinstance(net := nets[name], Scratch)}
     for dataset in axes.datasets:
@@ -203,7 +210,8 @@ def main(overrides: list[str]) -> None:
     nets: dict[str, Net] = check(dict[str, Net], params["nets"], "nets")
     tables: dict[str, Mapping[str, object]] = {
         "download": datasets,
-        "datasets": datasets,
+        "datasets": {name: entry for name, entry in datasets.items() if not isinstance(entry, Texts)},
+        "corpora": {name: entry for name, entry in datasets.items() if isinstance(entry, Texts)},
         "weights": coders,
         "finetune": {name: net for name, net in nets.items() if isinstance(net, FineTune)},
         "scratch": {name: net for name, net in nets.items() if isinstance(net, Scratch)},

@@ -1,4 +1,4 @@
-"""The results table of every data set on the axes, as Markdown: python -m stages.lib.results."""
+"""The results of every data set and corpus on the axes, as Markdown: python -m stages.lib.results."""
 
 import json
 from pathlib import Path
@@ -33,6 +33,34 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
+def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
+    """Return one Markdown table over {corpus: content of metrics/tokenizers-CORPUS.json}, shares in percent."""
+    rows = [
+        {
+            "corpus": corpus,
+            "tokenizer": name,
+            "vocabulary": found["vocabulary"],
+            "tokens a word": f"{found['fertility']:.3f}",
+            "bytes a token": f"{found['bytes_per_token']:.2f}",
+            "whole words": _percent(found["whole_words"]),
+            "unknown": f"{100 * found['unknown']:.2f}",
+            "round trip": _percent(found["round_trip"]),
+        }
+        for corpus, figures in metrics.items()
+        for name, found in figures["tokenizers"].items()
+    ]
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def sentence(rows: pd.DataFrame, name: str) -> str:
+    """Return a sentence as each tokenizer encodes it, tokens and ids, from the rows of plots/tokenizers/CORPUS/sentences.csv."""
+    lines = []
+    for tokenizer, some in rows[rows["sentence"] == name].groupby("tokenizer", sort=False):
+        lines.append(f"{tokenizer}, {len(some)} tokens: " + " ".join(some["token"]))
+        lines.append(f"{'':{len(str(tokenizer))}}  ids: " + " ".join(map(str, some["id"])))
+    return "\n".join(lines)
+
+
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
@@ -42,15 +70,26 @@ def _plain(value: object) -> str:
 
 
 def main() -> None:
-    """Print the table of metrics/DATASET.json for each data set on axes.datasets."""
+    """Print the tables of metrics/DATASET.json and metrics/tokenizers-CORPUS.json for what is on the axes, and the sentences."""
     import dvc.api
 
-    datasets = dvc.api.params_show("params.yaml")["axes"]["datasets"]
-    paths = {name: Path("metrics") / f"{name}.json" for name in datasets}
-    missing = [str(path) for path in paths.values() if not path.exists()]
+    axes = dvc.api.params_show("params.yaml")["axes"]
+    datasets = {name: Path("metrics") / f"{name}.json" for name in axes["datasets"]}
+    corpora = {name: Path("metrics") / f"tokenizers-{name}.json" for name in axes["corpora"]}
+    missing = [str(path) for path in (*datasets.values(), *corpora.values()) if not path.exists()]
     if missing:
         raise InputError(f"{missing[0]}: no such file; `dvc repro` makes it")
-    print(table({name: json.loads(path.read_text()) for name, path in paths.items()}))
+    if datasets:
+        print(table({name: json.loads(path.read_text()) for name, path in datasets.items()}))
+    if corpora:
+        found = {name: json.loads(path.read_text()) for name, path in corpora.items()}
+        print(f"\n{tokenizers_table(found)}")
+        for name, figures in found.items():
+            rows = pd.read_csv(Path("plots/tokenizers") / name / "sentences.csv", keep_default_na=False)
+            for which, facts in figures["sentences"].items():
+                print(f"\n{name}, {which}: {facts['text']}")
+                print(f"{facts['cut_differently']} of {facts['words']} words are cut differently: {facts['which']}")
+                print(sentence(rows, which))
 
 
 if __name__ == "__main__":

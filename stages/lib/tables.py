@@ -84,7 +84,7 @@ class Digests(Section):
 
     folder: str  # of the hub's repository
     train: Sha256
-    validation: Sha256
+    val: Sha256
     test: Sha256
 
 

@@ -36,9 +36,9 @@ def read(path: Path) -> list[str]:
     Raises:
         InputError: it is not UTF-8, no table, or has no such column of strings.
     """
-    if path.suffix == ".txt":
+    if path.suffix.lower() == ".txt":
         try:
-            return documents(path.read_bytes().decode())
+            return documents(path.read_bytes().decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: byte {error.start} is not UTF-8 ({error.reason}): expected text in UTF-8") from None
     import pyarrow as pa
@@ -76,7 +76,7 @@ def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str
     Raises:
         InputError: there is no text, some of the splits are named and others not, or a file is damaged.
     """
-    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     given: dict[str, list[str]] = {split: [] for split in SPLITS}
     other: list[str] = []
     for path in files:

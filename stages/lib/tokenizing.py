@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 import tokenizers
 from pydantic import AfterValidator, Field, model_validator
 from tokenizers import Tokenizer
+from tokenizers.decoders import Decoder
+from tokenizers.normalizers import Normalizer
+from tokenizers.pre_tokenizers import PreTokenizer
 from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordLevelTrainer, WordPieceTrainer
 
 from stages.lib.errors import InputError
@@ -34,9 +37,11 @@ class Part(Section):
         return getattr(getattr(tokenizers, module), self.type)(**(self.model_extra or {}))
 
 
-def _of(module: str) -> AfterValidator:
+def _of(module: str, base: type) -> AfterValidator:
+    found = vars(getattr(tokenizers, module))
+    known = sorted(name for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, base) and kind is not base)
+
     def check(part: Part) -> Part:
-        known = [name for name in dir(getattr(tokenizers, module)) if name[0].isupper()]
         if part.type not in known:
             raise ValueError(f"expected a type of the library's {module} ({', '.join(known)}), found {part.type}")
         try:
@@ -55,9 +60,9 @@ class Entry(Section):
     """How a tokenizer is made."""
 
     model: Literal["BPE", "WordPiece", "Unigram", "WordLevel"]
-    normalizer: tuple[Annotated[Part, _of("normalizers")], ...] = ()  # one after the other
-    pre_tokenizer: Annotated[tuple[Annotated[Part, _of("pre_tokenizers")], ...], Field(min_length=1)]
-    decoder: Annotated[Part, _of("decoders")]
+    normalizer: tuple[Annotated[Part, _of("normalizers", Normalizer)], ...] = ()  # one after the other
+    pre_tokenizer: Annotated[tuple[Annotated[Part, _of("pre_tokenizers", PreTokenizer)], ...], Field(min_length=1)]
+    decoder: Annotated[Part, _of("decoders", Decoder)]
     unknown: str | None = None  # the token for what the vocabulary lacks; byte-level vocabularies lack nothing
     trainer: Mapping[str, bool | int | float | str] = {}  # more of the model's trainer, for example min_frequency
 
@@ -97,29 +102,42 @@ class Entry(Section):
             more["unk_token"] = self.unknown
         return TRAINERS[self.model](vocab_size=size, special_tokens=list(first), show_progress=False, **more)
 
-    def trained(self, documents: Sequence[str], size: int) -> Tokenizer:
-        """Return the tokenizer with a vocabulary of ``size`` tokens, fewer where the documents give no more, learnt from them.
+    def alphabet(self, documents: Sequence[str]) -> list[str]:
+        """Return the smallest vocabulary for the documents: the unknown token, then each character as the model marks it ("##a")."""
+        special = [self.unknown] if self.unknown is not None else []
+        if self.model == "WordLevel":
+            return special
+        of = self if self.model != "Unigram" else self.model_copy(update={"model": "BPE", "trainer": {}})
+        made = of.untrained()
+        made.train_from_iterator(documents, of._trainer(1, special), len(documents))
+        return special + sorted(set(made.get_vocab()) - set(special))
+
+    def trained(self, documents: Sequence[str], size: int, alphabet: Sequence[str] | None = None) -> Tokenizer:
+        """Return the tokenizer with a vocabulary learnt from the documents.
+
+        Args:
+            documents: the text.
+            size: tokens of the vocabulary; fewer where the documents give no more.
+            alphabet: what `alphabet` returns for the documents, if it is known.
 
         Raises:
-            InputError: ``size`` is too small for the characters of the documents.
+            InputError: ``size`` is too small for the characters of the documents, or they have none.
         """
         special = [self.unknown] if self.unknown is not None else []
-        inside = self._inside(documents, special) if self.model == "WordPiece" else []
+        if not any(document.strip() for document in documents):
+            raise InputError("there is no text to learn from")
+        alphabet = self.alphabet(documents) if alphabet is None else alphabet
+        if size < len(alphabet):
+            raise InputError(f"a vocabulary of {size} is too small: the characters alone are {len(alphabet)}")
+        marked = [token for token in alphabet if len(token) > 1 and token not in special] if self.model in ("BPE", "WordPiece") else []
         made = self.untrained()
         try:
-            made.train_from_iterator(documents, self._trainer(size, special + inside), len(documents))
+            made.train_from_iterator(documents, self._trainer(size, special + marked), len(documents))
         except Exception as error:  # the library's errors are plain ones
             raise InputError(f"a vocabulary of {size} cannot be learnt: {str(error).splitlines()[0]}") from None
-        if made.get_vocab_size() > size:
-            raise InputError(f"a vocabulary of {size} is too small: the characters alone are {made.get_vocab_size()}")
+        if made.get_vocab_size() > size:  # Unigram keeps all characters and some more
+            raise InputError(f"a vocabulary of {size} is too small: the smallest has {made.get_vocab_size()} tokens")
         return _settled(made, special)
-
-    def _inside(self, documents: Sequence[str], special: list[str]) -> list[str]:
-        """Return the characters that stand inside a word, as the model marks them ("##a"), in order."""
-        made = self.untrained()
-        made.train_from_iterator(documents, self._trainer(1, special), len(documents))
-        alone = set(special) | {token for token in made.get_vocab() if len(token) == 1}
-        return sorted(set(made.get_vocab()) - alone)
 
 
 def _settled(made: Tokenizer, special: list[str]) -> Tokenizer:

@@ -1,6 +1,6 @@
 """What a tokenizer makes of text: measures, and tokens as a reader can see them.
 
-A word is a run of letters, digits and underscores, or a run of other marks, as the tokenizers library's ``Whitespace`` splits text: so
+A word is a run of letters, digits and underscores, or a run of other marks, as the tokenizers library's ``Whitespace`` finds them: so
 figures of text with blanks around its marks (WikiText) and of text without compare.
 """
 
@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
+from tokenizers.pre_tokenizers import Whitespace
 
-WORD = re.compile(r"\w+|[^\w\s]+")
+WORDS = Whitespace()
+BLANK = "▁"  # as a token alone it claims to share the first letter of a text
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 SHOWN = range(8, 26)  # words of a sentence that is shown
 Span = tuple[int, int]  # start and end in characters
@@ -24,22 +26,28 @@ Places = npt.NDArray[np.intp]
 
 def words(text: str) -> list[Span]:
     """Return start and end of every word of ``text``."""
-    return [match.span() for match in WORD.finditer(text)]
+    return [span for _, span in WORDS.pre_tokenize_str(text)]
 
 
-def reach(encoding: Encoding, spans: Sequence[Span]) -> tuple[Places, Places]:
-    """Return the first token that touches each word, and the one after the last, as places in the encoding."""
-    offsets = np.array(encoding.offsets, np.intp).reshape(-1, 2)
+def pieces(encoding: Encoding) -> tuple[Places, Places]:
+    """Return start and end (n, 2) in the text, and id (n,), of the tokens that are not blanks alone."""
+    kept = [at for at, token in enumerate(encoding.tokens) if token != BLANK]
+    return np.array(encoding.offsets, np.intp).reshape(-1, 2)[kept], np.array(encoding.ids, np.intp)[kept]
+
+
+def reach(offsets: Places, spans: Sequence[Span]) -> tuple[Places, Places]:
+    """Return the first piece (n, 2) that touches each word, and the one after the last."""
     starts, ends = np.array(spans, np.intp).reshape(-1, 2).T
     return np.searchsorted(offsets[:, 1], starts, "right"), np.searchsorted(offsets[:, 0], ends, "left")
 
 
 def segments(encoding: Encoding, spans: Sequence[Span]) -> list[tuple[Span, ...]]:
-    """Return which pieces each word is cut into; several tokens for parts of one character are as many equal pieces."""
-    pieces = []
-    for (start, end), first, after in zip(spans, *reach(encoding, spans), strict=True):
-        pieces.append(tuple((max(a, start), min(b, end)) for a, b in encoding.offsets[first:after]))
-    return pieces
+    """Return what each word is cut into; several tokens for parts of one character are as many equal spans."""
+    offsets, _ = pieces(encoding)
+    cut = []
+    for (start, end), first, after in zip(spans, *reach(offsets, spans), strict=True):
+        cut.append(tuple((max(a, start), min(b, end)) for a, b in offsets[first:after].tolist()))
+    return cut
 
 
 @dataclass
@@ -70,8 +78,8 @@ class Tally:
         """Add documents and what the tokenizer made of them."""
         for document, encoding in zip(documents, encodings, strict=True):
             spans = words(document)
-            first, after = reach(encoding, spans)
-            ids = np.array(encoding.ids, np.int64)
+            offsets, ids = pieces(encoding)
+            first, after = reach(offsets, spans)
             alone = after - first == 1
             self.words += len(spans)
             self.whole += int(np.sum(ids[first[alone]] != (-1 if self.unknown is None else self.unknown)))
@@ -120,10 +128,8 @@ def readable(token: str, of_bytes: bool) -> str:
     if not of_bytes or any(letter not in _bytes() for letter in token):
         return token
     data = bytes(_bytes()[letter] for letter in token)
-    try:
-        return data.decode().replace(" ", "Ġ")
-    except UnicodeDecodeError:
-        return "".join(f"<{byte:02X}>" for byte in data)
+    text = data.decode(errors="surrogateescape").replace(" ", "Ġ")
+    return "".join(f"<{ord(letter) - 0xDC00:02X}>" if 0xDC80 <= ord(letter) <= 0xDCFF else letter for letter in text)
 
 
 @cache

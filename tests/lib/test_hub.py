@@ -57,6 +57,32 @@ def test_a_connection_that_breaks_off_is_survived(mirror: Mirror) -> None:
     assert len(mirror.asked(path)) == 2
 
 
+REVISION = "0123456789abcdef" * 2 + "01234567"
+
+
+def test_a_file_of_a_data_set_is_fetched_once_at_its_revision(mirror: Mirror) -> None:
+    mirror.put("org/set/resolve/main/a.parquet", b"a model's")
+    mirror.put("datasets/org/set/resolve/main/a.parquet", b"of today")
+    path = f"datasets/org/set/resolve/{REVISION}/a.parquet"
+    mirror.put(path, b"pinned")
+    assert hub.file("org/set", ["a.parquet"], "dataset").read_bytes() == b"of today"
+    for _ in range(2):
+        assert hub.file("org/set", ["a.parquet"], "dataset", REVISION).read_bytes() == b"pinned"
+    assert len(mirror.asked(path)) == 1
+
+
+def test_a_file_of_a_data_set_may_be_put_by_hand(mirror: Mirror) -> None:
+    (hub.folder("org/set") / "v1").mkdir(parents=True)
+    (hub.folder("org/set") / "v1/a.parquet").write_bytes(b"by hand")
+    assert hub.file("org/set", ["v1/a.parquet"], "dataset", REVISION).read_bytes() == b"by hand"
+    assert not mirror.requests
+
+
+def test_a_data_set_without_the_file_is_one_line(mirror: Mirror) -> None:
+    with pytest.raises(InputError, match=r"^org/set on http://127\.0\.0\.1:\d+ has no file a\.parquet$"):
+        hub.file("org/set", ["a.parquet"], "dataset", REVISION)
+
+
 def test_a_repository_without_the_file_is_one_line(mirror: Mirror) -> None:
     with pytest.raises(InputError, match=r"org/net on http://127\.0\.0\.1:\d+ has no file model\.safetensors or pytorch_model\.bin"):
         hub.file("org/net", NAMES)

@@ -35,7 +35,16 @@ def open_clip(weights: Path, **more: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["my-flowers", "Flowers", "", "a/b", "flowers\n"])
 def test_name_on_an_axis_is_a_slug(name: str) -> None:
-    axes = {"download": [], "datasets": [name], "weights": [], "encoders": [], "zero_shot": [], "finetune": [], "scratch": []}
+    axes = {
+        "download": [],
+        "datasets": [name],
+        "weights": [],
+        "encoders": [],
+        "zero_shot": [],
+        "finetune": [],
+        "scratch": [],
+        "corpora": [],
+    }
     assert message(Axes, axes, "axes") == f"params.yaml: axes.datasets.0 = {name!r}: string should match pattern '^[a-z0-9_]+$'"
 
 

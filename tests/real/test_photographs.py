@@ -30,7 +30,7 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
         "preprocess": {"size": 224, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "crop": 0.875},
     }
     axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"]}
-    axes |= {"zero_shot": [], "finetune": [], "scratch": []}
+    axes |= {"zero_shot": [], "finetune": [], "scratch": [], "corpora": []}
     tables = {"encoders": {"mobilenetv2": entry}, "datasets": {name: {"kind": "folder"} for name in EXPECTED}}
     workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, "linear_probe.C": GRID, **tables})
     for name in EXPECTED:

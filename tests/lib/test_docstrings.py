@@ -1,0 +1,68 @@
+"""The sample's prose: paragraphs of docstrings, without sessions and headings."""
+
+import ast
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from stages.lib import docstrings
+
+MODULE = '''"""First paragraph, on two
+lines of source.
+
+Heading
+=======
+
+>>> print("a session of the interpreter")
+a session of the interpreter
+
+Last paragraph of the five words."""
+
+
+class Thing:
+    """A thing is what has a name."""
+
+    def method(self):
+        """Return nothing, and return it soon."""
+        "This is a string and no docstring."
+
+    def bare(self):
+        pass
+'''
+
+
+def test_paragraphs_are_lines_of_prose() -> None:
+    text = ast.get_docstring(ast.parse(MODULE))
+    assert text is not None
+    assert docstrings.paragraphs([text]) == ["First paragraph, on two lines of source.", "Last paragraph of the five words."]
+
+
+def test_a_blank_line_may_hold_blanks() -> None:
+    assert docstrings.paragraphs(["one two three four five\n  \nsix seven eight nine ten"]) == [
+        "one two three four five",
+        "six seven eight nine ten",
+    ]
+
+
+def test_modules_come_in_the_order_of_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("zebra.py", "pkg/b.py", "pkg/__init__.py", "a.py", "test/of.py", "pkg/tests/of.py", "site-packages/other.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(MODULE if name == "a.py" else "x = 1\n")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    found = [(name, texts) for name, texts in docstrings.sources() if not name.startswith("topic ")]
+    assert [name for name, _ in found] == ["a.py", "pkg/__init__.py", "pkg/b.py", "zebra.py"]
+    assert [text.split()[0] for text in found[0][1]] == ["First", "A", "Return"]
+    assert [texts for _, texts in found[1:]] == [[], [], []]
+
+
+def test_pythons_prose_fills_a_vocabulary() -> None:
+    """All of it: at least 1 MB."""
+    found = list(docstrings.sources())
+    names = [name for name, _ in found]
+    topics = [name for name in names if name.startswith("topic ")]
+    assert names[: len(topics)] == sorted(topics)
+    assert {"topic assignment", "argparse.py", "json/__init__.py"} <= set(names)
+    lines = [line for _, texts in found for line in docstrings.paragraphs(texts)]
+    assert sum(len(line.encode()) for line in lines) > 1_000_000
+    assert not any("\n" in line or line.startswith(">>>") or len(line.split()) < 5 for line in lines)

@@ -1,0 +1,216 @@
+"""Tokenizers are made as their entries say, the same each time; what cannot be made is one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from tokenizers import Tokenizer
+
+from stages.lib.docstrings import paragraphs
+from stages.lib.errors import InputError
+from stages.lib.params import check
+from stages.lib.tokenizing import Entry
+from tests.workspace import PROJECT
+
+TABLE: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["tokenizers"]["entries"]
+TEXT = paragraphs([topics[name] for name in ("assignment", "class", "execmodel", "import", "numbers", "strings")])
+SIZE = 700
+FURTHER: dict[str, Any] = {
+    "word_level": {"model": "WordLevel", "pre_tokenizer": [{"type": "Whitespace"}], "decoder": {"type": "WordPiece"}, "unknown": "[UNK]"},
+    "unigram_of_bytes": {"model": "Unigram", "pre_tokenizer": [{"type": "ByteLevel"}], "decoder": {"type": "ByteLevel"}},
+    "bpe_with_a_prefix": {
+        "model": "BPE",
+        "pre_tokenizer": [{"type": "Whitespace"}],
+        "decoder": {"type": "WordPiece"},
+        "unknown": "[UNK]",
+        "trainer": {"continuing_subword_prefix": "##"},
+    },
+    "bpe_with_a_suffix": {
+        "model": "BPE",
+        "pre_tokenizer": [{"type": "Whitespace"}],
+        "decoder": {"type": "BPEDecoder"},
+        "unknown": "[UNK]",
+        "trainer": {"end_of_word_suffix": "</w>"},
+    },
+}
+
+
+def entry(name: str, **fields: Any) -> Entry:
+    """Return an entry of params.yaml with other fields."""
+    made: Entry = check(Entry, (TABLE | FURTHER)[name] | fields, f"tokenizers.entries.{name}")
+    return made
+
+
+def message(name: str, **fields: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        entry(name, **fields)
+    return str(caught.value)
+
+
+TRAIN = """
+import sys
+from tests.lib.test_tokenizing import FURTHER, SIZE, TABLE, TEXT, entry
+import json
+json.dump({name: entry(name).trained(TEXT, SIZE).to_str(pretty=True) for name in TABLE | FURTHER}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained_twice() -> list[dict[str, str]]:
+    """Every tokenizer's file as two processes write it, which share no seed and have different numbers of threads."""
+    found = []
+    for threads in ("1", "3"):
+        environment = os.environ | {"RAYON_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", TRAIN], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+        found.append(json.loads(done.stdout))
+    return found
+
+
+@pytest.mark.parametrize("name", [*TABLE, *FURTHER])
+def test_two_processes_train_the_same_tokenizer(trained_twice: list[dict[str, str]], name: str) -> None:
+    one, other = (json.loads(run[name])["model"]["vocab"] for run in trained_twice)
+    assert len(one) == SIZE
+    assert one == other
+    assert trained_twice[0][name] == trained_twice[1][name]
+
+
+@pytest.mark.parametrize("name", [*TABLE, *FURTHER])
+def test_file_is_loaded_as_what_was_saved(trained_twice: list[dict[str, str]], name: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(trained_twice[0][name], encoding="utf-8")
+    loaded, made = Tokenizer.from_file(str(path)), Tokenizer.from_str(trained_twice[1][name])
+    assert loaded.get_vocab() == made.get_vocab()
+    assert loaded.encode(TEXT[1]).ids == made.encode(TEXT[1]).ids
+    assert loaded.decode(loaded.encode("class objects").ids).strip() == "class objects"
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("bpe", ["the", "Ġclass"]), ("wordpiece", ["the", "class"]), ("unigram", ["▁the", "▁class"])], ids=list(TABLE)
+)
+def test_common_words_become_tokens_as_the_model_writes_them(name: str, tokens: list[str]) -> None:
+    assert entry(name).trained(TEXT, SIZE).encode("the class").tokens == tokens
+
+
+def test_fourth_entry_needs_no_code() -> None:
+    made = entry("word_level").trained(["the mast", "the sail"], 10)
+    assert made.get_vocab() == {"[UNK]": 0, "the": 1, "mast": 2, "sail": 3}
+    assert made.encode("the keel").tokens == ["the", "[UNK]"]
+
+
+@pytest.mark.parametrize("name", list(TABLE))
+def test_larger_vocabulary_than_the_text_gives_is_what_it_gives(name: str) -> None:
+    made = entry(name).trained(["ab ab abc"], 5000)
+    assert 4 <= made.get_vocab_size() < 270  # at least the letters and a mark; at most 256 bytes and all that there is
+    assert made.decode(made.encode("ab abc").ids) == "ab abc"
+
+
+@pytest.mark.parametrize(("name", "size"), [("bpe", 255), ("wordpiece", 20), ("unigram", 20)])
+def test_vocabulary_too_small_for_the_characters_is_one_line(name: str, size: int) -> None:
+    with pytest.raises(InputError, match=rf"^a vocabulary of {size} (is too small: |cannot be learnt: .*not large enough)") as caught:
+        entry(name).trained(TEXT, size)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(TABLE))
+def test_no_vocabulary_is_larger_than_was_asked_for(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        entry(name).trained(TEXT, 20)
+    characters = int(str(caught.value).split()[-1])
+    for size in (characters - 1, characters, characters + 1, characters + 2):
+        try:
+            assert entry(name).trained(TEXT, size).get_vocab_size() == size
+        except InputError:
+            assert size <= characters  # Unigram needs one more
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("text", "size"), [("a", 2), ("abcd", 5), ("hello world hello", 8)])
+def test_small_unigram_is_an_error_where_the_library_would_never_end(text: str, size: int) -> None:
+    with pytest.raises(InputError, match=f"a vocabulary of {size} "):
+        entry("unigram").trained([text], size)
+
+
+@pytest.mark.parametrize("name", list(TABLE))
+@pytest.mark.parametrize("documents", [[], ["", " "]])
+def test_no_text_is_one_line(name: str, documents: list[str]) -> None:
+    with pytest.raises(InputError, match=r"^there is no text to learn from$"):
+        entry(name).trained(documents, 300)
+
+
+def test_smallest_byte_level_vocabulary_is_all_bytes() -> None:
+    assert entry("bpe").trained(["abc abc"], 256).encode("abc").tokens == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "unigram"])
+def test_unknown_token_is_the_first(name: str) -> None:
+    made = entry(name, unknown="<?>").trained(TEXT, SIZE)
+    assert made.token_to_id("<?>") == 0
+    assert 0 in made.encode("class 漢").ids
+
+
+def test_more_of_the_trainer_is_passed_on() -> None:
+    text = ["the the the mast mast sail"]
+    assert set(entry("word_level", trainer={"min_frequency": 2}).trained(text, 10).get_vocab()) == {"[UNK]", "the", "mast"}
+
+
+WRONG = "params.yaml: tokenizers.entries."
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "start"),
+    [
+        ("bpe", {"model": "Bpe"}, "bpe.model = 'Bpe': input should be 'BPE', 'WordPiece', "),
+        ("bpe", {"pre_tokenizer": []}, "bpe.pre_tokenizer = []: "),
+        ("bpe", {"pre_tokenizer": [{"type": "Bytelevel"}]}, "bpe.pre_tokenizer.0: expected a type of the library's pre_tokenizers ("),
+        ("bpe", {"pre_tokenizer": [{"type": "ByteLevel", "prefix": True}]}, "bpe.pre_tokenizer.0: of type ByteLevel: unexpected prefix"),
+        ("bpe", {"decoder": {"type": "Wordpiece"}}, "bpe.decoder: expected a type of the library's decoders ("),
+        ("bpe", {"decoder": {"type": "WordPiece", "prefx": "@"}}, "bpe.decoder: of type WordPiece: "),
+        ("bpe", {"decoder": {"type": "DecodeStream"}}, "bpe.decoder: expected a type of the library's decoders ("),
+        ("bpe", {"decoder": {}}, "bpe.decoder.type is missing"),
+        ("bpe", {"trainer": {"min_freq": 3}}, "bpe: trainer.min_freq is unknown to the library's BPE trainer"),
+        ("bpe", {"trainer": {"min_frequency": "three"}}, "bpe: trainer: "),
+        ("bpe", {"trainer": {"min_frequency": -3}}, "bpe: trainer: "),
+        ("bpe", {"trainer": {"vocab_size": 3}}, "bpe: trainer"),
+        ("bpe", {"colour": 1}, "bpe.colour = 1: extra inputs are not permitted"),
+        (
+            "unigram",
+            {"normalizer": [{"type": "NFC"}, {"type": "NFK"}]},
+            "unigram.normalizer.1: expected a type of the library's normalizers",
+        ),
+        ("unigram", {"pre_tokenizer": [{"type": "Metaspace", "replacement": "__"}]}, "unigram.pre_tokenizer.0: of type Metaspace: "),
+        ("unigram", {"unknown": None}, "unigram: unknown is missing: "),
+        ("wordpiece", {"unknown": None}, "wordpiece: unknown is missing: "),
+    ],
+)
+def test_wrong_entry_is_one_line_that_names_the_key(name: str, fields: dict[str, Any], start: str) -> None:
+    line = message(name, **fields)
+    assert line.startswith(WRONG + start)
+    assert "\n" not in line
+
+
+def test_type_that_is_unknown_is_told_with_the_known_ones() -> None:
+    line = message("unigram", pre_tokenizer=[{"type": "Metaspce"}])
+    assert "Metaspace" in line
+    assert line.endswith("found Metaspce")
+
+
+BYTE_LEVEL = entry("bpe").trained(TEXT, SIZE)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text())
+def test_byte_level_tokens_give_any_text_back(text: str) -> None:
+    assert BYTE_LEVEL.decode(BYTE_LEVEL.encode(text).ids) == text
+
+
+@pytest.mark.parametrize("text", [" the  mast ", "e\u0301 é", "👩‍👩‍👧 漢字 हिन्दी", "a\r\n\tb\x00", "don't [UNK] ##s ▁", "\u2028\ufeff"])
+def test_byte_level_tokens_give_odd_text_back(text: str) -> None:
+    assert BYTE_LEVEL.decode(BYTE_LEVEL.encode(text).ids) == text
