@@ -65,7 +65,7 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "operations_of_own", lambda _: 4e9)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     on = {"download": ["pets"], "datasets": ["pets"], "weights": ["vitb32", "garden_clip"], "encoders": ["vitb32"]}
-    axes = check(Axes, on | {"zero_shot": [], "finetune": ["vitb32"], "scratch": ["small"]})
+    axes = check(Axes, on | {"zero_shot": [], "finetune": ["vitb32"], "scratch": ["small"], "corpora": []})
     nets = {"vitb32": FINE_TUNED, "small": OWN | {"refit": False}}
     datasets = {"pets": check(Dataset, PETS)}
     coders = {"vitb32": encoder(VITB32), "garden_clip": encoder(GARDEN)}
