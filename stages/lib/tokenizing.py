@@ -22,6 +22,12 @@ from stages.lib.errors import InputError
 from stages.lib.params import Section
 
 TRAINERS = {"BPE": BpeTrainer, "WordPiece": WordPieceTrainer, "Unigram": UnigramTrainer, "WordLevel": WordLevelTrainer}
+OPTIONS = {  # of the trainers, which are silent about others
+    "BPE": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix", "max_token_length"),
+    "WordPiece": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix"),
+    "Unigram": ("shrinking_factor", "max_piece_length", "n_sub_iterations"),
+    "WordLevel": ("min_frequency",),
+}
 STEP = 1e-4  # the library's, between the scores of characters that it put back
 DIGITS = 9  # of a score, of which some 15 are the same in two trainings
 
@@ -70,8 +76,8 @@ class Entry(Section):
     def _fits(self) -> "Entry":
         if self.unknown is None and not self.of_bytes:
             raise ValueError("unknown is missing: the token for what the vocabulary lacks, for example '[UNK]' (only ByteLevel needs none)")
-        if unknown := [key for key in self.trainer if not hasattr(TRAINERS[self.model], key)]:
-            raise ValueError(f"trainer.{unknown[0]} is unknown to the library's {self.model} trainer")
+        if unknown := [key for key in self.trainer if key not in OPTIONS[self.model]]:
+            raise ValueError(f"trainer.{unknown[0]}: expected one of {', '.join(OPTIONS[self.model])}")
         try:
             self._trainer(1, [])
         except (TypeError, ValueError, OverflowError) as error:

@@ -175,7 +175,7 @@ WRONG = "params.yaml: tokenizers.entries."
         ("bpe", {"decoder": {"type": "WordPiece", "prefx": "@"}}, "bpe.decoder: of type WordPiece: "),
         ("bpe", {"decoder": {"type": "DecodeStream"}}, "bpe.decoder: expected a type of the library's decoders ("),
         ("bpe", {"decoder": {}}, "bpe.decoder.type is missing"),
-        ("bpe", {"trainer": {"min_freq": 3}}, "bpe: trainer.min_freq is unknown to the library's BPE trainer"),
+        ("bpe", {"trainer": {"min_freq": 3}}, "bpe: trainer.min_freq: expected one of min_frequency, limit_alphabet"),
         ("bpe", {"trainer": {"min_frequency": "three"}}, "bpe: trainer: "),
         ("bpe", {"trainer": {"min_frequency": -3}}, "bpe: trainer: "),
         ("bpe", {"trainer": {"vocab_size": 3}}, "bpe: trainer"),
