@@ -17,6 +17,7 @@ from stages.lib.params import Section, check, load
 from stages.lib.run import run
 from stages.lib.tables import Axes, Dataset, Encoder, FineTune, Folder, LocalFile, Net, Prompts, Scratch, Slug, Timm, Torchvision
 from stages.linear_probe import LinearProbe
+from stages.score import Score
 
 CHECKED = Path("data/params_checked")
 
@@ -35,6 +36,7 @@ class Params(Section):
     embed_texts: EmbedTexts
     linear_probe: LinearProbe
     knn: Knn
+    score: Score
 
 
 def problems(params: Params) -> list[str]:
