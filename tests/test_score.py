@@ -12,6 +12,7 @@ from stages import score
 from stages.lib import index, predictions
 from stages.lib.errors import InputError
 from stages.lib.outcomes import Outcome
+from stages.lib.params import check
 from stages.lib.predictions import Predictions
 from tests.synthetic import image_rows, use
 
@@ -271,6 +272,12 @@ def test_without_networks_the_curves_are_a_header(digest: str, monkeypatch: pyte
 def test_axes_without_an_approach_are_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"axes\.encoders, zero_shot, finetune and scratch are empty: no approach to score$"):
         metrics(monkeypatch)
+
+
+@pytest.mark.parametrize(("key", "value"), [("threshold", 1.5), ("bins", 0), ("resamples", 99), ("worst", 0), ("seed", -1)])
+def test_wrong_settings_are_one_line(key: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^params\.yaml: score\.{key} = {value}: input should be (greater|less) than or equal to \d+$"):
+        check(score.Score, SETTINGS | {key: value}, "score")
 
 
 def test_numbers_that_name_classes_stay_as_they_are(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
