@@ -1,7 +1,8 @@
 """Measure every approach on a data set: python -m stages.score DATASET.
 
 Reads the predictions of every approach that the axes name, and the index; writes metrics/DATASET.json, nested stage, name, measure, and
-plots/score/DATASET: confusion matrices, per-class accuracy on test, and the curves of every network that was trained.
+plots/score/DATASET: confusion matrices, the most confused classes, accuracy per class, reliability, all pairs of approaches compared, and
+the curves of every network that was trained. docs/decisions/0009 says what was chosen in its statistics.
 """
 
 import json
@@ -9,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
 
-from stages.lib import index, metrics, predictions
+from stages.lib import calibration, confusion, index, intervals, metrics, pairs
 from stages.lib.errors import InputError
-from stages.lib.params import section
+from stages.lib.outcomes import Outcome, read_all
+from stages.lib.params import Section, section
 from stages.lib.run import run
 from stages.lib.tables import Axes
+
+
+class Score(Section):
+    """How results are measured and shown."""
+
+    threshold: float = Field(ge=0, le=1)  # of confidence, from which on an answer counts as covered
+    bins: int = Field(ge=1)  # of equal mass, in the calibration error and its plot
+    resamples: int = Field(ge=100)  # of the bootstrap
+    seed: int = Field(ge=0)  # of the bootstrap
+    worst: int = Field(ge=1)  # classes in a confusion matrix, and most confused pairs of classes, of each approach
 
 
 def approaches(axes: Axes) -> list[tuple[str, str]]:
@@ -31,62 +43,95 @@ def approaches(axes: Axes) -> list[tuple[str, str]]:
     return [(stage, name) for stage, some in names.items() for name in some]
 
 
-def on_test(made: predictions.Predictions) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.float32]]:
-    """Return label (n,) and probabilities float32 (n, classes) of the test images."""
-    test = (made.rows["split"] == "test").to_numpy()
-    return made.rows["label"].to_numpy()[test], made.probabilities[test]
-
-
-def measures(made: predictions.Predictions) -> dict[str, Any]:
-    """Return the measures on test, fractions of [0, 1], and beside them what was chosen and noted.
+def measures(outcome: Outcome, temperature: float, settings: Score) -> dict[str, Any]:
+    """Return the measures on test, fractions of [0, 1] with their intervals, and beside them what was chosen and noted.
 
     top5 is left out where there are at most 5 classes. Only numbers, strings and booleans: `dvc metrics` drops anything else.
+
+    Args:
+        outcome: of one approach.
+        temperature: fitted on val.
+        settings: bins, threshold, resamples, seed.
     """
-    labels, probabilities = on_test(made)
-    found = metrics.accuracies(probabilities.argmax(axis=1), labels)
+    made, probabilities, labels = outcome.made, outcome.probabilities, outcome.labels
+    hits, sizes = intervals.by_class(outcome.predicted == labels, labels)
+    found: dict[str, Any] = dict(metrics.accuracies(outcome.predicted, labels))
+    found |= ends("top1", intervals.wilson(int(hits.sum()), len(labels)))
+    found |= ends("mean_per_class", intervals.mean_per_class(hits, sizes, settings.resamples, settings.seed))
     if len(made.classes) > 5:
         found["top5"] = metrics.top_k(probabilities, labels, 5)
-    return {**found, "n": len(labels), "failed": made.failed, "chosen": made.chosen, **made.notes}
+        found |= ends("top5", intervals.wilson(round(found["top5"] * len(labels)), len(labels)))
+    counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(made.classes) - len(sizes)}
+    fitted = {"temperature": temperature, "calibrated_on": len(outcome.of("val")[1])}
+    believed = calibration.measures(probabilities, labels, temperature, settings.bins, settings.threshold)
+    return {**found, **counts, "failed": made.failed, **fitted, **believed, "chosen": made.chosen, **made.notes}
+
+
+def ends(measure: str, interval: intervals.Interval) -> dict[str, float]:
+    """Return the interval's ends under their names in the metrics."""
+    return {f"{measure}_low": interval.low, f"{measure}_high": interval.high}
 
 
 def rounded(value: Any) -> Any:
-    """Return ``value`` with every float in it rounded to 6 digits, more than any test set resolves."""
+    """Return ``value`` with every float in it rounded to 6 digits, more than any test set resolves; -0.0 becomes 0.0."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
-    return round(value, 6) if isinstance(value, float) else value
+    return round(value, 6) + 0.0 if isinstance(value, float) else value
 
 
-def outcomes(made: predictions.Predictions) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what became of the test images: columns actual and predicted, a row an image; class_name and accuracy, a row a class."""
-    labels, probabilities = on_test(made)
-    predicted = probabilities.argmax(axis=1)
-    names = np.array(made.classes)
-    accuracy = metrics.per_class(predicted, labels)
-    by_class = pd.DataFrame({"class_name": names[list(accuracy)], "accuracy": list(accuracy.values())})
-    return pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}), by_class
+def compare(outcomes: list[Outcome], settings: Score) -> tuple[pd.DataFrame, list[dict[str, float | bool]]]:
+    """Return every pair of approaches compared (see `pairs.compare`), and how each approach stands to the best.
+
+    The best has the highest mean_per_class on test, of equals the first. Nothing follows from it but where the comparison starts: the
+    correction counts all pairs, so that picking this one afterwards costs nothing.
+    """
+    labels = outcomes[0].labels
+    right = {outcome.title: outcome.predicted == labels for outcome in outcomes}
+    table = pairs.compare(right, labels, settings.resamples, settings.seed)
+    best = max(outcomes, key=lambda outcome: round(metrics.mean_per_class(outcome.predicted, labels), 6))
+    return table, [pairs.to_best(table, outcome.title, best.title) for outcome in outcomes]
+
+
+def per_class(outcome: Outcome) -> pd.DataFrame:
+    """Return the share of right answers of every class that occurs in test; columns class_name and accuracy."""
+    accuracy = metrics.per_class(outcome.predicted, outcome.labels)
+    return pd.DataFrame({"class_name": np.array(outcome.made.classes)[list(accuracy)], "accuracy": list(accuracy.values())})
+
+
+def reliability(outcome: Outcome, temperature: float, bins: int) -> pd.DataFrame:
+    """Return `calibration.reliability` on test before and after the temperature; column temperature says which."""
+    both = {"before": outcome.probabilities, "after": calibration.scaled(outcome.probabilities, temperature)}
+    return pd.concat([calibration.reliability(some, outcome.labels, bins).assign(temperature=name) for name, some in both.items()])
 
 
 def main(dataset: str) -> None:
     """Write metrics and plots of one data set."""
-    axes = section(Axes, "axes")
-    digest = index.read(dataset).digest
+    wanted, settings = approaches(section(Axes, "axes")), section(Score, "score")
+    if not wanted:
+        raise InputError("params.yaml: axes.encoders, zero_shot, finetune and scratch are empty: no approach to score")
+    outcomes = read_all(dataset, wanted, index.read(dataset).digest)
     folder = Path("plots/score") / dataset
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
-    per_class, curves = [], []
-    for stage, name in approaches(axes):
-        made = predictions.read(dataset, stage, name)
-        if made.index != digest:
-            path = predictions.path_of(dataset, stage, name)
-            raise InputError(f"{path}: made from another index (digest {made.index[:12]}, expected {digest[:12]}): run `dvc repro` again")
-        results.setdefault(stage, {})[name] = rounded(measures(made))
-        by_image, by_class = outcomes(made)
-        by_image.to_csv(folder / "confusion" / f"{stage}-{name}.csv", index=False)
-        per_class.append(by_class.assign(approach=f"{stage} {name}"))
-        curves += [{"approach": f"{stage} {name}", **point} for point in made.curve]
-    if not results:
-        raise InputError("params.yaml: axes.encoders, zero_shot, finetune and scratch are empty: no approach to score")
-    pd.concat(per_class).round(6).to_csv(folder / "per_class.csv", index=False)
+    tables: dict[str, list[pd.DataFrame]] = {"per_class": [], "reliability": [], "confused": []}
+    compared, standings = compare(outcomes, settings)
+    for outcome, standing in zip(outcomes, standings, strict=True):
+        made, temperature = outcome.made, calibration.fit_temperature(*outcome.of("val"))
+        results.setdefault(made.stage, {})[made.name] = rounded(measures(outcome, temperature, settings) | standing)
+        matrix = confusion.matrix(outcome.labels, outcome.predicted, len(made.classes))
+        cells = confusion.cells(matrix, made.classes, settings.worst)
+        cells.round(6).to_csv(folder / "confusion" / f"{made.stage}-{made.name}.csv", index=False)
+        parts = {
+            "per_class": per_class(outcome),
+            "reliability": reliability(outcome, temperature, settings.bins),
+            "confused": confusion.most_confused(matrix, made.classes, settings.worst),
+        }
+        for name, part in parts.items():
+            tables[name].append(part.assign(approach=outcome.title))
+    for name, some in tables.items():
+        pd.concat(some).round(6).to_csv(folder / f"{name}.csv", index=False)
+    compared.to_csv(folder / "pairs.csv", index=False, float_format="%.6g")  # a small p would be 0 in 6 decimals
+    curves = [{"approach": outcome.title, **point} for outcome in outcomes for point in outcome.made.curve]
     pd.DataFrame(curves, columns=["epoch", "approach", "split", "accuracy", "loss"]).round(6).to_csv(folder / "curves.csv", index=False)
     path = Path("metrics") / f"{dataset}.json"
     path.parent.mkdir(exist_ok=True)

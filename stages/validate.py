@@ -33,6 +33,7 @@ from stages.lib.tables import (
     Torchvision,
 )
 from stages.linear_probe import LinearProbe
+from stages.score import Score
 from stages.tokenizers import Tokenizers
 
 CHECKED = Path("data/params_checked")
@@ -54,6 +55,7 @@ class Params(Section):
     embed_texts: EmbedTexts
     linear_probe: LinearProbe
     knn: Knn
+    score: Score
 
 
 def problems(params: Params) -> list[str]:

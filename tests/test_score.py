@@ -11,12 +11,15 @@ import pytest
 from stages import score
 from stages.lib import index, predictions
 from stages.lib.errors import InputError
+from stages.lib.outcomes import Outcome
+from stages.lib.params import check
 from stages.lib.predictions import Predictions
 from tests.synthetic import image_rows, use
 
 SPLITS = ["train", "val", "test", "test", "test", "test"]
 LABELS = [0, 1, 0, 0, 0, 1]
-ROWS = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0, 1, 0]]  # of val and test: 0 0 1 2 1
+ROWS: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0, 1, 0]]  # of val and test: 0 0 1 2 1
+SETTINGS = {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20}
 
 
 @pytest.fixture
@@ -28,29 +31,56 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return made.digest
 
 
-def put(digest: str, stage: str = "knn", name: str = "enc", **more: Any) -> Predictions:
-    rows = image_rows(SPLITS, LABELS).iloc[1:][["image_id", "split", "label"]]
+def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[float]] = ROWS, **more: Any) -> Predictions:
+    """Write predictions of the last images of the index, as many as there are ``scores``."""
+    rows = image_rows(SPLITS, LABELS)[["image_id", "split", "label"]].tail(len(scores))
     facts: dict[str, Any] = {"classes": ["red rose", "lily", "poppy"], "failed": 1, "index": digest, "contract": "c0"}
-    made = Predictions(stage, name, rows, np.array(ROWS, np.float32), **(facts | more))
+    made = Predictions(stage, name, rows, np.array(scores, np.float32), **(facts | more))
     predictions.write("toy", made)
     return made
 
 
 def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any]:
     empty: dict[str, list[str]] = {axis: [] for axis in ("download", "weights", "encoders", "zero_shot", "finetune", "scratch")}
-    use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes})
+    use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes, "score": SETTINGS})
     score.main("toy")
     found: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())
     return found
 
 
+def measures(made: Predictions, temperature: float = 1) -> dict[str, Any]:
+    return score.measures(Outcome(made), temperature, score.Score.model_validate(SETTINGS))
+
+
 def test_measures_on_test_by_hand(digest: str) -> None:
-    found = score.measures(put(digest))
-    assert found == {"top1": 0.5, "mean_per_class": pytest.approx((1 / 3 + 1) / 2), "n": 4, "failed": 1, "chosen": {}}
+    found = measures(put(digest))
+    right, wrong = [np.log(0.8), np.log(1.0)], [np.log(0.3), np.log(0.1)]
+    assert found["top1"] == 0.5
+    assert found["mean_per_class"] == pytest.approx((1 / 3 + 1) / 2)
+    assert (found["top1_low"], found["top1_high"]) == pytest.approx((0.150, 0.850), abs=5e-4)  # Wilson's, of 2 in 4
+    assert found["mean_per_class_low"] == 0.5 and found["mean_per_class_high"] >= found["mean_per_class"]
+    assert found["nll"] == pytest.approx(-sum(right + wrong) / 4)
+    assert found["brier"] == pytest.approx((0.06 + (0.49 + 0.36 + 0.01) + (0.81 + 0.04 + 0.49)) / 4)
+    assert found["ece"] == pytest.approx((abs(0 - 0.65) + abs(1 - 0.9)) / 2)  # of the two less and the two more confident
+    assert (found["coverage"], found["covered_top1"]) == (1.0, 0.5)
+    assert {key: found[key] for key in ("n", "smallest_class", "classes_not_in_test", "failed", "calibrated_on")} == {
+        "n": 4,
+        "smallest_class": 1,
+        "classes_not_in_test": 1,
+        "failed": 1,
+        "calibrated_on": 1,
+    }
+
+
+def test_temperature_changes_what_is_believed_and_no_accuracy(digest: str) -> None:
+    made = put(digest)
+    before, after = measures(made), measures(made, 2.0)
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"temperature", "nll_scaled", "brier_scaled", "ece_scaled", "coverage", "covered_top1"}
 
 
 def test_what_was_chosen_and_noted_stands_beside_the_measures(digest: str) -> None:
-    found = score.measures(put(digest, chosen={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
+    found = measures(put(digest, chosen={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
     assert (found["chosen"], found["converged"], found["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
 
 
@@ -64,8 +94,9 @@ def many_classes(classes: int) -> Predictions:
 
 
 def test_top5_is_absent_with_5_classes_and_there_with_6() -> None:
-    assert "top5" not in score.measures(many_classes(5))
-    assert score.measures(many_classes(6))["top5"] == 0.5
+    assert "top5" not in measures(many_classes(5))
+    found = measures(many_classes(6))
+    assert (found["top5"], found["top5_low"], found["top5_high"]) == pytest.approx((0.5, 0.0945, 0.9055), abs=5e-4)
 
 
 def test_metrics_nest_stage_name_measure(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,17 +148,88 @@ def test_predictions_of_another_index_are_refused_by_name(digest: str, monkeypat
     assert not Path("metrics").exists()
 
 
-def test_confusion_has_a_row_a_test_image(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_confusion_counts_the_test_images(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "knn")
     put(digest, "linear_probe")
     metrics(monkeypatch, encoders=["enc"])
-    assert Path("plots/score/toy/confusion/knn-enc.csv").read_text().splitlines() == [
-        "actual,predicted",
-        "red rose,red rose",
-        "red rose,lily",
-        "red rose,poppy",
-        "lily,lily",
+    table = pd.read_csv("plots/score/toy/confusion/knn-enc.csv")
+    assert {(actual, predicted): (count, share) for actual, predicted, count, share in table.to_numpy().tolist()} == {
+        ("red rose", "red rose"): (1, 0.333333),
+        ("red rose", "lily"): (1, 0.333333),
+        ("red rose", "poppy"): (1, 0.333333),
+        ("lily", "red rose"): (0, 0),
+        ("lily", "lily"): (1, 1),
+        ("lily", "poppy"): (0, 0),
+    }
+    confused = pd.read_csv("plots/score/toy/confused.csv")
+    assert confused[confused["approach"] == "knn enc"].drop(columns="approach").to_numpy().tolist() == [
+        ["red rose", "lily", 1, 0.333333],
+        ["red rose", "poppy", 1, 0.333333],
     ]
+
+
+def test_reliability_before_and_after_the_temperature(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    table = pd.read_csv("plots/score/toy/reliability.csv")
+    assert set(table["approach"]) == {"zero_shot enc"} and set(table["count"]) == {2}
+    for temperature, measure in (("before", "ece"), ("after", "ece_scaled")):
+        some = table[table["temperature"] == temperature]
+        assert (some["accuracy"] - some["confidence"]).abs().mean() == pytest.approx(found[measure], abs=2e-6)
+    assert found["temperature"] != 1
+
+
+BETTER: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0, 1, 0]]  # of val and test: all right
+
+
+def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    put(digest, "linear_probe", scores=BETTER)
+    put(digest, "knn", scores=BETTER)
+    found = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
+    keys = ("to_best", "to_best_low", "to_best_high", "beyond_chance")
+    assert [found["linear_probe"]["enc"][key] for key in keys] == [0, 0, 0, False]
+    assert [found["knn"]["enc"][key] for key in keys] == [0, 0, 0, False]  # identical to the best
+    assert found["zero_shot"]["enc"]["to_best"] == -0.333333
+    assert found["zero_shot"]["enc"]["to_best_low"] == -0.5
+    table = pd.read_csv("plots/score/toy/pairs.csv")
+    assert table[["a", "b", "only_a_right", "only_b_right", "p", "p_corrected"]].to_numpy().tolist() == [
+        ["zero_shot enc", "linear_probe enc", 0, 2, 0.5, 1],
+        ["zero_shot enc", "knn enc", 0, 2, 0.5, 1],
+        ["linear_probe enc", "knn enc", 0, 0, 1, 1],
+    ]
+
+
+def test_one_approach_is_the_best_and_no_pair(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    assert metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]["to_best"] == 0
+    assert Path("plots/score/toy/pairs.csv").read_text() == "a,b,difference,low,high,only_a_right,only_b_right,p,p_corrected\n"
+
+
+def test_without_val_images_the_temperature_stays_1(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot", scores=ROWS[1:])
+    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    assert (found["temperature"], found["calibrated_on"]) == (1, 0)
+    assert found["nll_scaled"] == pytest.approx(found["nll"], abs=1e-6)
+
+
+def test_one_class_and_one_image(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("linear_probe", "knn"):
+        made = put(digest, stage, scores=[[1.0]], classes=["<script>"])
+        rows = made.rows.assign(label=0)
+        predictions.write("toy", Predictions(stage, "enc", rows, made.probabilities, made.classes, 0, digest, "c0"))
+    found = metrics(monkeypatch, encoders=["enc"])["knn"]["enc"]
+    assert (found["top1"], found["mean_per_class"], found["n"], found["smallest_class"]) == (1, 1, 1, 1)
+    assert (found["top1_low"], found["top1_high"]) == (0.206549, 1)
+    assert (found["nll"], found["ece"], found["temperature"], found["beyond_chance"]) == (0, 0, 1, False)
+    assert Path("plots/score/toy/confusion/knn-enc.csv").read_text() == "actual,predicted,count,share\n<script>,<script>,1,1.0\n"
+
+
+def test_certain_probabilities_give_finite_measures(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot", scores=[[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
+    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    assert found["nll"] == pytest.approx(2 * 52 * np.log(2) / 4, abs=1e-5)
+    assert all(np.isfinite(leaf) for leaf in leaves(found) if isinstance(leaf, float))
 
 
 def test_per_class_accuracy_has_a_row_for_every_class_of_test(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +274,16 @@ def test_axes_without_an_approach_are_one_line(digest: str, monkeypatch: pytest.
         metrics(monkeypatch)
 
 
-def test_numbers_that_name_classes_stay_as_they_are(digest: str) -> None:
-    by_image, by_class = score.outcomes(put(digest, classes=["007", "10", "9"]))
-    assert by_image["actual"].tolist() == ["007", "007", "007", "10"]
+@pytest.mark.parametrize(("key", "value"), [("threshold", 1.5), ("bins", 0), ("resamples", 99), ("worst", 0), ("seed", -1)])
+def test_wrong_settings_are_one_line(key: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^params\.yaml: score\.{key} = {value}: input should be (greater|less) than or equal to \d+$"):
+        check(score.Score, SETTINGS | {key: value}, "score")
+
+
+def test_numbers_that_name_classes_stay_as_they_are(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot", classes=["007", "10", "9"])
+    metrics(monkeypatch, zero_shot=["enc"])
+    by_class = pd.read_csv("plots/score/toy/per_class.csv", dtype=str)
+    cells = pd.read_csv("plots/score/toy/confusion/zero_shot-enc.csv", dtype=str)
     assert by_class["class_name"].tolist() == ["007", "10"]
+    assert (set(cells["actual"]), set(cells["predicted"])) == ({"007", "10"}, {"007", "10", "9"})

@@ -2,8 +2,30 @@
 
 from stages.lib.results import table
 
-ZERO_SHOT = {"top1": 0.5, "mean_per_class": 0.25, "top5": 0.999, "n": 40, "failed": 1, "chosen": {"prompts": 1, "logit_scale": 100.0}}
-PROBE = {"top1": 1.0, "mean_per_class": 0.87654, "n": 8, "failed": 0, "chosen": {"C": 1e-05, "vectors": "features_raw"}}
+BEST = {"to_best": 0.0, "beyond_chance": False}
+ZERO_SHOT = BEST | {
+    "top1": 0.5,
+    "top1_low": 0.352,
+    "top1_high": 0.648,
+    "mean_per_class": 0.25,
+    "mean_per_class_low": 0.20349,
+    "mean_per_class_high": 0.3,
+    "top5": 0.999,
+    "n": 40,
+    "failed": 1,
+    "chosen": {"prompts": 1, "logit_scale": 100.0},
+}
+PROBE = BEST | {
+    "top1": 1.0,
+    "top1_low": 0.6756,
+    "top1_high": 1.0,
+    "mean_per_class": 0.87654,
+    "mean_per_class_low": 0.75,
+    "mean_per_class_high": 1.0,
+    "n": 8,
+    "failed": 0,
+    "chosen": {"C": 1e-05, "vectors": "features_raw"},
+}
 
 
 def cells(line: str) -> list[str]:
@@ -20,9 +42,10 @@ def test_table_of_two_data_sets() -> None:
         "data set": ("garden", "digits"),
         "approach": ("zero_shot", "linear_probe"),
         "encoder": ("enc", "enc"),
-        "top-1": ("50.0", "100.0"),
+        "top-1": ("50.0 (35.2–64.8)", "100.0 (67.6–100.0)"),
         "top-5": ("99.9", "–"),
-        "mean per class": ("25.0", "87.7"),
+        "mean per class": ("25.0 (20.3–30.0)", "87.7 (75.0–100.0)"),
+        "to the best": ("best", "best"),
         "trained on train alone": ("–", "80.0"),
         "test images": ("40", "8"),
         "failed": ("1", "0"),
@@ -33,3 +56,14 @@ def test_table_of_two_data_sets() -> None:
 def test_rows_keep_the_order_of_data_sets_stages_and_names() -> None:
     text = table({"b": {"knn": {"y": PROBE, "x": PROBE}, "a": {"x": PROBE}}, "a": {"knn": {"x": PROBE}}})
     assert [cells(row)[:3] for row in text.splitlines()[2:]] == [["b", "knn", "y"], ["b", "knn", "x"], ["b", "a", "x"], ["a", "knn", "x"]]
+
+
+def test_what_cannot_be_told_from_the_best_is_marked() -> None:
+    behind = {"mean_per_class": 0.8}
+    names = {
+        "x": PROBE | behind | {"to_best": -0.0765, "beyond_chance": True},
+        "y": PROBE,
+        "z": PROBE | behind | {"to_best": -0.0004},
+    }
+    text = table({"a": {"knn": names, "zero_shot": {"y": dict(PROBE)}}})
+    assert [cells(row)[6] for row in text.splitlines()] == ["to the best", cells(text.splitlines()[1])[6], "-7.6", "best", "0.0 ≈", "0.0 ≈"]

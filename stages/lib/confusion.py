@@ -1,0 +1,81 @@
+"""Which classes are taken for which. A confusion matrix is int64 (classes, classes): rows are actual classes, columns predicted ones."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Matrix = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
+
+
+def matrix(labels: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]], classes: int) -> Matrix:
+    """Return the confusion matrix of labels and predictions, (n,) each; scikit-learn's warns of a single class."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def shares(counts: Matrix) -> npt.NDArray[np.float64]:
+    """Return each row divided by its sum; 0 for a class without images."""
+    found: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return found
+
+
+def most_confused(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
+    """Return the ``worst`` pairs of classes by number of images; columns actual, predicted, count, share (of the actual class's images)."""
+    errors = counts * ~np.eye(len(counts), dtype=bool)
+    actual, predicted = np.nonzero(errors)
+    table = pd.DataFrame(
+        {
+            "actual": np.array(names)[actual],
+            "predicted": np.array(names)[predicted],
+            "count": counts[actual, predicted],
+            "share": shares(counts)[actual, predicted],
+        }
+    )
+    return table.sort_values(["count", "share"], ascending=False, kind="stable").head(worst)
+
+
+def worst_classes(counts: Matrix, worst: int) -> Positions:
+    """Return, ascending, the ``worst`` classes by wrong answers: images of theirs taken for others, and others taken for them."""
+    right = np.diag(counts)
+    wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * right
+    return np.sort(np.argsort(-wrong, kind="stable")[:worst])
+
+
+def order(counts: Matrix) -> Positions:
+    """Return the classes so that those that are confused with each other stand together.
+
+    Average linkage on 1 - share of confusion (the mean of both directions), leaves in the optimal order (Bar-Joseph et al. 2001), by scipy.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(counts) < 3:
+        return np.arange(len(counts))
+    confused = shares(counts)
+    distances = 1 - (confused + confused.T) / 2
+    np.fill_diagonal(distances, 0)
+    found: Positions = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).astype(np.intp)
+    return found
+
+
+def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
+    """Return the matrix of the ``worst`` classes, row by row in `order`; columns actual, predicted, count, share (of the row).
+
+    Every cell is there, so that the first row names the columns in their order. Classes without test images have no row; what went to
+    classes that are not shown is one column, the last.
+    """
+    chosen = worst_classes(counts, worst)
+    chosen = chosen[order(counts[np.ix_(chosen, chosen)])]
+    columns, shown, of = [names[label] for label in chosen], counts[:, chosen], counts.sum(axis=1)
+    if len(chosen) < len(counts):
+        columns.append(f"({len(counts) - len(chosen)} other classes)")
+        shown = np.column_stack([shown, of - shown.sum(axis=1)])
+    rows: list[dict[str, Any]] = [
+        {"actual": names[label], "predicted": column, "count": int(count), "share": count / of[label]}
+        for label in chosen
+        if of[label]
+        for column, count in zip(columns, shown[label], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["actual", "predicted", "count", "share"])
