@@ -10,6 +10,7 @@ from pydantic import Field
 
 from stages.embed_images import EmbedImages
 from stages.embed_texts import EmbedTexts
+from stages.few_shot import FewShot
 from stages.index import Index
 from stages.knn import Knn
 from stages.lib.errors import InputError
@@ -35,6 +36,7 @@ class Params(Section):
     embed_texts: EmbedTexts
     linear_probe: LinearProbe
     knn: Knn
+    few_shot: FewShot
 
 
 def problems(params: Params) -> list[str]:
