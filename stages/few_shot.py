@@ -125,8 +125,8 @@ def choose(candidates: Iterator[Candidate], labels: Labels) -> tuple[Candidate, 
 
     The first is the one nearest to zero-shot, or with the strongest penalty: with few val images many are equal.
     """
-    measured = [(candidate, metrics.mean_per_class(candidate.val.argmax(axis=1), labels)) for candidate in candidates]
-    return measured[int(np.argmax([round(measure, 9) for _, measure in measured]))]
+    measured = ((candidate, metrics.mean_per_class(candidate.val.argmax(axis=1), labels)) for candidate in candidates)
+    return max(measured, key=lambda found: round(found[1], 9))
 
 
 def outcomes(
