@@ -11,6 +11,7 @@ from pydantic import Field
 from stages.corpus import Corpus
 from stages.embed_images import EmbedImages
 from stages.embed_texts import EmbedTexts
+from stages.few_shot import FewShot
 from stages.index import Index
 from stages.knn import Knn
 from stages.lib.errors import InputError
@@ -56,6 +57,7 @@ class Params(Section):
     linear_probe: LinearProbe
     knn: Knn
     score: Score
+    few_shot: FewShot
 
 
 def problems(params: Params) -> list[str]:

@@ -1,31 +1,23 @@
 """Classify by the class names alone: python -m stages.zero_shot ENCODER DATASET.
 
-Reads data/embeddings/ENCODER-DATASET and the index's notes; writes data/predictions/DATASET/zero_shot-ENCODER.parquet.
+Reads data/embeddings/ENCODER-DATASET and the index's notes; writes data/predictions/DATASET/zero_shot-ENCODER.parquet, and what each prompt
+alone would have given, plots/zero_shot/ENCODER-DATASET.csv. The ensemble of all prompts is the result, whichever of them is best.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import softmax
 
-from stages.lib import embeddings, index, predictions
+from stages.lib import embeddings, ensemble, index, metrics, predictions
+from stages.lib.params import section
 from stages.lib.run import run
+from stages.lib.tables import Prompts
 
 Matrix = npt.NDArray[np.float32]
-
-
-def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
-    """Return one unit embedding a class, float32 (classes, d): the mean of its prompts' unit embeddings, normalised again.
-
-    Radford et al. 2021, section 3.1.4: the ensemble is built in the space of embeddings, not of probabilities.
-
-    Args:
-        texts: float32 (prompts x classes, d), unit rows.
-        labels: int64 (prompts x classes,), each class 0 .. classes - 1 equally often.
-    """
-    means = np.stack([texts[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
-    return embeddings.unit(means)[0]
 
 
 def probabilities(images: Matrix, classes: Matrix, logit_scale: float) -> Matrix:
@@ -42,17 +34,43 @@ def probabilities(images: Matrix, classes: Matrix, logit_scale: float) -> Matrix
     return softened
 
 
+def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, prompts: Prompts) -> pd.DataFrame:
+    """Return how each prompt alone and the ensemble of all do: columns template, split, top1, mean_per_class.
+
+    Args:
+        images: with val and test.
+        texts: float32 (prompts x classes, d), unit rows.
+        rows: label and prompt (its number) of each.
+        prompts: the templates, by number.
+    """
+    labels, number = rows["label"].to_numpy(np.int64), rows["prompt"].to_numpy()
+    chosen = {template: number == position for position, template in enumerate(prompts)} | {"ensemble": np.ones(len(rows), bool)}
+    lines = []
+    for template, some in chosen.items():
+        classes = ensemble.class_embeddings(texts[some], labels[some])
+        for split in ("val", "test"):
+            at = images.of(split)
+            predicted = (images.embedding[at] @ classes.T).argmax(axis=1)
+            lines.append({"template": template, "split": split} | metrics.accuracies(predicted, images.labels[at]))
+    return pd.DataFrame(lines)
+
+
 def main(encoder: str, dataset: str) -> None:
-    """Write the predictions of one cell."""
+    """Write the predictions of one cell and the table of prompts."""
     images = embeddings.read_images(encoder, dataset)
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
-    classes = class_embeddings(texts, rows["label"].to_numpy(np.int64))
+    classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     made = {split: probabilities(images.embedding[images.of(split)], classes, contract["logit_scale"]) for split in ("val", "test")}
     chosen: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
     class_names = index.read(dataset).notes.get("class_names")
     if class_names:
         chosen["class_names"] = class_names
     predictions.write(dataset, predictions.of_embeddings("zero_shot", encoder, images, made, chosen, {}))
+
+    path = Path("plots/zero_shot") / f"{encoder}-{dataset}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = wordings(images, texts, rows, section(Prompts, f"prompts.{dataset}"))
+    table.round({"top1": 6, "mean_per_class": 6}).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

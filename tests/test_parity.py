@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from stages import download, embed_images, embed_texts, index, knn, linear_probe, score, weights, zero_shot
-from stages.lib import embeddings, encoders, predictions
+from stages.lib import embeddings, encoders, ensemble, predictions
 from stages.lib import weights as folders
 from stages.lib.vision import open_clip
 from tests.odd import drawn, in_every_mode
@@ -341,7 +341,7 @@ def loader(cell: Cell) -> Any:
 
 def test_an_ensemble_is_open_clips_and_clip_benchmarks(inside: Cell) -> None:
     rows, texts, _ = embeddings.read_texts(NAME, DATA)
-    found = zero_shot.class_embeddings(texts, rows["label"].to_numpy(np.int64))
+    found = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     model, tokenizer = inside.plain.model, inside.plain.tokenizer
     by_open_clip = open_clip.build_zero_shot_classifier(model, tokenizer, inside.classes, TEMPLATES).T.numpy()
     templates = [template.replace("{}", "{c}") for template in TEMPLATES]

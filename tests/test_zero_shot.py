@@ -9,23 +9,11 @@ import torch
 
 from stages import zero_shot
 from stages.lib import embeddings, predictions
-from tests.synthetic import embed
+from tests.synthetic import embed, use
 
 
 def unit(vectors: list[list[float]]) -> zero_shot.Matrix:
     return embeddings.unit(np.array(vectors, np.float32))[0]
-
-
-def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> None:
-    texts = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0.6, 0.8]], np.float32)  # two prompts of two classes
-    found = zero_shot.class_embeddings(texts, np.array([0, 1, 0, 1]))
-    by_hand = [[1 / np.sqrt(2), 1 / np.sqrt(2), 0], [0, 0.3 / np.sqrt(0.9), 0.9 / np.sqrt(0.9)]]
-    np.testing.assert_allclose(found, by_hand, atol=1e-6)
-
-
-def test_one_prompt_is_its_own_class_embedding() -> None:
-    texts = unit([[3, 4], [1, -1]])
-    np.testing.assert_allclose(zero_shot.class_embeddings(texts, np.array([1, 0])), texts[::-1], atol=1e-6)
 
 
 def test_probabilities_are_torchs_softmax() -> None:
@@ -50,6 +38,7 @@ LONG = [[10.0, 0.0], [0.0, 1.0]]  # of one class, as a text tower gives them
 def test_main_normalises_before_it_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image lies between the means of unit and of raw embeddings: with raw ones class 1 would win."""
     monkeypatch.chdir(tmp_path)
+    use(monkeypatch, {"prompts": {"toy": ["a {}", "the {}"]}})
     embed(["train", "val", "test"], [0, 0, 0], 2, embedding=[[1, 0], [1, 0], [np.cos(1.1), np.sin(1.1)]])
     rows = pd.DataFrame(
         {
@@ -77,3 +66,36 @@ def test_main_normalises_before_it_averages(tmp_path: Path, monkeypatch: pytest.
     by_raw_mean = np.array([np.cos(1.1 - np.arctan2(raw[1], raw[0])), cosines[1]])
     assert made.probabilities[1].argmax() == 0
     assert by_raw_mean.argmax() == 1
+
+
+def test_every_prompt_alone_and_the_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompt 0 is right on val alone, prompt 1 on test alone, the ensemble everywhere: the headline is the ensemble's whatever is best."""
+    monkeypatch.chdir(tmp_path)
+    use(monkeypatch, {"prompts": {"toy": ["a {}", "the {}"]}})
+    degrees = np.deg2rad([0, 10, 80, 40])
+    embed(["train", "val", "val", "test"], [0, 0, 1, 0], 2, embedding=np.column_stack([np.cos(degrees), np.sin(degrees)]))
+    angles = np.deg2rad([0, 60, 50, 120])  # a 0, a 1, the 0, the 1: they part at 30 and at 85 degrees, the ensembles (25, 90) at 57.5
+    rows = pd.DataFrame({"class_name": ["class 0", "class 1"] * 2, "label": [0, 1] * 2, "prompt": [0, 0, 1, 1], "text": list("abcd")})
+    folder = embeddings.folder("enc", "toy")
+    embeddings.write_texts(folder, rows, np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32), {})
+    (folder / "texts_contract.json").write_text('{"logit_scale": 10.0}')
+
+    zero_shot.main("enc", "toy")
+
+    table = pd.read_csv("plots/zero_shot/enc-toy.csv")
+    assert table.to_dict("list") == {
+        "template": ["a {}", "a {}", "the {}", "the {}", "ensemble", "ensemble"],
+        "split": ["val", "test"] * 3,
+        "top1": [1, 0, 0.5, 1, 1, 1],
+        "mean_per_class": [1, 0, 0.5, 1, 1, 1],
+    }
+    assert predictions.read("toy", "zero_shot", "enc").probabilities.argmax(axis=1).tolist() == [0, 1, 0]
+
+
+def test_one_prompt_is_the_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    embed(["train", "val", "test"], [0, 0, 1], 2, embedding=np.array([[1, 0], [1, 0.1], [1, 2]]))
+    rows = pd.DataFrame({"label": [0, 1], "prompt": [0, 0]})
+    found = zero_shot.wordings(embeddings.read_images("enc", "toy"), unit([[1, 0], [0, 1]]), rows, ("a {}",))
+    assert found["mean_per_class"].tolist() == [1, 1, 1, 1]
+    assert found["template"].tolist() == ["a {}", "a {}", "ensemble", "ensemble"]

@@ -1,0 +1,235 @@
+"""Learn from few labelled images a class: python -m stages.few_shot ENCODER DATASET.
+
+Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images of each class and chooses by k val images of
+each class (a whole val would be many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each seed draws
+others. All methods work on the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, a row for each number of shots, seed and
+method; ENCODER-DATASET.shots.parquet, the images drawn: k shots are those with shot <= k; and plots/few_shot/ENCODER-DATASET.csv.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import AfterValidator, Field
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from stages.lib import adapters, embeddings, ensemble, metrics, shots
+from stages.lib.errors import InputError
+from stages.lib.params import Section, section
+from stages.lib.probe import fit
+from stages.lib.run import run
+from stages.lib.tables import Names
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+ALL = "all"
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value stands there twice")
+    return values
+
+
+Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+
+
+class FewShot(Section):
+    """How many images a class, how often they are drawn, and what is tried on val."""
+
+    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)]  # images a class; all of them come besides
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
+    C: Positive  # inverse strength of the probes' penalty
+    alpha: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]  # weight of Tip-Adapter's cache; 0 is zero-shot
+    beta: Positive  # its sharpness
+    max_iter: int = Field(ge=1)  # of L-BFGS
+
+
+class Task(NamedTuple):
+    """What a method is given: float32 (n, d) unit vectors of each split, the training labels int64 (n,), and the zero-shot classifier.
+
+    The classifier is the logit scale times the unit class embeddings, float32 (classes, d), or (0, d) for an encoder without texts.
+    """
+
+    train: Matrix
+    labels: Labels
+    val: Matrix
+    test: Matrix
+    classes: int
+    texts: Matrix
+
+
+class Candidate(NamedTuple):
+    """A method with certain values: its scores on val, float (n, classes), and a call that gives those on test."""
+
+    values: dict[str, Any]
+    val: adapters.Scores
+    test: Callable[[], adapters.Scores]
+
+
+def zero_shot(task: Task, settings: FewShot) -> Iterator[Candidate]:
+    """Yield the zero-shot classifier, the line to beat."""
+    yield Candidate({}, task.val @ task.texts.T, partial(np.matmul, task.test, task.texts.T))
+
+
+def nearest_mean(task: Task, settings: FewShot) -> Iterator[Candidate]:
+    """Yield the nearest class mean, which has nothing to choose."""
+    scores = partial(adapters.nearest_mean, task.train, task.labels, classes=task.classes)
+    yield Candidate({}, scores(task.val), partial(scores, task.test))
+
+
+def linear_probe(task: Task, settings: FewShot) -> Iterator[Candidate]:
+    """Yield logistic regressions from the strongest penalty on."""
+    for C in sorted(settings.C):
+        probe = fit(task.train, task.labels, C, settings.max_iter, task.classes)
+        yield Candidate({"C": C, "converged": probe.converged}, probe.probabilities(task.val), partial(probe.probabilities, task.test))
+
+
+def text_probe(task: Task, settings: FewShot) -> Iterator[Candidate]:
+    """Yield logistic regressions that are held to the zero-shot classifier, from the strongest penalty on."""
+    for C in sorted(settings.C):
+        probe = adapters.fit_from_texts(task.train, task.labels, task.texts, C, settings.max_iter)
+        yield Candidate({"C": C, "converged": probe.converged}, probe.scores(task.val), partial(probe.scores, task.test))
+
+
+def tip_adapter(task: Task, settings: FewShot) -> Iterator[Candidate]:
+    """Yield zero-shot logits plus alpha times the cache, from the least alpha on."""
+    betas = sorted(settings.beta)
+    zero = task.val @ task.texts.T
+    caches = [adapters.cached(task.val @ task.train.T, task.labels, beta, task.classes) for beta in betas]
+
+    def on_test(alpha: float, beta: float) -> adapters.Scores:
+        return task.test @ task.texts.T + alpha * adapters.cached(task.test @ task.train.T, task.labels, beta, task.classes)
+
+    for alpha in sorted(settings.alpha):
+        for beta, cache in zip(betas, caches, strict=True):
+            yield Candidate({"alpha": alpha, "beta": beta}, zero + alpha * cache, partial(on_test, alpha, beta))
+
+
+Method = Callable[[Task, FewShot], Iterator[Candidate]]
+OF_IMAGES: tuple[Method, ...] = (nearest_mean, linear_probe)
+OF_TEXTS: tuple[Method, ...] = (zero_shot, tip_adapter, text_probe)
+
+
+def choose(candidates: Iterator[Candidate], labels: Labels) -> tuple[Candidate, float]:
+    """Return the candidate with the best mean_per_class on val, and this; of equals, whatever their last bits, the first.
+
+    The first is the one nearest to zero-shot, or with the strongest penalty: with few val images many are equal.
+    """
+    measured = ((candidate, metrics.mean_per_class(candidate.val.argmax(axis=1), labels)) for candidate in candidates)
+    return max(measured, key=lambda found: round(found[1], 9))
+
+
+def outcomes(
+    vectors: Matrix,
+    rows: pd.DataFrame,
+    texts: Matrix,
+    classes: int,
+    orders: dict[int, npt.NDArray[np.int64]],
+    numbers: list[int],
+    methods: tuple[Method, ...],
+    settings: FewShot,
+) -> list[dict[str, Any]]:
+    """Return for each number of shots, and all images at the end, each seed and method the measures on test and what was chosen.
+
+    Args:
+        vectors: float32 (n, d), unit rows.
+        rows: label and split of each.
+        texts: see `Task`.
+        classes: in all.
+        orders: of each seed, which shot each image is, int64 (n,).
+        numbers: of shots.
+        methods: to compare.
+        settings: the values to try.
+    """
+    labels = rows["label"].to_numpy(np.int64)
+    train, val, test = (np.flatnonzero(rows["split"] == split) for split in ("train", "val", "test"))
+    subsets = [(str(number), seed, order <= number) for number in numbers for seed, order in orders.items()]
+    subsets.append((ALL, next(iter(orders)), np.ones(len(labels), bool)))  # nothing is drawn: once will do
+    lines = []
+    for name, seed, drawn in tqdm(subsets, "few_shot", unit="subset", mininterval=1):
+        of_train, of_val = train[drawn[train]], val[drawn[val]]
+        task = Task(vectors[of_train], labels[of_train], vectors[of_val], vectors[test], classes, texts)
+        for method in methods:
+            best, on_val = choose(method(task, settings), labels[of_val])
+            measures = metrics.accuracies(best.test().argmax(axis=1), labels[test])
+            cell = {"shots": name, "seed": seed, "method": method.__name__}
+            lines.append(cell | measures | {"val_mean_per_class": on_val} | best.values)
+    return lines
+
+
+def summary(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return mean and standard deviation (n - 1) over the seeds of mean_per_class on test: shots, method, mean_per_class, std, seeds."""
+    groups = pd.DataFrame(lines).groupby(["shots", "method"], sort=False)["mean_per_class"]
+    return groups.agg(mean_per_class="mean", std="std", seeds="count").reset_index().round(6)
+
+
+def write(path: Path, lines: list[dict[str, Any]], facts: dict[str, Any]) -> None:
+    """Write one row for each method, number of shots and seed; values that a method does not have are null."""
+    numbers = ["top1", "mean_per_class", "val_mean_per_class", "C", "alpha", "beta"]
+    fields = [("shots", pa.string()), ("seed", pa.int64()), ("method", pa.string()), *((name, pa.float64()) for name in numbers)]
+    table = pa.Table.from_pylist(lines, pa.schema([*fields, ("converged", pa.bool_())]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({"few_shot": json.dumps(facts)}), path)
+
+
+def main(encoder: str, dataset: str) -> dict[str, Any]:
+    """Write results, draws and plot of one cell."""
+    settings = section(FewShot, "few_shot")
+    images = embeddings.read_images(encoder, dataset)
+    rows, classes, cell = images.rows, len(images.provenance["classes"]), f"{encoder}-{dataset}"
+    known, *others = rows["label"][rows["split"] == "train"].nunique(), len(images.of("val")), len(images.of("test"))
+    if known < 2 or not all(others):
+        found = f"{known} classes in train, {others[0]} images in val, {others[1]} in test"
+        raise InputError(f"{dataset}: few_shot needs usable images of 2 classes in train, and some in val and test; found {found}")
+
+    texts = np.empty((0, images.embedding.shape[1]), np.float32)
+    methods, left_out = OF_IMAGES, OF_TEXTS
+    if encoder in section(Names, "axes.zero_shot"):
+        prompts, unit, contract = embeddings.read_texts(encoder, dataset)
+        texts = np.float32(contract["logit_scale"]) * ensemble.class_embeddings(unit, prompts["label"].to_numpy(np.int64))
+        methods, left_out = OF_IMAGES + OF_TEXTS, ()
+    else:
+        print(f"few_shot {cell}: {encoder} is not in axes.zero_shot: {len(left_out)} of {len(OF_IMAGES + OF_TEXTS)} methods left out")
+    numbers = shots.fewer_than_all(settings.shots, rows)
+    if len(numbers) < len(settings.shots):
+        count = len(settings.shots) - len(numbers)
+        print(f"few_shot {cell}: {count} of few_shot.shots left out: no class has more training images, they are the same as all")
+    scarce = {number: shots.scarce(rows, number, classes) for number in numbers}
+    for number, counts in scarce.items():
+        if any(counts.values()):
+            told = f"{counts['train']} in train and {counts['val']} in val"
+            print(f"few_shot {cell}: of {classes} classes {told} have fewer than {number} images and use all")
+
+    orders = {seed: shots.draw(rows, seed).to_numpy() for seed in settings.seeds}
+    with threadpool_limits(1):
+        lines = outcomes(np.asarray(images.embedding), rows, texts, classes, orders, numbers, methods, settings)
+    unfinished = sum(line.get("converged") is False for line in lines)
+    largest = {name: max(values) for name in ("C", "alpha", "beta") if len(values := getattr(settings, name)) > 1}
+    edge = sum(any(line.get(name) == value for name, value in largest.items()) for line in lines)
+    if edge:
+        print(f"few_shot {cell}: {edge} times in {len(lines)} the largest C, alpha or beta of few_shot was best on val")
+    facts = {key: images.provenance[key] for key in ("classes", "failed", "index", "contract")}
+    facts |= {"scarce": scarce, "left_out": [method.__name__ for method in left_out], "not_converged": unfinished, "grid_edge": edge}
+    path = Path("data/few_shot") / f"{cell}.parquet"
+    write(path, lines, facts)
+    drawn = pd.concat([rows[["image_id", "split", "label"]].assign(seed=seed, shot=order) for seed, order in orders.items()])
+    drawn = drawn[(drawn["split"] != "test") & (drawn["shot"] <= max(numbers, default=0))]
+    drawn.sort_values(["seed", "split", "label", "shot"]).to_parquet(path.with_suffix(".shots.parquet"), index=False)
+    plot = Path("plots/few_shot") / f"{cell}.csv"
+    plot.parent.mkdir(parents=True, exist_ok=True)
+    summary(lines).to_csv(plot, index=False)
+    return {"not_converged": unfinished, "grid_edge": edge}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,21 @@
+"""The zero-shot classifier: one embedding a class from the embeddings of its prompts."""
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib import embeddings
+
+Matrix = npt.NDArray[np.float32]
+
+
+def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
+    """Return one unit embedding a class, float32 (classes, d): the mean of its prompts' unit embeddings, normalised again.
+
+    Radford et al. 2021, section 3.1.4: the ensemble is built in the space of embeddings, not of probabilities.
+
+    Args:
+        texts: float32 (prompts x classes, d), unit rows.
+        labels: int64 (prompts x classes,), each class 0 .. classes - 1 equally often.
+    """
+    means = np.stack([texts[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    return embeddings.unit(means)[0]

@@ -1,0 +1,75 @@
+"""Classifiers of few vectors, against scikit-learn, by hand, and at their limits."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
+
+from stages.lib import adapters, embeddings
+from tests.synthetic import blobs
+
+
+def normalised(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    return embeddings.unit(vectors.astype(np.float32))[0]
+
+
+LABELS = np.arange(60) % 2
+TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # takes each class for the other
+
+
+def test_nearest_mean_is_sklearns_nearest_centroid() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])  # not equally many: the means differ in length
+    random = np.random.default_rng(0)
+    vectors, queries = (normalised(random.normal(size=(count, 3))) for count in (10, 200))
+    found = adapters.nearest_mean(vectors, labels, queries, 3)
+    expected = NearestCentroid().fit(vectors, labels).predict(queries)
+    assert set(expected) == {0, 1, 2}
+    np.testing.assert_array_equal(found.argmax(axis=1), expected)
+    by_cosine = queries @ normalised(np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])).T
+    assert (by_cosine.argmax(axis=1) != expected).any()  # the two can be told apart
+
+
+def test_nearest_mean_never_says_a_class_without_an_image() -> None:
+    found = adapters.nearest_mean(np.eye(2, dtype=np.float32), np.array([0, 2]), np.eye(2, dtype=np.float32), 4)
+    assert found.argmax(axis=1).tolist() == [0, 2]
+    assert np.isneginf(found[:, [1, 3]]).all()
+
+
+def test_tip_adapters_cache_by_hand() -> None:
+    affinity = np.array([[1.0, 0.5, 0.0]], np.float32)  # two images of class 0, one of class 2
+    found = adapters.cached(affinity, np.array([0, 0, 2]), 2.0, 3)
+    np.testing.assert_allclose(found, [[1 + np.exp(-1), 0, np.exp(-2)]], rtol=1e-6)
+
+
+def test_so_strong_a_penalty_that_the_probe_is_zero_shot() -> None:
+    vectors, queries = (normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1))
+    probe = adapters.fit_from_texts(vectors, LABELS, TEXTS, 1e-9, 1000)
+    np.testing.assert_allclose(probe.weights, TEXTS, atol=1e-6)
+    np.testing.assert_array_equal(probe.scores(queries).argmax(axis=1), (queries @ TEXTS.T).argmax(axis=1))
+    assert probe.converged
+
+
+def test_so_weak_a_penalty_that_the_probe_is_plain_logistic_regression() -> None:
+    vectors, queries = (
+        normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1)
+    )  # no line separates them: there is a best one without a penalty
+    probe = adapters.fit_from_texts(vectors, LABELS, TEXTS, 1e6, 10_000)
+    plain = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(vectors.astype(float), LABELS)
+    logits = probe.scores(queries)
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], plain.decision_function(queries), atol=0.01)
+    assert plain.score(vectors, LABELS) < 1
+    assert (logits.argmax(axis=1) == LABELS).mean() > 0.8
+
+
+def test_from_texts_of_nothing_the_probe_is_sklearns_with_the_same_C() -> None:
+    labels = np.arange(60) % 3
+    vectors = normalised(np.random.default_rng(0).normal(size=(60, 4)) + 2 * np.eye(4)[labels])
+    probe = adapters.fit_from_texts(vectors, labels, np.zeros((3, 4), np.float32), 2.0, 1000)
+    plain = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(vectors.astype(float), labels)
+    np.testing.assert_allclose(probe.weights, plain.coef_, atol=1e-3)
+
+
+def test_fit_that_does_not_converge_is_recorded() -> None:
+    assert not adapters.fit_from_texts(normalised(blobs(0, LABELS.tolist())), LABELS, TEXTS, 1e4, 1).converged

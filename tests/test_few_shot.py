@@ -1,0 +1,291 @@
+"""Few shots: what each method learns from, what it chooses by, and what is written."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from stages import few_shot
+from stages.lib import adapters, embeddings, shots
+from stages.lib.errors import InputError
+from stages.lib.params import check
+from tests.synthetic import blobs, embed, use
+
+SECTION: dict[str, Any] = {
+    "shots": [2, 1],
+    "seeds": [0, 1, 2],
+    "C": [100.0, 0.01, 1.0],
+    "alpha": [10.0, 0.0, 1.0],
+    "beta": [5.0, 1.0],
+    "max_iter": 1000,
+}
+SPLITS = ["train"] * 10 + ["val"] * 8 + ["test"] * 40
+LABELS = [at % 2 for at in range(58)]
+TEXTS = np.array([[1, 0.2, 0, 0], [0.9, 0.3, 0, 0]], np.float32)
+SETTINGS = check(few_shot.FewShot, SECTION)
+METHODS = ["nearest_mean", "linear_probe", "zero_shot", "tip_adapter", "text_probe"]
+
+
+def write_texts(texts: few_shot.Matrix = TEXTS, prompts: int = 1) -> None:
+    folder = embeddings.folder("enc", "toy")
+    classes = len(texts) // prompts
+    rows = [
+        {"class_name": f"class {at % classes}", "label": at % classes, "prompt": at // classes, "text": f"{at}"} for at in range(len(texts))
+    ]
+    embeddings.write_texts(folder, pd.DataFrame(rows), texts, {})
+    (folder / "texts_contract.json").write_text('{"logit_scale": 10.0}')
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cell of two classes with texts."""
+    monkeypatch.chdir(tmp_path)
+    use(monkeypatch, {"few_shot": SECTION, "axes": {"zero_shot": ["enc"]}})
+    embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
+    write_texts()
+    return tmp_path
+
+
+def run() -> pd.DataFrame:
+    few_shot.main("enc", "toy")
+    return pd.read_parquet("data/few_shot/enc-toy.parquet")
+
+
+def facts() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(pq.read_schema("data/few_shot/enc-toy.parquet").metadata[b"few_shot"])
+    return found
+
+
+def test_every_method_with_every_number_of_shots_and_seed(folder: Path) -> None:
+    table = run()
+    cells = [("1", 0), ("1", 1), ("1", 2), ("2", 0), ("2", 1), ("2", 2), ("all", 0)]
+    assert list(table[["shots", "seed", "method"]].itertuples(index=False, name=None)) == [
+        (number, seed, method) for number, seed in cells for method in METHODS
+    ]
+    assert table[["top1", "mean_per_class", "val_mean_per_class"]].min().min() >= 0
+    assert table["C"].notna().tolist() == table["method"].isin(["linear_probe", "text_probe"]).tolist()
+    assert table["alpha"].notna().tolist() == table["method"].eq("tip_adapter").tolist() == table["beta"].notna().tolist()
+    assert table["converged"].isna().tolist() == table["C"].isna().tolist()
+    assert facts() == {
+        "classes": ["class 0", "class 1"],
+        "failed": 0,
+        "index": facts()["index"],
+        "contract": "c0",
+        "scarce": {"1": {"train": 0, "val": 0}, "2": {"train": 0, "val": 0}},
+        "left_out": [],
+        "not_converged": 0,
+        "grid_edge": facts()["grid_edge"],
+    }
+
+
+def test_plot_has_mean_and_deviation_over_the_seeds(folder: Path) -> None:
+    table = run()
+    plot = pd.read_csv("plots/few_shot/enc-toy.csv")
+    assert list(plot) == ["shots", "method", "mean_per_class", "std", "seeds"]
+    found = plot[(plot["shots"] == "1") & (plot["method"] == "linear_probe")].iloc[0]
+    three = table[(table["shots"] == "1") & (table["method"] == "linear_probe")]["mean_per_class"].to_numpy()
+    assert (found["mean_per_class"], found["std"]) == pytest.approx((three.mean(), three.std(ddof=1)), abs=1e-6)
+    assert found["seeds"] == 3
+    assert found["std"] > 0
+    assert plot[plot["shots"] == "all"]["std"].isna().all()
+    assert (plot[plot["shots"] == "all"]["seeds"] == 1).all()
+
+
+def test_zero_shot_is_a_constant_line(folder: Path) -> None:
+    table = run()
+    line = table[table["method"] == "zero_shot"]["mean_per_class"]
+    images = embeddings.read_images("enc", "toy")
+    test = images.of("test")
+    right = (images.embedding[test] @ embeddings.unit(TEXTS)[0].T).argmax(axis=1) == images.labels[test]
+    assert line.nunique() == 1
+    assert line.iloc[0] == pytest.approx(np.mean([right[images.labels[test] == label].mean() for label in (0, 1)]))
+
+
+def test_the_images_drawn_are_written(folder: Path) -> None:
+    run()
+    rows = embeddings.read_images("enc", "toy").rows
+    drawn = pd.read_parquet("data/few_shot/enc-toy.shots.parquet")
+    assert set(drawn["split"]) == {"train", "val"}
+    assert len(drawn) == 3 * 2 * 2 * 2  # seeds, splits, classes, shots
+    for seed in (0, 1, 2):
+        expected = rows[(shots.draw(rows, seed) <= 2) & (rows["split"] != "test")]
+        assert set(drawn[drawn["seed"] == seed]["image_id"]) == set(expected["image_id"])
+
+
+def test_a_second_run_writes_the_same_bytes(folder: Path) -> None:
+    run()
+    files = [path for path in folder.rglob("*few_shot/*") if path.is_file()]
+    before = [path.read_bytes() for path in files]
+    run()
+    assert len(files) == 3
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_methods_see_their_shots_and_no_more(folder: Path) -> None:
+    seen = []
+
+    def look(task: few_shot.Task, settings: few_shot.FewShot) -> Iterator[few_shot.Candidate]:
+        seen.append(task)
+        return few_shot.nearest_mean(task, settings)
+
+    images = embeddings.read_images("enc", "toy")
+    rows, orders = images.rows, {3: shots.draw(images.rows, 3).to_numpy()}
+    few_shot.outcomes(images.embedding, rows, TEXTS, 2, orders, [1], (look,), SETTINGS)
+    one, everything = seen
+    for split, found in (("train", one.train), ("val", one.val)):
+        expected = images.embedding[(rows["split"] == split) & (orders[3] == 1)]
+        assert len(expected) == 2
+        np.testing.assert_array_equal(found, expected)
+    assert len(one.labels) == 2
+    assert (len(everything.train), len(everything.val)) == (10, 8)
+    assert len(one.test) == len(everything.test) == 40
+
+
+def candidate(name: int, *answers: int) -> few_shot.Candidate:
+    scores = np.eye(2)[list(answers)]
+    return few_shot.Candidate({"name": name}, scores, partial(np.copy, scores))
+
+
+def test_best_on_val_by_mean_per_class_is_the_choice() -> None:
+    labels = np.array([0, 0, 0, 1])
+    commoner, fairer = candidate(1, 0, 0, 0, 0), candidate(2, 0, 0, 1, 1)  # both right on three of four
+    best, measure = few_shot.choose(iter([commoner, fairer]), labels)
+    assert best.values == {"name": 2}
+    assert measure == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_of_equals_the_first_is_the_choice() -> None:
+    best, _ = few_shot.choose(iter([candidate(1, 0, 1), candidate(2, 0, 1)]), np.array([0, 1]))
+    assert best.values == {"name": 1}
+
+
+@pytest.fixture
+def task() -> few_shot.Task:
+    vectors, _ = embeddings.unit(blobs(0, LABELS))
+    labels = np.array(LABELS)
+    return few_shot.Task(vectors[:10], labels[:10], vectors[10:18], vectors[18:], 2, 10 * embeddings.unit(TEXTS)[0])
+
+
+def test_candidates_come_from_the_one_nearest_to_zero_shot_on(task: few_shot.Task) -> None:
+    for method in (few_shot.linear_probe, few_shot.text_probe):
+        assert [found.values["C"] for found in method(task, SETTINGS)] == [0.01, 1.0, 100.0]
+    tip = [(found.values["alpha"], found.values["beta"]) for found in few_shot.tip_adapter(task, SETTINGS)]
+    assert tip == [(alpha, beta) for alpha in (0.0, 1.0, 10.0) for beta in (1.0, 5.0)]
+
+
+def test_tip_adapter_is_its_formula(task: few_shot.Task) -> None:
+    *_, last = few_shot.tip_adapter(task, SETTINGS)
+    for queries, found in ((task.val, last.val), (task.test, last.test())):
+        by_hand = queries @ task.texts.T
+        for query, row in zip(queries, by_hand, strict=True):
+            for image, label in zip(task.train, task.labels, strict=True):
+                row[label] += 10 * np.exp(-5 * (1 - query @ image))
+        np.testing.assert_allclose(found, by_hand, rtol=1e-4)
+    first = next(few_shot.tip_adapter(task, SETTINGS))
+    np.testing.assert_array_equal(first.val, next(few_shot.zero_shot(task, SETTINGS)).val)
+
+
+def test_scores_on_test_are_those_of_the_fit_that_val_judged(task: few_shot.Task) -> None:
+    same = task._replace(test=task.val)
+    for method in few_shot.OF_IMAGES + few_shot.OF_TEXTS:
+        for found in method(same, SETTINGS):
+            np.testing.assert_allclose(found.test(), found.val, rtol=1e-6)
+
+
+def test_probe_from_texts_starts_at_logit_scale_times_the_ensemble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0]], np.float32)  # two prompts of two classes
+    write_texts(two, prompts=2)
+    seen = []
+    real = adapters.fit_from_texts
+
+    def look(*arguments: Any) -> adapters.TextFit:
+        seen.append(arguments[2])
+        return real(*arguments)
+
+    monkeypatch.setattr(adapters, "fit_from_texts", look)
+    run()
+    np.testing.assert_allclose(seen[0], [[10 / np.sqrt(2), 0, 10 / np.sqrt(2), 0], [0, 10, 0, 0]], rtol=1e-6)
+
+
+def test_encoder_without_texts_has_the_methods_of_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, {"few_shot": SECTION, "axes": {"zero_shot": ["other"]}})  # texts.parquet of an earlier run lies there all the same
+    table = run()
+    assert set(table["method"]) == {"nearest_mean", "linear_probe"}
+    assert facts()["left_out"] == ["zero_shot", "tip_adapter", "text_probe"]
+    assert "few_shot enc-toy: enc is not in axes.zero_shot: 3 of 5 methods left out\n" in capsys.readouterr().out
+
+
+def test_too_many_shots_and_too_few_images_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, {"few_shot": SECTION | {"shots": [1, 3, 16]}, "axes": {"zero_shot": ["enc"]}})
+    labels = [0] * 8 + [1] * 2 + LABELS[10:]  # class 1 has two training images
+    embed(SPLITS, labels, 2, embedding=blobs(0, labels))
+    table = run()
+    assert table["shots"].unique().tolist() == ["1", "3", "all"]
+    assert facts()["scarce"] == {"1": {"train": 0, "val": 0}, "3": {"train": 1, "val": 0}}
+    told = capsys.readouterr().out
+    assert "few_shot enc-toy: 1 of few_shot.shots left out: no class has more training images, they are the same as all\n" in told
+    assert "few_shot enc-toy: of 2 classes 1 in train and 0 in val have fewer than 3 images and use all\n" in told
+
+
+def test_a_choice_at_the_end_of_the_grid_is_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, {"few_shot": SECTION | {"C": [1e-6, 100.0]}, "axes": {"zero_shot": ["enc"]}})
+    write_texts(np.array([[0, 1, 0, 0], [1, 0, 0, 0]], np.float32))  # the classes' names turned round: far from the texts is better
+    table = run()
+    count = int(((table["C"] == 100) | (table["alpha"] == 10) | (table["beta"] == 5)).sum())
+    assert count == facts()["grid_edge"] > 0
+    assert f"few_shot enc-toy: {count} times in 35 the largest C, alpha or beta of few_shot was best on val\n" in capsys.readouterr().out
+    use(monkeypatch, {"few_shot": SECTION | {"C": [1.0], "alpha": [1.0], "beta": [1.0]}, "axes": {"zero_shot": ["enc"]}})
+    run()
+    assert facts()["grid_edge"] == 0  # one value is no grid
+
+
+def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, {"few_shot": SECTION | {"C": [100.0], "max_iter": 1}, "axes": {"zero_shot": ["enc"]}})
+    table = run()
+    assert facts()["not_converged"] == (~table["converged"].dropna().astype(bool)).sum() == 14
+
+
+@pytest.mark.parametrize(
+    ("splits", "labels", "found"),
+    [
+        (["train", "train", "val", "test"], [1, 1, 0, 1], "1 classes in train, 1 images in val, 1 in test"),
+        (["train", "train", "test"], [0, 1, 1], "2 classes in train, 0 images in val, 1 in test"),
+        (["train", "train", "val"], [0, 1, 1], "2 classes in train, 1 images in val, 0 in test"),
+    ],
+)
+def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], labels: list[int], found: str) -> None:
+    embed(splits, labels, 2, embedding=blobs(0, labels))
+    with pytest.raises(InputError) as caught:
+        few_shot.main("enc", "toy")
+    assert str(caught.value) == f"toy: few_shot needs usable images of 2 classes in train, and some in val and test; found {found}"
+    assert not (folder / "data/few_shot").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("shots", [1, 2, 1], "params.yaml: few_shot.shots = [1, 2, 1]: a value stands there twice"),
+        ("shots", [0], "params.yaml: few_shot.shots.0 = 0: input should be greater than or equal to 1"),
+        ("seeds", [], "params.yaml: few_shot.seeds = []: tuple should have at least 1 item after validation, not 0"),
+        ("seeds", [3, 3], "params.yaml: few_shot.seeds = [3, 3]: a value stands there twice"),
+        ("C", [0.0], "params.yaml: few_shot.C.0 = 0.0: input should be greater than 0"),
+        ("alpha", [-1.0], "params.yaml: few_shot.alpha.0 = -1.0: input should be greater than or equal to 0"),
+        ("beta", [], "params.yaml: few_shot.beta = []: tuple should have at least 1 item after validation, not 0"),
+    ],
+)
+def test_wrong_values_are_one_line(key: str, value: object, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(few_shot.FewShot, SECTION | {key: value}, "few_shot")
+    assert str(caught.value) == message
