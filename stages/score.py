@@ -12,23 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stages.lib import index, metrics, predictions
+from stages.lib import approaches, index, metrics, predictions
 from stages.lib.errors import InputError
 from stages.lib.params import section
 from stages.lib.run import run
 from stages.lib.tables import Axes
-
-
-def approaches(axes: Axes) -> list[tuple[str, str]]:
-    """Return (stage, name) of every approach that the axes name."""
-    names = {
-        "zero_shot": axes.zero_shot,
-        "linear_probe": axes.encoders,
-        "knn": axes.encoders,
-        "finetune": axes.finetune,
-        "scratch": axes.scratch,
-    }
-    return [(stage, name) for stage, some in names.items() for name in some]
 
 
 def on_test(made: predictions.Predictions) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.float32]]:
@@ -74,11 +62,8 @@ def main(dataset: str) -> None:
     (folder / "confusion").mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
     per_class, curves = [], []
-    for stage, name in approaches(axes):
-        made = predictions.read(dataset, stage, name)
-        if made.index != digest:
-            path = predictions.path_of(dataset, stage, name)
-            raise InputError(f"{path}: made from another index (digest {made.index[:12]}, expected {digest[:12]}): run `dvc repro` again")
+    for made in approaches.read(dataset, axes, digest):
+        stage, name = made.stage, made.name
         results.setdefault(stage, {})[name] = rounded(measures(made))
         by_image, by_class = outcomes(made)
         by_image.to_csv(folder / "confusion" / f"{stage}-{name}.csv", index=False)

@@ -63,6 +63,13 @@ def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
     )
 
 
+def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0) -> npt.NDArray[np.float32]:
+    """Return vectors around one corner a class, the labels turned round where ``shift`` is 1."""
+    corners = np.eye(4)[(np.array(labels) + int(shift)) % 2]
+    vectors: npt.NDArray[np.float32] = (corners + np.random.default_rng(seed).normal(0, spread, corners.shape)).astype(np.float32)
+    return vectors
+
+
 def embed(
     splits: Sequence[str], labels: Sequence[int], classes: int, **vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 ) -> None:
