@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.audit import Audit
 from stages.embed_images import EmbedImages
 from stages.embed_texts import EmbedTexts
 from stages.index import Index
@@ -35,6 +36,7 @@ class Params(Section):
     embed_texts: EmbedTexts
     linear_probe: LinearProbe
     knn: Knn
+    audit: Audit
 
 
 def problems(params: Params) -> list[str]:
