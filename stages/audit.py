@@ -198,7 +198,7 @@ def main(encoder: str, dataset: str) -> None:
     near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)
     same = duplicates.pairs(rows, near, thumbnails, settings.pixels)
     groups = duplicates.groups(len(rows), same)
-    leaked = rows["image_id"].to_numpy()[duplicates.leaked(same, splits)]
+    leaked = rows["image_id"].to_numpy()[duplicates.leaked(groups, splits)]
 
     vectors = probe.inputs(embedded)[chosen["vectors"]]
     shares, judged = out_of_sample(vectors, labels, groups, settings, chosen["C"], len(names))

@@ -192,7 +192,7 @@ def groups(count: int, found: pd.DataFrame) -> npt.NDArray[np.int32]:
     return linked
 
 
-def leaked(found: pd.DataFrame, splits: npt.NDArray[np.str_]) -> Positions:
-    """Return the positions of the test images that are in a pair with an image of train or val."""
-    first, second = found["first"].to_numpy(), found["second"].to_numpy()
-    return np.unique(second[(splits[second] == "test") & (splits[first] != "test")])
+def leaked(linked: npt.NDArray[np.int32], splits: npt.NDArray[np.str_]) -> Positions:
+    """Return the positions of the test images whose group, ``linked`` (n,), has an image of train or val; ``splits`` is (n,)."""
+    outside = np.isin(linked, linked[splits != "test"])
+    return np.flatnonzero(outside & (splits == "test"))
