@@ -16,7 +16,7 @@ from tqdm import tqdm
 from stages.lib import embeddings, metrics, predictions
 from stages.lib.errors import InputError
 from stages.lib.params import Section, section
-from stages.lib.probe import fit
+from stages.lib.probe import fit, inputs
 from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
@@ -29,14 +29,6 @@ class LinearProbe(Section):
 
     C: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]  # inverse strength of the L2 penalty
     max_iter: int = Field(ge=1)  # of L-BFGS
-
-
-def inputs(images: embeddings.Images) -> dict[str, Matrix]:
-    """Return what the probe may be fitted on, each float32 (n, width): the vectors of an image, normalised and raw."""
-    kinds = {"embedding_normalised": np.asarray(images.embedding), "embedding_raw": images.embedding * images.norm[:, None]}
-    if images.features is not None:
-        kinds |= {"features_normalised": embeddings.unit(images.features)[0], "features_raw": images.features}
-    return kinds
 
 
 def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from stages.lib import calibration, confusion, index, intervals, metrics, pairs
 from stages.lib.errors import InputError
-from stages.lib.outcomes import Outcome, read_all
+from stages.lib.outcomes import Outcome, approaches, read_all
 from stages.lib.params import Section, section
 from stages.lib.run import run
 from stages.lib.tables import Axes
@@ -29,18 +29,6 @@ class Score(Section):
     resamples: int = Field(ge=100)  # of the bootstrap
     seed: int = Field(ge=0)  # of the bootstrap
     worst: int = Field(ge=1)  # classes in a confusion matrix, and most confused pairs of classes, of each approach
-
-
-def approaches(axes: Axes) -> list[tuple[str, str]]:
-    """Return (stage, name) of every approach that the axes name."""
-    names = {
-        "zero_shot": axes.zero_shot,
-        "linear_probe": axes.encoders,
-        "knn": axes.encoders,
-        "finetune": axes.finetune,
-        "scratch": axes.scratch,
-    }
-    return [(stage, name) for stage, some in names.items() for name in some]
 
 
 def measures(outcome: Outcome, temperature: float, settings: Score) -> dict[str, Any]:

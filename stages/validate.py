@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.audit import Audit
 from stages.corpus import Corpus
 from stages.embed_images import EmbedImages
 from stages.embed_texts import EmbedTexts
@@ -58,6 +59,7 @@ class Params(Section):
     knn: Knn
     score: Score
     few_shot: FewShot
+    audit: Audit
 
 
 def problems(params: Params) -> list[str]:

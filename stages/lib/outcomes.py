@@ -9,6 +9,7 @@ import numpy.typing as npt
 from stages.lib import predictions
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions
+from stages.lib.tables import Axes
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class Outcome:
         """The most probable class of each test image, (n,)."""
         found: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return found
+
+
+def approaches(axes: Axes) -> list[tuple[str, str]]:
+    """Return (stage, name) of every approach that the axes name."""
+    names = {
+        "zero_shot": axes.zero_shot,
+        "linear_probe": axes.encoders,
+        "knn": axes.encoders,
+        "finetune": axes.finetune,
+        "scratch": axes.scratch,
+    }
+    return [(stage, name) for stage, some in names.items() for name in some]
 
 
 def read_all(dataset: str, wanted: list[tuple[str, str]], digest: str) -> list[Outcome]:

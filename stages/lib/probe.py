@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from stages.lib import embeddings
+
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -39,3 +41,11 @@ def fit(vectors: Matrix, labels: Labels, C: float, max_iter: int, classes: int) 
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image a class is meant
         model.fit(vectors, labels)
     return Fit(model, bool(model.n_iter_.max() < max_iter), classes)
+
+
+def inputs(images: embeddings.Images) -> dict[str, Matrix]:
+    """Return what the probe may be fitted on, each float32 (n, width): the vectors of an image, normalised and raw."""
+    kinds = {"embedding_normalised": np.asarray(images.embedding), "embedding_raw": images.embedding * images.norm[:, None]}
+    if images.features is not None:
+        kinds |= {"features_normalised": embeddings.unit(images.features)[0], "features_raw": images.features}
+    return kinds

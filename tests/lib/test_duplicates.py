@@ -1,0 +1,154 @@
+"""Near-duplicates: what is the same picture, what is not, and which test images have leaked."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance
+
+from stages.lib import duplicates
+from tests.synthetic import encoded, image_rows
+
+THRESHOLD = 0.85
+
+
+def scene(seed: int, width: int = 120, height: int = 90) -> Image.Image:
+    """Return a picture of soft shapes and fine grain."""
+    numbers = np.random.default_rng(seed)
+    shapes = Image.fromarray(numbers.integers(0, 256, (7, 9, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    grain = numbers.normal(0, 8, (height, width, 3))
+    return Image.fromarray((np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8))
+
+
+def pairs(pictures: list[Image.Image], vectors: list[list[float]] | None = None, k: int = 3, **columns: Any) -> pd.DataFrame:
+    """Return the pairs among the pictures; they are of one split and have the same vector unless ``vectors`` says otherwise."""
+    rows = image_rows(["train"] * len(pictures), [0] * len(pictures))
+    rows = rows.assign(width=[one.width for one in pictures], height=[one.height for one in pictures], **columns)
+    embedded = np.array(vectors or [[1.0, 0.0]] * len(pictures), np.float32)
+    near = duplicates.neighbours(embedded, rows["split"].to_numpy(str), k)
+    return duplicates.pairs(rows, near, np.stack([duplicates.thumbnail(one) for one in pictures]), THRESHOLD)
+
+
+def again(picture: Image.Image, form: str = "JPEG", **options: Any) -> Image.Image:
+    """Return the picture as a file of that form shows it."""
+    return Image.open(io.BytesIO(encoded(picture, form, **options))).convert("RGB")
+
+
+def cropped(picture: Image.Image, share: float) -> Image.Image:
+    """Return the picture without ``share`` of its width and height, half of it at each side."""
+    x, y = picture.width * share / 2, picture.height * share / 2
+    return picture.crop((round(x), round(y), round(picture.width - x), round(picture.height - y)))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda one: again(one, quality=30), "near_duplicate"),
+        (lambda one: one.resize((60, 45)), "near_duplicate"),
+        (lambda one: again(one.resize((40, 40)), quality=60), "near_duplicate"),  # squashed to a square, as some published copies are
+        (lambda one: one.convert("L").convert("RGB"), "near_duplicate"),
+        (lambda one: ImageEnhance.Brightness(one).enhance(1.2), "near_duplicate"),
+        (lambda one: cropped(one, 0.03), "near_duplicate"),
+        (lambda one: cropped(one, 0.2), "near_duplicate"),
+        (lambda one: one.crop((0, 0, 112, 90)), "near_duplicate"),
+        (lambda one: one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
+        (lambda one: cropped(one, 0.5), None),  # not found, and docs/decisions/0011-audit.md says so
+        (lambda one: one.transpose(Image.Transpose.ROTATE_180), None),
+        (lambda one: scene(99), None),
+    ],
+)
+def test_what_is_the_same_picture(change: Any, kind: str | None) -> None:
+    original = scene(0)
+    found = pairs([original, change(original), scene(1)])
+    assert found["kind"].tolist() == ([kind] if kind else [])
+    assert found[["first", "second"]].to_numpy().tolist() == ([[0, 1]] if kind else [])
+    assert (found["pixels"] >= THRESHOLD).all()
+
+
+def test_the_same_bytes_are_copies_each_linked_to_the_first_of_the_earliest_split() -> None:
+    found = pairs([scene(0)] * 4 + [scene(1)], sha256=list("aaaab"), split=["test", "val", "test", "train", "test"], k=1)
+    assert found[["first", "second", "kind", "cosine", "pixels"]].to_numpy().tolist() == [
+        [3, second, "copy", 1.0, 1.0] for second in (0, 1, 2)
+    ]
+
+
+def test_pictures_of_different_vectors_are_no_candidates() -> None:
+    vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    assert len(pairs([scene(0), again(scene(0)), scene(2), scene(3)], vectors, k=1)) == 0
+    assert len(pairs([scene(0), again(scene(0)), scene(2), scene(3)], vectors, k=3)) == 1
+
+
+def test_pairs_of_least_distance_come_first_and_each_once() -> None:
+    near = [[1.0, 0.0], [0.6, 0.8], [1.0, 0.0], [0.8, 0.6]]
+    found = pairs([scene(0), scene(1), again(scene(0)), again(scene(1))], near)
+    assert found[["first", "second"]].to_numpy().tolist() == [[0, 2], [1, 3]]
+    assert found["cosine"].tolist() == pytest.approx([1, 0.96])
+
+
+def test_pictures_of_one_grey_and_pictures_smaller_than_a_thumbnail_are_not_compared() -> None:
+    grey = Image.new("RGB", (40, 40), (90, 90, 90))
+    assert len(pairs([grey, grey])) == 0
+    small = scene(0).resize((31, 40))
+    assert len(pairs([small, small])) == 0
+    assert len(pairs([small.resize((32, 40)), small.resize((32, 40))])) == 1
+    rows = pd.DataFrame({"width": [31, 32, 40], "height": [40, 32, 8]})
+    assert duplicates.comparable(rows).tolist() == [False, True, False]
+
+
+def test_neighbours_are_the_nearest_of_each_split_without_the_image_itself() -> None:
+    angles = np.array([0.0, 0.1, 0.2, 0.5, 0.6])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    near = duplicates.neighbours(vectors, np.array(["train", "train", "train", "test", "val"]), 1)
+    assert [sorted(position for position in row if position >= 0) for row in near.positions[[0, 3]].tolist()] == [[1, 3, 4], [1, 2, 4]]
+    assert near.cosines[0][near.positions[0] == 3] == pytest.approx(np.cos(0.5))
+    assert (duplicates.neighbours(vectors[:1], np.array(["train"]), 5).positions == -1).all()
+
+
+def test_copies_within_a_split_do_not_hide_the_one_in_train() -> None:
+    pictures = [again(scene(0), quality=90 - at) for at in range(6)]
+    found = pairs(pictures, split=["test"] * 5 + ["train"], k=2)
+    assert set(found.loc[found["first"] == 5, "second"]) == {0, 1, 2, 3, 4}
+
+
+def test_leaked_are_test_images_of_a_group_with_train_or_val() -> None:
+    splits = np.array(["train", "val", "test", "test", "test", "val", "test"])
+    assert duplicates.leaked(np.array([0, 0, 0, 1, 1, 2, 2], np.int32), splits).tolist() == [2, 6]
+    assert duplicates.leaked(np.arange(7, dtype=np.int32), splits).tolist() == []
+
+
+def test_groups_are_linked_through_others() -> None:
+    found = pd.DataFrame({"first": [0, 2], "second": [2, 4]})
+    first, *others = duplicates.groups(5, found).tolist()
+    assert (others[1], others[3]) == (first, first)
+    assert len({first, others[0], others[2]}) == 3
+
+
+def test_agreement_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbnails = np.stack([duplicates.thumbnail(scene(seed)) for seed in range(5)])
+    first, second, close = np.array([0, 1, 2, 3]), np.array([1, 1, 3, 4]), np.zeros(4, bool)
+    whole = duplicates.compared(thumbnails, first, second, close, THRESHOLD)[0]
+    monkeypatch.setattr(duplicates, "BLOCK", 3)
+    np.testing.assert_allclose(duplicates.compared(thumbnails, first, second, close, THRESHOLD)[0], whole, atol=1e-6)
+    assert whole[1] == pytest.approx(1)
+
+
+def test_a_crop_is_laid_onto_its_whole_only_where_it_is_among_the_nearest() -> None:
+    thumbnails = np.stack([duplicates.thumbnail(scene(0)), duplicates.thumbnail(cropped(scene(0), 0.2))])
+    ends = np.array([0, 0]), np.array([1, 1])
+    agreed, _ = duplicates.compared(thumbnails, *ends, np.array([True, False]), THRESHOLD)
+    assert duplicates.WORTH < agreed[1] < THRESHOLD < agreed[0]
+    assert duplicates.aligned(*thumbnails) == pytest.approx(agreed[0])
+
+
+def test_two_pictures_laid_onto_each_other_do_not_agree() -> None:
+    thumbnails = [duplicates.thumbnail(scene(seed)) for seed in range(12)]
+    agreed = [duplicates.aligned(left, right) for left, right in zip(thumbnails[:6], thumbnails[6:], strict=True)]
+    assert max(agreed) < THRESHOLD - 0.1
+
+
+def test_a_picture_of_one_grey_agrees_with_none() -> None:
+    grey = np.full((duplicates.SIDE, duplicates.SIDE), 90, np.uint8)
+    assert duplicates.aligned(grey, grey) == 0
+    assert duplicates.aligned(duplicates.thumbnail(scene(0)), grey) == 0

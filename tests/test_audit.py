@@ -1,0 +1,253 @@
+"""The audit: planted duplicates, wrong labels and outliers are found, and nothing where nothing is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from stages import audit
+from stages.lib import duplicates, embeddings, index, predictions
+from stages.lib.digests import file_sha256
+from stages.lib.errors import InputError
+from stages.lib.predictions import Predictions
+from tests.lib.test_duplicates import again, scene
+from tests.synthetic import image_rows, use
+
+SECTION = {"neighbors": 3, "pixels": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
+SETTINGS = audit.Audit.model_validate(SECTION)
+Vectors = npt.NDArray[np.float32]
+
+
+def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> Vectors:
+    """Return unit vectors close to one corner a class, which any probe tells apart."""
+    vectors = np.eye(8)[labels] + np.random.default_rng(seed).normal(0, 0.05, (len(labels), 8))
+    return embeddings.unit(vectors.astype(np.float32))[0]
+
+
+def issues(labels: npt.NDArray[np.int64], vectors: Vectors, groups: list[int] | None = None) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """Return the likely label errors and who was judged."""
+    together = np.arange(len(labels)) if groups is None else np.array(groups)
+    shares, judged = audit.out_of_sample(vectors, labels, together, SETTINGS, 10.0, 8)
+    return audit.label_issues(labels, shares, judged), judged
+
+
+def test_planted_wrong_labels_are_found_with_their_class_and_clean_labels_are_not() -> None:
+    true = np.arange(120) % 4
+    vectors = clusters(true)
+    clean, judged = issues(true, vectors)
+    assert len(clean) == 0
+    assert judged.all()
+
+    given = true.copy()
+    given[[7, 30, 64]] = (given[[7, 30, 64]] + 1) % 4
+    wrong, _ = issues(given, vectors)
+    assert dict(zip(wrong["position"], wrong["suggested"], strict=True)) == {at: true[at] for at in (7, 30, 64)}
+    assert wrong["score"].is_monotonic_increasing
+    assert (wrong["score"] < 0.5).all()
+
+
+def test_an_image_is_judged_by_a_probe_that_saw_none_of_its_group() -> None:
+    """Three copies with a wrong label, in a corner of their own: each copy would vouch for the others."""
+    labels = np.array([0, 1] * 30 + [1] * 3)
+    vectors = clusters(labels)
+    vectors[60:] = embeddings.unit(np.eye(8)[[0] * 3].astype(np.float32) + 0.3 * np.eye(8)[[5] * 3].astype(np.float32))[0]
+    apart = audit.out_of_sample(vectors, labels, np.arange(63), SETTINGS, 1000.0, 8)[0]
+    together = audit.out_of_sample(vectors, labels, np.array([*range(60), 60, 60, 60]), SETTINGS, 1000.0, 8)[0]
+    assert apart[60:, 1].mean() > 0.5
+    assert (together[60:, 1] < 0.1).all()
+
+
+def test_probabilities_are_those_of_the_folds() -> None:
+    labels = np.arange(40) % 2
+    shares, judged = audit.out_of_sample(clusters(labels), labels, np.arange(40), SETTINGS, 1.0, 3)
+    assert shares.shape == (40, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert (shares[:, 2] == 0).all()
+    assert judged.all()
+
+
+def test_a_class_of_one_image_is_not_judged_and_a_small_one_is() -> None:
+    labels = np.array([0, 1] * 20 + [2] + [3, 3])
+    wrong, judged = issues(labels, clusters(labels))
+    assert np.flatnonzero(~judged).tolist() == [40]
+    assert len(wrong) == 0
+
+
+def test_a_class_of_one_group_is_not_judged() -> None:
+    labels = np.array([0, 1] * 20 + [2, 2, 2])
+    _, judged = issues(labels, clusters(labels), [*range(40), 40, 40, 40])
+    assert np.flatnonzero(~judged).tolist() == [40, 41, 42]
+
+
+@pytest.mark.parametrize("labels", [[0], [0] * 12, [0, 1], [0, 1, 2, 3]])
+def test_where_there_is_nothing_to_judge_by_nobody_is_judged(labels: list[int]) -> None:
+    wrong, judged = issues(np.array(labels), clusters(np.array(labels)))
+    assert not judged.any()
+    assert wrong.columns.tolist() == ["position", "suggested", "score"]
+    assert len(wrong) == 0
+
+
+def test_outliers_are_far_from_their_nearest() -> None:
+    labels = np.arange(20) % 2
+    vectors = clusters(labels)
+    vectors[[4, 9]] = np.eye(8, dtype=np.float32)[6]  # one picture twice: its copy must not vouch for it
+    groups = np.arange(20)
+    groups[9] = 4
+    near = duplicates.neighbours(vectors, np.array(["train"] * 20), 3)
+    typical = audit.typicality(near, groups, 3)
+    odd = audit.outliers(typical, 2)
+    assert set(odd["position"]) == {4, 9}
+    others = np.sort(vectors @ vectors[0])[::-1][1:4]
+    assert typical[0] == pytest.approx(others.mean(), abs=1e-6)
+    assert typical[4] < 0.2  # a third of 1 and more, if it did
+    assert len(audit.outliers(typical, 0)) == 0
+    assert len(audit.outliers(np.array([np.nan]), 5)) == 0
+
+
+def test_cohesion_by_hand() -> None:
+    """Class a: 30 degrees to either side of x, class c: along y; b has no image."""
+    half = np.sqrt(0.75)
+    vectors = np.array([[half, 0.5], [half, -0.5], [0, 1]], np.float32)
+    table = audit.cohesion(vectors, np.array([0, 0, 2]), ["a", "b", "c"])
+    assert table[["class_name", "images", "nearest_class"]].to_numpy().tolist() == [["a", 2, "c"], ["c", 1, "a"]]
+    assert table["cohesion"].tolist() == pytest.approx([half, 1])
+    assert table["nearest"].tolist() == pytest.approx([0, 0], abs=1e-7)
+
+
+def test_cohesion_of_one_class_has_no_nearest_other() -> None:
+    table = audit.cohesion(np.array([[1, 0], [-1, 0]], np.float32), np.array([0, 0]), ["a"])  # the mean has no direction
+    assert table["cohesion"].tolist() == [0]
+    assert table["nearest_class"].tolist() == [""]
+    assert table["nearest"].isna().all()
+
+
+def four_on_test(right: list[bool]) -> Predictions:
+    """Return predictions of four test images, of classes 0 0 0 1, and of one of val."""
+    rows = image_rows(["val", "test", "test", "test", "test"], [0, 0, 0, 0, 1])
+    labels = rows["label"].to_numpy()
+    predicted = np.where([True, *right], labels, 1 - labels)
+    return Predictions("knn", "enc", rows, np.eye(2, dtype=np.float32)[predicted], ["a", "b"], 0, "i0", "c0")
+
+
+def test_accuracy_without_leaked_images_by_hand() -> None:
+    made = four_on_test([True, True, False, False])
+    ids = made.rows["image_id"].to_numpy()
+    assert audit.accuracy(made, ids[[1, 4]]) == {
+        "top1": 0.5,
+        "mean_per_class": 0.333333,
+        "top1_without_leaked": 0.5,
+        "mean_per_class_without_leaked": 0.5,
+    }
+    assert audit.accuracy(made, ids[[1]])["top1_without_leaked"] == 0.333333
+    none = audit.accuracy(made, ids[:0])
+    assert (none["top1_without_leaked"], none["mean_per_class_without_leaked"]) == (none["top1"], none["mean_per_class"])
+    assert set(audit.accuracy(made, ids)) == {"top1", "mean_per_class"}  # nothing is left to measure
+
+
+def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFrame:
+    """Write a data set of 2 classes whose first test image is a re-encoded training image, and predictions for it; return its index."""
+    splits = (["train"] * 8 + ["val"] * 2 + ["test"] * 4) * 2
+    rows = image_rows(splits, [0] * 14 + [1] * 14).assign(width=120, height=90)
+    pictures = [scene(seed) for seed in range(28)]
+    pictures[10] = again(pictures[0], quality=50)
+    vectors = clusters(rows["label"].to_numpy())
+    vectors[10] = vectors[0]
+    for at, (path, picture) in enumerate(zip(rows["path"], pictures, strict=True)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, "PNG")
+        rows.loc[at, "sha256"] = file_sha256(Path(path))
+    made = index.Index("toy", rows)
+    index.write(made)
+    provenance = {"classes": ["a", "b"], "failed": 0, "index": made.digest, "contract": "c0"}
+    embeddings.write_images(embeddings.folder("enc", "toy"), rows, {"embedding": vectors}, provenance, "float32")
+    judged = rows[rows["split"] != "train"]
+    answers = np.eye(2, dtype=np.float32)[judged["label"].to_numpy()]
+    answers[judged["image_id"].to_numpy() == rows["image_id"][11]] = [0, 1]
+    for stage in ("linear_probe", "knn"):
+        chosen = {"C": 10.0, "vectors": "embedding_normalised"} if stage == "linear_probe" else {}
+        digest = "0" * 64 if other_index and stage == "knn" else made.digest
+        predictions.write("toy", Predictions(stage, "enc", judged, answers, ["a", "b"], 0, digest, "c0", chosen=chosen))
+    empty: dict[str, list[str]] = {axis: [] for axis in ("download", "weights", "zero_shot", "finetune", "scratch")}
+    use(monkeypatch, {"audit": SECTION, "axes": empty | {"datasets": ["toy"], "encoders": ["enc"]}})
+    return rows
+
+
+WRITTEN = ("data/audit/enc-toy.parquet", "metrics/audit/enc-toy.json", "plots/audit/enc-toy.csv")
+
+
+def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = toy(monkeypatch)
+    audit.main("enc", "toy")
+    table = pd.read_parquet(WRITTEN[0])
+    assert table["kind"].tolist() == ["near_duplicate", "outlier", "outlier"]
+    first = table.iloc[0]
+    assert first[["image_id", "split", "other_id", "other_split"]].tolist() == [rows["image_id"][10], "test", rows["image_id"][0], "train"]
+    assert (first["class_name"], first["other_class"]) == ("class 0", "class 0")
+    assert first["score"] == pytest.approx(1)
+    assert table["pixels"].isna().tolist() == [False, True, True]
+
+    found: dict[str, Any] = json.loads(Path(WRITTEN[1]).read_text())
+    assert found["pairs"] == {"copy": 0, "near_duplicate": 1, "mirrored": 0, "across_splits": 1, "of_two_classes": 0}
+    assert found["test_images"] == {"all": 8, "leaked": 1}
+    assert found["labels"] == {"judged": 28, "not_judged": 0, "issues": 0}
+    assert found["too_small_to_compare"] == 0
+    # One of 8 is wrong, and it is not the leaked one.
+    assert found["accuracy"]["knn"]["enc"] == {
+        "top1": 0.875,
+        "mean_per_class": 0.875,
+        "top1_without_leaked": round(6 / 7, 6),
+        "mean_per_class_without_leaked": round((2 / 3 + 1) / 2, 6),
+    }
+    assert pd.read_csv(WRITTEN[2])["class_name"].tolist() == ["a", "b"]
+
+
+def test_the_same_input_gives_the_same_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch)
+    audit.main("enc", "toy")
+    before = [Path(path).read_bytes() for path in WRITTEN]
+    audit.main("enc", "toy")
+    assert [Path(path).read_bytes() for path in WRITTEN] == before
+
+
+def test_a_missing_approach_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch)
+    path = predictions.path_of("toy", "knn", "enc")
+    path.unlink()
+    with pytest.raises(InputError, match=rf"^{path}: no such file, though the axes name knn of enc: run `dvc repro`$"):
+        audit.main("enc", "toy")
+    assert not Path("data/audit").exists()
+
+
+def test_predictions_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch, other_index=True)
+    with pytest.raises(InputError, match=r"knn-enc\.parquet: made from another index \(digest 000000000000, expected"):
+        audit.main("enc", "toy")
+
+
+def test_embeddings_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = toy(monkeypatch)
+    index.write(index.Index("toy", rows.iloc[:-1]))
+    with pytest.raises(InputError, match=r"^data/embeddings/enc-toy: made from another index than data/index/toy\.parquet: run"):
+        audit.main("enc", "toy")
+
+
+def test_an_image_that_changed_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = toy(monkeypatch)
+    scene(77).save(rows["path"][3], "PNG")
+    with pytest.raises(InputError, match="its bytes are not those that were indexed"):
+        audit.main("enc", "toy")
+
+
+def test_nothing_found_is_a_table_without_rows() -> None:
+    rows = image_rows(["train"], [0])
+    near = duplicates.neighbours(np.array([[1, 0]], np.float32), np.array(["train"]), 3)
+    same = duplicates.pairs(rows, near, np.zeros((1, 32, 32), np.uint8), 0.9)
+    wrong, _ = issues(np.array([0]), clusters(np.array([0])))
+    odd = audit.outliers(audit.typicality(near, np.array([0]), 3), 5)
+    table = audit.findings(rows, ["class 0"], same, wrong, odd)
+    assert len(table) == 0
+    assert table.columns.tolist()[:2] == ["kind", "image_id"]
