@@ -11,7 +11,6 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 from stages.lib import cache
 
-
 LONGEST = ("test_repro", "test_rehearsal", "test_photographs")
 
 
