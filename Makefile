@@ -42,7 +42,7 @@ test: $(INSTALLED)  ## set up, lint, check types, run the tests
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
-	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: test  ## the same as test
 

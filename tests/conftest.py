@@ -11,6 +11,13 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 from stages.lib import cache
 
+LONGEST = ("test_repro", "test_rehearsal", "test_photographs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: whoever is done with one of them goes on with the short ones."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

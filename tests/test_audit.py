@@ -14,6 +14,7 @@ from stages.lib import duplicates, embeddings, index, predictions
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions
+from stages.lib.tables import Axes
 from tests.lib.test_duplicates import again, scene
 from tests.synthetic import image_rows, use
 
@@ -171,7 +172,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
         chosen = {"C": 10.0, "vectors": "embedding_normalised"} if stage == "linear_probe" else {}
         digest = "0" * 64 if other_index and stage == "knn" else made.digest
         predictions.write("toy", Predictions(stage, "enc", judged, answers, ["a", "b"], 0, digest, "c0", chosen=chosen))
-    empty: dict[str, list[str]] = {axis: [] for axis in ("download", "weights", "zero_shot", "finetune", "scratch")}
+    empty: dict[str, list[str]] = {axis: [] for axis in Axes.model_fields}
     use(monkeypatch, {"audit": SECTION, "axes": empty | {"datasets": ["toy"], "encoders": ["enc"]}})
     return rows
 
@@ -217,7 +218,7 @@ def test_a_missing_approach_is_one_line(project: Path, monkeypatch: pytest.Monke
     toy(monkeypatch)
     path = predictions.path_of("toy", "knn", "enc")
     path.unlink()
-    with pytest.raises(InputError, match=rf"^{path}: no such file, though the axes name knn of enc: run `dvc repro`$"):
+    with pytest.raises(InputError, match=rf"^{path}: no such file; `dvc repro` makes it$"):
         audit.main("enc", "toy")
     assert not Path("data/audit").exists()
 

@@ -31,8 +31,6 @@ TEXT = {  # in place of WikiText-2's
     for place, theirs in enumerate(("train", "validation", "test"))
 }
 
-pytestmark = pytest.mark.xdist_group("rehearsal")
-
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:

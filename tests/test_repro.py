@@ -31,8 +31,6 @@ SMALL = {
 }
 CELL = "garden_clip-garden"
 
-pytestmark = pytest.mark.xdist_group("repro")  # one process: they share a finished run
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from stages import score
-from stages.lib import index, predictions
+from stages.lib import index, predictions, tables
 from stages.lib.errors import InputError
 from stages.lib.outcomes import Outcome
 from stages.lib.params import check
@@ -41,7 +41,7 @@ def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[fl
 
 
 def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any]:
-    empty: dict[str, list[str]] = {axis: [] for axis in ("download", "weights", "encoders", "zero_shot", "finetune", "scratch")}
+    empty: dict[str, list[str]] = {axis: [] for axis in tables.Axes.model_fields}
     use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes, "score": SETTINGS})
     score.main("toy")
     found: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())

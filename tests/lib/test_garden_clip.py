@@ -12,8 +12,6 @@ from stages.lib.vision import open_clip, save_config_for_hf
 
 SIZE = 32
 
-pytestmark = pytest.mark.xdist_group("garden_clip")
-
 
 def train() -> Any:
     return garden_clip.train(seed=0, steps=2, count=1, size=SIZE)
