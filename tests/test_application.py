@@ -1,0 +1,46 @@
+"""report/application.md has the sections that were asked for, long enough, and cites what it lists."""
+
+import re
+
+from tests.workspace import PROJECT
+
+TEXT = (PROJECT / "report/application.md").read_text(encoding="utf-8")
+SECTIONS = dict(section.split("\n", 1) for section in TEXT.split("\n## ")[1:])
+WORDS = {"How it is used, and what is hard": 150, "Positive impact, and who is affected": 80, "Negative impact, and who is affected": 80}
+
+CITING = " ".join(TEXT.split("\n## References")[0].split())  # in one line, so that a citation may be broken
+
+NAME = r"((?:Van )?[A-ZÄÖÜ][\w-]+)"
+CITATION = re.compile(rf"{NAME}(?: et al\.| and {NAME})?,? \(?(\d{{4}})\)")  # Guo et al. 2017); Barz and Denzler 2020); Guo et al. (2017)
+REFERENCE = re.compile(rf"{NAME}, (?:[A-Z]\. ?)+.*?\((\d{{4}})\)\. (?P<title>.+?[.?]) \*(?P<venue>.+?)\*, (?P<rest>.+)")
+
+
+def references() -> list[re.Match[str]]:
+    """Return a match for each entry of the list, which fails where an entry lacks author, year, title or venue."""
+    entries = [" ".join(entry.split()) for entry in SECTIONS["References"].split("\n- ")[1:]]
+    matches = [match for entry in entries if (match := REFERENCE.fullmatch(entry))]
+    assert [match.string for match in matches] == entries
+    return matches
+
+
+def test_the_sections_are_long_enough() -> None:
+    assert list(SECTIONS) == [*WORDS, "References"]
+    for heading, least in WORDS.items():
+        assert len(re.findall(r"[^\W\d_]+", SECTIONS[heading])) >= least, heading
+
+
+def test_what_is_cited_is_listed_and_what_is_listed_is_cited() -> None:
+    listed = [(match[1], match[2]) for match in references()]
+    assert len(listed) >= 4
+    assert len(set(listed)) == len(listed)  # else a citation would not say which
+    assert set(listed) == {(match[1], match[3]) for match in CITATION.finditer(CITING)}
+
+
+def test_every_year_in_brackets_is_a_citation() -> None:
+    assert len(re.findall(r"\d{4}\)", CITING)) == len(CITATION.findall(CITING))
+
+
+def test_every_reference_is_dated_and_can_be_found() -> None:
+    for match in references():
+        assert re.search(rf"[A-Z][a-z]+ {match[2]}", match["rest"])  # a month
+        assert re.search(r"doi:10\.|arXiv:\d{4}\.\d{5}", match["rest"])
