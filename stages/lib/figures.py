@@ -33,11 +33,12 @@ STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 WIDTH = 4.4  # inches
+LEAST = 5.0  # points that an axis in percent shows
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: ``x`` and ``y`` (n,), the spread of ``y`` on both sides if there is one, and which colour and dash it has."""
+    """A line: ``x`` and ``y`` (n,), the spread of ``y`` on both sides if there is one, its colour and dash; without a name in no legend."""
 
     name: str
     x: Sequence[Any]
@@ -66,14 +67,30 @@ def _svg(figure: Any, name: str, label: str) -> Markup:
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text).replace(INK, "currentColor")
     box = re.search(r'viewBox="[^"]+"', text)
     assert box is not None
-    opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box[0]} role="img" aria-label="{escape(label)}">'
+    width = round(figure.get_figwidth() * 96)  # pixels of CSS, for a page that does not set it
+    opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" {box[0]} role="img" aria-label="{escape(label)}">'
     return Markup(opening + text[text.index(">") + 1 :].rstrip())
 
 
+def _ticks(axis: Any, least: float = 0) -> None:
+    """Give an axis few ticks, and at least the range ``least``, so that a difference of nothing does not look large."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # matplotlib's own is a formula
+        axis.set_minor_formatter(NullFormatter())
+        return
+    axis.set_major_locator(MaxNLocator(6, integer=least == 0))
+    low, high = axis.get_view_interval()
+    if high - low < least:
+        axis.axes.set(**{f"{axis.axis_name}lim": ((low + high - least) / 2, (low + high + least) / 2)})
+
+
 def _legend(figure: Any, count: int) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     if count > 1:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, handlelength=2.6)
+        figure.legend(handles, labels, loc="outside lower center", ncols=1 + (max(map(len, labels)) <= 26), fontsize=9, handlelength=2.6)
 
 
 def lines(name: str, label: str, series: Sequence[Series], x_label: str, y_label: str, log: str = "") -> Markup:
@@ -87,7 +104,14 @@ def lines(name: str, label: str, series: Sequence[Series], x_label: str, y_label
             colour = PALETTE[one.colour % len(PALETTE)]
             marker = MARKERS[one.colour % len(MARKERS)] if len(one.x) <= 30 else ""
             axes.plot(
-                one.x, one.y, color=colour, linestyle=DASHES[one.dash % 4], marker=marker, markersize=4, linewidth=1.6, label=one.name
+                one.x,
+                one.y,
+                color=colour,
+                linestyle=DASHES[one.dash % 4],
+                marker=marker,
+                markersize=4,
+                linewidth=1.6,
+                label=one.name or "_",
             )
             if one.spread is not None:
                 y, spread = np.array(one.y), np.nan_to_num(np.array(one.spread))
@@ -99,8 +123,9 @@ def lines(name: str, label: str, series: Sequence[Series], x_label: str, y_label
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(color=INK, alpha=0.13, linewidth=0.6)
-        if x_label == "epoch":
-            axes.xaxis.get_major_locator().set_params(integer=True)
+        if not isinstance(series[0].x[0], str):
+            _ticks(axes.xaxis)
+        _ticks(axes.yaxis, LEAST if y_label.endswith("%") else 1e-9)
         _legend(figure, len(series))
         return _svg(figure, name, label)
 
@@ -110,9 +135,9 @@ def reliability(name: str, label: str, series: Sequence[Series]) -> Markup:
     from matplotlib.figure import Figure
 
     with _style():
-        figure = Figure((3.4, 3.5))
+        figure = Figure((3.1, 3.5))
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle="dotted", label="as sure as right")
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle="dotted", label="as sure as right", clip_on=False)
         for one in series:
             axes.plot(
                 one.x,
@@ -121,7 +146,8 @@ def reliability(name: str, label: str, series: Sequence[Series]) -> Markup:
                 linestyle=DASHES[one.dash],
                 marker=MARKERS[one.colour],
                 markersize=4,
-                label=one.name,
+                clip_on=False,
+                label=one.name or "_",
             )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy on test", aspect="equal")
         axes.grid(color=INK, alpha=0.13, linewidth=0.6)
@@ -144,12 +170,13 @@ def heat_map(
 ) -> Markup:
     """Return a confusion matrix: each cell's count, and its share of the row as the strength of the colour, right answers in another.
 
-    Columns are numbered as the rows are, which leaves room for long names; a column without a row keeps its own name.
+    Long names are numbered in the rows, and the columns have the numbers alone; a column without a row keeps its own name.
     """
     from matplotlib.figure import Figure
 
     with _style():
-        shown = [f"{wrapped(row)}  {at}" for at, row in enumerate(rows, 1)]
+        short = max(map(len, columns[: len(rows)]), default=0) <= 3
+        shown = [row if short else f"{wrapped(row)}  {at}" for at, row in enumerate(rows, 1)]
         tall = 1 + any("\n" in row for row in shown)
         figure = Figure(
             (0.8 + 0.075 * max(len(part) for row in shown for part in row.split("\n")) + 0.3 * len(columns), 0.9 + 0.2 * tall * len(rows))
@@ -164,7 +191,7 @@ def heat_map(
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
-        numbers = {row: str(at) for at, row in enumerate(rows, 1)}
+        numbers = {row: row if short else str(at) for at, row in enumerate(rows, 1)}
         ticks = [numbers.get(column, "other" if column.startswith("(") else wrapped(column, 12)) for column in columns]
         axes.set_xticks(range(len(columns)), ticks, fontsize=8)
         axes.set_yticks(range(len(rows)), shown, fontsize=8)
@@ -184,11 +211,18 @@ def dots(name: str, label: str, rows: Sequence[str], series: Sequence[Series], x
         axes = figure.subplots()
         for one in series:
             axes.plot(
-                one.x, range(len(rows)), color=PALETTE[one.colour], marker=MARKERS[one.colour], linestyle="", markersize=6, label=one.name
+                one.x,
+                range(len(rows)),
+                color=PALETTE[one.colour],
+                marker=MARKERS[one.colour],
+                linestyle="",
+                markersize=6,
+                label=one.name or "_",
             )
         axes.set_yticks(range(len(rows)), names, fontsize=9)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(x_label)
+        _ticks(axes.xaxis, LEAST)
         axes.grid(axis="both", color=INK, alpha=0.13, linewidth=0.6)
         _legend(figure, len(series))
         return _svg(figure, name, label)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,10 @@ class Thumbnails:
         """Return the class name of an image."""
         return str(self.rows.loc[image_id, "class_name"])
 
+    def classes_of(self, image_ids: list[str]) -> Counter[str]:
+        """Return the class names of images with how often each occurs, in their order."""
+        return Counter(map(self.class_of, image_ids))
+
 
 def data_uri(image: Image.Image, pixels: int) -> str:
     """Return the image, at most ``pixels`` wide and high, as a data URI: PNG where it is tiny, else WebP."""
@@ -68,9 +73,15 @@ def data_uri(image: Image.Image, pixels: int) -> str:
 
 
 def surest(outcome: Outcome, right: bool, count: int) -> npt.NDArray[np.intp]:
-    """Return the positions of the ``count`` test images answered rightly, or wrongly, with the highest probability, the surest first."""
+    """Return the positions of the ``count`` test images answered rightly, or wrongly, with the highest probability, the surest first.
+
+    Of the right ones one a class: else an easy class would fill the gallery.
+    """
     chosen = np.flatnonzero((outcome.predicted == outcome.labels) == right)
-    return chosen[np.argsort(-outcome.probabilities[chosen].max(axis=1), kind="stable")][:count]
+    chosen = chosen[np.argsort(-outcome.probabilities[chosen].max(axis=1), kind="stable")]
+    if right:
+        chosen = chosen[np.sort(np.unique(outcome.labels[chosen], return_index=True)[1])]
+    return chosen[:count]
 
 
 def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) -> list[str]:

@@ -34,6 +34,11 @@ def points(difference: float) -> str:
     return "0.0" if count in ("+0.0", "−0.0") else count
 
 
+def sentence(text: str) -> str:
+    """Return ``text`` with a capital at its start, but for kNN."""
+    return text if text.startswith("kNN") else text[:1].upper() + text[1:]
+
+
 def plain(values: Mapping[str, Any]) -> str:
     """Return what was chosen, "k 5, votes uniform"."""
     return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items())
@@ -57,6 +62,7 @@ def render(parts: Mapping[str, Any]) -> str:
         "percent": percent,
         "points": points,
         "plain": plain,
+        "sentence": sentence,
         "called": called,
         "json": lambda value: json.dumps(value, indent=2),
     }

@@ -40,6 +40,11 @@ METHODS = {
 }
 
 
+def percents(values: pd.Series) -> list[float]:
+    """Return fractions in percent, for a figure."""
+    return [100 * value for value in values]
+
+
 def existing(path: Path) -> Path:
     """Return ``path`` if there is such a file.
 
@@ -75,20 +80,15 @@ def curves(dataset: str) -> list[Figure]:
     """Return accuracy and loss by epoch of every network that was trained."""
     frame = table(Path(f"plots/score/{dataset}/curves.csv"))
     approaches = list(dict.fromkeys(frame["approach"]))
+    named = "test" if "test" in set(frame["split"]) else "val"  # its line stands for the approach in the legend
     found = []
-    for measure in ("accuracy", "loss") if approaches else ():
-        series = [
-            Series(
-                f"{readings.called(approach)}, {split}",
-                list(some["epoch"]),
-                list(some[measure]),
-                None,
-                approaches.index(approach),
-                SPLITS[split],
-            )
-            for (approach, split), some in frame.groupby(["approach", "split"], sort=False)
-        ]
-        svg = figures.lines(f"{dataset}-{measure}", f"{measure} by epoch on {dataset}", series, "epoch", measure)
+    for measure, label in (("accuracy", "accuracy, %"), ("loss", "loss")) if approaches else ():
+        series = []
+        for (approach, split), some in frame.groupby(["approach", "split"], sort=False):
+            name = readings.called(str(approach)) if split == named else ""
+            values = percents(some[measure]) if measure == "accuracy" else list(some[measure])
+            series.append(Series(name, list(some["epoch"]), values, None, approaches.index(str(approach)), SPLITS[str(split)]))
+        svg = figures.lines(f"{dataset}-{measure}", f"{measure} by epoch on {dataset}", series, "epoch", label)
         told = " Train is judged on augmented images, without which it would be higher." if measure == "accuracy" else ""
         found.append(Figure(svg, f"{measure.capitalize()} by epoch, solid on test, dashed on val, dotted on train.{told}"))
     return found
@@ -102,19 +102,24 @@ def sweeps(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
         votes = list(dict.fromkeys(frame["votes"]))
         series = [
             Series(
-                f"{vote} votes, {split}", list(some["k"]), list(some["mean_per_class"]), None, votes.index(str(vote)), SPLITS[str(split)]
+                f"{vote} votes, {split}",
+                list(some["k"]),
+                percents(some["mean_per_class"]),
+                None,
+                votes.index(str(vote)),
+                SPLITS[str(split)],
             )
             for (vote, split), some in frame.groupby(["votes", "split"], sort=False)
         ]
-        svg = figures.lines(f"{dataset}-{encoder}-k", f"kNN of {encoder} on {dataset}", series, "neighbours k", "mean per class")
+        svg = figures.lines(f"{dataset}-{encoder}-k", f"kNN of {encoder} on {dataset}", series, "neighbours k", "mean per class, %")
         found.append(Figure(svg, f"kNN on {encoder}'s embeddings: chosen where val (dashed) is highest; test (solid) only looks on."))
         frame = table(Path(f"plots/linear_probe/{encoder}-{dataset}.csv"))
         series = [
-            Series(str(name).replace("_", ", "), list(some["C"]), list(some["mean_per_class"]), None, at, 1)
+            Series(str(name).replace("_", ", "), list(some["C"]), percents(some["mean_per_class"]), None, at, 1)
             for at, (name, some) in enumerate(frame.groupby("series", sort=False))
         ]
         label = f"linear probe of {encoder} on {dataset}"
-        svg = figures.lines(f"{dataset}-{encoder}-C", label, series, "C, inverse strength of the penalty", "mean per class on val", "x")
+        svg = figures.lines(f"{dataset}-{encoder}-C", label, series, "C, inverse strength of the penalty", "mean per class on val, %", "x")
         found.append(Figure(svg, f"Linear probe on {encoder}'s vectors, on val: strong penalty at the left, none at the right."))
     return found
 
@@ -127,11 +132,11 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
         methods = [method for method in METHODS if method in set(frame["method"])]
         by_method = {method: frame[frame["method"] == method] for method in methods}
         series = [
-            Series(METHODS[method], list(some["shots"]), list(some["mean_per_class"]), list(some["std"]), at, method == "zero_shot")
+            Series(METHODS[method], list(some["shots"]), percents(some["mean_per_class"]), percents(some["std"]), at, method == "zero_shot")
             for at, (method, some) in enumerate(by_method.items())
         ]
         label = f"few-shot learning with {encoder} on {dataset}"
-        svg = figures.lines(f"{dataset}-{encoder}-shots", label, series, "training images a class", "mean per class on test")
+        svg = figures.lines(f"{dataset}-{encoder}-shots", label, series, "training images a class", "mean per class on test, %")
         seeds = int(frame["seeds"].max())
         line = (
             "; dashed: zero-shot, the line to beat" if "zero_shot" in methods else f"; {encoder} reads no texts: no zero-shot line to beat"
@@ -149,9 +154,9 @@ def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
         wide = frame.pivot(index="template", columns="split", values="mean_per_class").reindex(columns=["val", "test"])
         wide = wide.sort_values("val", ascending=False, kind="stable")
         shown = wide.head(PROMPTS)
-        series = [Series(split, list(shown[split]), [], None, at) for at, split in enumerate(shown.columns)]
+        series = [Series(split, percents(shown[split]), [], None, at) for at, split in enumerate(shown.columns)]
         label = f"prompts of {encoder} on {dataset}"
-        svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in shown.index], series, "mean per class")
+        svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in shown.index], series, "mean per class, %")
         more = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
         found.append(
             {"figure": Figure(svg, f"{encoder}: each prompt alone, and their ensemble.{more}"), "rows": records(wide.reset_index())}
@@ -167,7 +172,7 @@ def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
         series = []
         for at, when in enumerate(("before", "after")):
             part = some[some["temperature"] == when]
-            series.append(Series(f"{when} the temperature", list(part["confidence"]), list(part["accuracy"]), None, 4 * (1 - at), 1 - at))
+            series.append(Series(when, list(part["confidence"]), list(part["accuracy"]), None, 4 * (1 - at), 1 - at))
         name = readings.called(row["title"])
         svg = figures.reliability(f"{dataset}-{row['stage']}-{row['name']}-reliability", f"reliability of {name} on {dataset}", series)
         found.append(Figure(svg, f"{name}: expected calibration error {percent(row['ece'])} %, after it {percent(row['ece_scaled'])} %."))
@@ -190,7 +195,7 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             actual,
             columns,
         )
-        caption = f"{name}: rows are actual classes, columns what they were taken for, by the rows' numbers. Green: right; red: wrong."
+        caption = f"{name}: actual classes in rows, what they were taken for in columns, long names by number. Green: right; red: wrong."
         found.append({"name": name, "figure": Figure(svg, caption), "pairs": records(pairs[pairs["approach"] == row["title"]])})
     return found
 
