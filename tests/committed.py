@@ -39,7 +39,7 @@ def differences(committed: object, found: object, where: str) -> list[str]:
 def main() -> None:
     """Exit with 1 and the differences, if there are any."""
     lines = []
-    for path in sorted(Path("metrics").glob("*.json")):
+    for path in sorted(Path("metrics").rglob("*.json")):
         committed = json.loads(subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True, check=True).stdout)
         lines += differences(committed, json.loads(path.read_text()), path.stem)
     print("\n".join(lines) or "the committed metrics are current")
