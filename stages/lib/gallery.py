@@ -46,7 +46,7 @@ class Thumbnails:
         """
         if image_id not in self.made:
             row = self.rows.loc[image_id]
-            self.made[image_id] = data_uri(images.load(row["path"], row["sha256"]), self.pixels)
+            self.made[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.pixels)
         return self.made[image_id]
 
     def class_of(self, image_id: str) -> str:
