@@ -4,12 +4,13 @@ VENV := .venv
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 REPORT := report/index.html
+PDF := report/report.pdf
 
 .DEFAULT_GOAL := help
 .PHONY: help repro report-pdf full verify rehearsal test check plan clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,10 +23,11 @@ repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print
 	@echo && echo "Report: $(CURDIR)/$(REPORT)"
 
 report-pdf:  ## print the report to report/report.pdf with the Chromium that is installed
-	@test -f $(REPORT) || { echo "$(REPORT): no such file; \`make repro\` makes it" >&2; exit 1; }
+	@rm -f $(PDF); test -f $(REPORT) || { echo "$(REPORT): no such file; \`make repro\` makes it" >&2; exit 1; }
 	@chromium=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) || \
 	  { echo "none of chromium, chromium-browser and google-chrome is installed: one of them prints the report" >&2; exit 1; }; \
-	"$$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=$(REPORT:index.html=report.pdf) "file://$(CURDIR)/$(REPORT)"
+	"$$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=$(PDF) "file://$(CURDIR)/$(REPORT)" 2>/dev/null && \
+	  test -s $(PDF) && echo $(PDF) || { echo "$$chromium could not print $(REPORT) to $(PDF)" >&2; exit 1; }
 
 # `make full NETS=` leaves fine-tuning and training from scratch out, which take hours without a GPU.
 NETS ?= yes
@@ -60,4 +62,4 @@ plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and
 	@echo "make full:" && $(RUN) python -m stages.lib.plan $(foreach axis,$(FULL),'$(axis)')
 
 clean:  ## remove what the stages made, but neither data/raw nor the row cache
-	rm -rf data/audit data/checkpoints data/corpora data/embeddings data/few_shot data/index data/predictions data/tokenizers data/weights data/params_checked data/runs.jsonl report/index.html report/report.pdf dvc_plots .mypy_cache .pytest_cache .ruff_cache
+	rm -rf data/audit data/checkpoints data/corpora data/embeddings data/few_shot data/index data/predictions data/tokenizers data/weights data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache

@@ -69,7 +69,14 @@ def of_corpus(name: str) -> dict[str, Any]:
     folder = Path("plots/tokenizers") / name
     metrics = json.loads(parts.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
     wanted = {
-        "fertility": ("vocabulary", "fertility", "tokens in the vocabulary", "tokens a word of test", "", "The fewer, the shorter a text."),
+        "fertility": (
+            "vocabulary",
+            "fertility",
+            "tokens in the vocabulary",
+            "tokens a word of test",
+            "",
+            "Tokens a word of test: the fewer, the shorter a text becomes.",
+        ),
         "lengths": (
             "length",
             "share",

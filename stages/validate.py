@@ -40,7 +40,7 @@ from stages.score import Score
 from stages.tokenizers import Tokenizers
 
 CHECKED = Path("data/params_checked")
-# The report depends on these as a whole; DVC stops at one that is missing, as it would be where an axis is empty.
+# The report depends on these as a whole, and DVC stops at one that is missing, as it would be where an axis is empty.
 REPORTED = ("audit", "checkpoints", "embeddings", "index", "predictions", "weights")
 
 
@@ -106,7 +106,7 @@ def problems(params: Params) -> list[str]:
 
 
 def main() -> None:
-    """Stop at the first wrong values, all of them named."""
+    """Stop at the first wrong values, all of them named; make the folders that may stay empty."""
     params = check(Params, load())
     lines = problems(params)
     if lines:
