@@ -62,4 +62,4 @@ plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and
 	@echo "make full:" && $(RUN) python -m stages.lib.plan $(foreach axis,$(FULL),'$(axis)')
 
 clean:  ## remove what the stages made, but neither data/raw nor the row cache
-	rm -rf data/audit data/checkpoints data/corpora data/embeddings data/few_shot data/index data/predictions data/tokenizers data/weights data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache
+	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/predictions/* data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache
