@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from stages.lib import digests, figures, index, origins, outcomes, page, parts, readings, weights
+from stages.lib import digests, figures, index, origins, outcomes, page, parts, readings, shown, weights
 from stages.lib.errors import InputError
 from stages.lib.figures import Series
 from stages.lib.gallery import Thumbnails
@@ -58,8 +58,8 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
         "calibration": parts.calibration(name, rows),
         "confusion": parts.confusion(name, rows),
         "per_class": parts.per_class(name, rows),
-        "galleries": parts.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
-        "audits": parts.audits(name, axes.encoders, settings.findings),
+        "galleries": shown.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
+        "audits": shown.audits(name, axes.encoders, settings.findings),
         "thumbnail": Thumbnails(indexed, settings.pixels),
     }
 
@@ -95,14 +95,14 @@ def of_corpus(name: str) -> dict[str, Any]:
             for at, (key, some) in enumerate(frame.groupby("series", sort=False))
         ]
         found.append(Figure(figures.lines(f"{name}-{plot}", f"{plot} of the tokenizers on {name}", series, x_label, y_label, log), caption))
-    shown = pd.read_csv(parts.existing(folder / "sentences.csv"), keep_default_na=False, dtype={"token": str})
+    encoded = pd.read_csv(parts.existing(folder / "sentences.csv"), keep_default_na=False, dtype={"token": str})
     sentences = [
         {
             "name": sentence,
             **facts,
             "tokens": {
                 str(tokenizer): parts.records(some[["token", "id"]])
-                for tokenizer, some in shown[shown["sentence"] == sentence].groupby("tokenizer", sort=False)
+                for tokenizer, some in encoded[encoded["sentence"] == sentence].groupby("tokenizer", sort=False)
             },
         }
         for sentence, facts in metrics["sentences"].items()

@@ -1,20 +1,16 @@
-"""What the report says of one data set, from the files that the other stages wrote: tables, figures, galleries."""
+"""What the report says of one data set, from the files that the other stages wrote: tables and figures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from stages.lib import embeddings, figures, gallery, readings
+from stages.lib import figures, readings
 from stages.lib.errors import InputError
 from stages.lib.figures import Series
-from stages.lib.outcomes import Outcome
 from stages.lib.page import Figure, percent
 
 SPLITS = {"test": 0, "val": 1, "train": 2}  # dashes
-NEAREST = 3  # training images beside a wrong answer
 PROMPTS = 20  # in a figure; the table has all
 WORDS = (
     "actual",
@@ -205,40 +201,3 @@ def per_class(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     frame = table(Path(f"plots/score/{dataset}/per_class.csv"))
     of = {title: dict(zip(some["class_name"], some["accuracy"], strict=True)) for title, some in frame.groupby("approach")}
     return [{"class_name": name, "accuracies": [of[row["title"]][name] for row in rows]} for name in dict.fromkeys(frame["class_name"])]
-
-
-def embedded_by(dataset: str, outcome: Outcome, encoders: tuple[str, ...]) -> tuple[str, embeddings.Images] | None:
-    """Return whose embeddings say which training images are nearest: the approach's own encoder's, else those of the axis's first."""
-    if not encoders:
-        return None
-    encoder = outcome.made.name if outcome.made.name in encoders else encoders[0]
-    existing(embeddings.folder(encoder, dataset) / "images.parquet")
-    return encoder, embeddings.read_images(encoder, dataset)
-
-
-def galleries(dataset: str, outcomes: list[Outcome], encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
-    """Return of each approach its surest right and its surest wrong answers, the latter with their nearest training images."""
-    found = []
-    for outcome in outcomes:
-        by = embedded_by(dataset, outcome, encoders)
-        near = (by[1].embedding, by[1].rows) if by else None
-        right, wrong = (gallery.answers(outcome, which, count, near, 0 if which else NEAREST) for which in (True, False))
-        found.append({"name": readings.called(outcome.title), "encoder": by[0] if by else None, "right": right, "wrong": wrong})
-    return found
-
-
-def audits(dataset: str, encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
-    """Return of each encoder what its audit found: figures of metrics/audit, findings by kind, and the classes by cohesion."""
-    found = []
-    for encoder in encoders:
-        cell = f"{encoder}-{dataset}"
-        measures = json.loads(existing(Path(f"metrics/audit/{cell}.json")).read_text())
-        findings = pd.read_parquet(existing(Path(f"data/audit/{cell}.parquet"))).replace({np.nan: None})
-        kinds = {"pairs": ("copy", "near_duplicate", "mirrored"), "labels": ("label",), "outliers": ("outlier",)}
-        lists = {name: records(findings[findings["kind"].isin(some)]) for name, some in kinds.items()}
-        cohesion = table(Path(f"plots/audit/{cell}.csv"))
-        cohesion = cohesion.assign(margin=cohesion["cohesion"] - cohesion["nearest"]).sort_values("margin", kind="stable")
-        accuracy = [{"title": f"{stage} {name}", **one} for stage, names in measures["accuracy"].items() for name, one in names.items()]
-        shown = {name: {"all": len(some), "shown": some[:count]} for name, some in lists.items()}
-        found.append({"encoder": encoder, "measures": measures, "accuracy": accuracy, "cohesion": records(cohesion), **shown})
-    return found
