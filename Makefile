@@ -3,12 +3,14 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
+REPORT := report/index.html
+PDF := report/report.pdf
 
 .DEFAULT_GOAL := help
-.PHONY: help repro full verify rehearsal test check plan clean
+.PHONY: help repro report-pdf full verify rehearsal test check plan clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +20,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print the results
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.lib.results
+	@echo && echo "Report: $(CURDIR)/$(REPORT)"
+
+report-pdf:  ## print the report to report/report.pdf with the Chromium that is installed
+	@rm -f $(PDF); test -f $(REPORT) || { echo "$(REPORT): no such file; \`make repro\` makes it" >&2; exit 1; }
+	@chromium=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) || \
+	  { echo "none of chromium, chromium-browser and google-chrome is installed: one of them prints the report" >&2; exit 1; }; \
+	"$$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=$(PDF) "file://$(CURDIR)/$(REPORT)" 2>/dev/null && \
+	  test -s $(PDF) && echo $(PDF) || { echo "$$chromium could not print $(REPORT) to $(PDF)" >&2; exit 1; }
 
 # `make full NETS=` leaves fine-tuning and training from scratch out, which take hours without a GPU.
 NETS ?= yes
@@ -31,6 +41,7 @@ endif
 full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet, WikiText-2, OpenAI's ViT-B/32 and ResNet34, run the same pipeline on them
 	$(RUN) dvc exp run $(foreach axis,$(FULL),-S 'axes.$(axis)')
 	@$(RUN) python -m stages.lib.results
+	@echo && echo "Report: $(CURDIR)/$(REPORT)"
 
 verify: $(INSTALLED)  ## hold the figures of `make full` against the published ones
 	@$(RUN) python -m stages.lib.verify
@@ -51,4 +62,4 @@ plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and
 	@echo "make full:" && $(RUN) python -m stages.lib.plan $(foreach axis,$(FULL),'$(axis)')
 
 clean:  ## remove what the stages made, but neither data/raw nor the row cache
-	rm -rf data/audit data/checkpoints data/corpora data/embeddings data/few_shot data/index data/predictions data/tokenizers data/weights data/params_checked data/runs.jsonl dvc_plots .mypy_cache .pytest_cache .ruff_cache
+	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/predictions/* data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache

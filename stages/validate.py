@@ -35,6 +35,7 @@ from stages.lib.tables import (
     Torchvision,
 )
 from stages.linear_probe import LinearProbe
+from stages.report import Report
 from stages.score import Score
 from stages.tokenizers import Tokenizers
 
@@ -60,6 +61,7 @@ class Params(Section):
     score: Score
     few_shot: FewShot
     audit: Audit
+    report: Report
 
 
 def problems(params: Params) -> list[str]:

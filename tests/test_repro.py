@@ -62,7 +62,7 @@ def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) 
 def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> None:
     done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[2,4]", "-S", "knn.temperature=0.00001")
     cells = ("knn@garden_clip-", "audit@garden_clip-", "score@")
-    assert set(ran(done)) == {"validate", *(f"{cell}{data}" for cell in cells for data in ("garden", "digits"))}
+    assert set(ran(done)) == {"validate", "report", *(f"{cell}{data}" for cell in cells for data in ("garden", "digits"))}
     assert workspace.git("diff", "--stat", "params.yaml").strip().endswith("deletions(-)")
     changed = json.loads(workspace.dvc("metrics", "diff", "--json").stdout)["metrics/garden.json"]
     assert changed["knn.garden_clip.chosen.k"]["new"] in {2, 4}
@@ -75,7 +75,7 @@ def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> N
 def test_a_new_prompt_runs_the_text_tower_and_what_reads_texts(workspace: Workspace) -> None:
     done = workspace.dvc("exp", "run", "-S", 'prompts.garden=["A drawing of {}."]')
     assert ran(done)[:2] == ["validate", f"embed_texts@{CELL}"]
-    assert set(ran(done)[2:]) == {f"zero_shot@{CELL}", f"few_shot@{CELL}", "score@garden", f"audit@{CELL}"}
+    assert set(ran(done)[2:]) == {f"zero_shot@{CELL}", f"few_shot@{CELL}", "score@garden", f"audit@{CELL}", "report"}
 
 
 def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Workspace) -> None:

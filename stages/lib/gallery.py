@@ -1,0 +1,109 @@
+"""Which images to show, and small pictures of them that stand in a page."""
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from stages.lib import images
+from stages.lib.embeddings import Matrix
+from stages.lib.index import Index
+from stages.lib.outcomes import Outcome
+
+TINY = 48  # pixels; smaller images are enlarged by whole pixels, as they are
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A test image with what an approach says of it: class names, its probability, and the nearest training images (image_id)."""
+
+    image: str
+    actual: str
+    predicted: str
+    confidence: float
+    nearest: list[str]
+
+
+class Thumbnails:
+    """Small pictures of a data set's images as data URIs, each made once."""
+
+    def __init__(self, index: Index, pixels: int) -> None:
+        """Take the images of ``index``, at most ``pixels`` wide and high."""
+        self.pixels = pixels
+        self.rows = index.rows.set_index("image_id")
+        self.made: dict[str, str] = {}
+
+    def __call__(self, image_id: str) -> str:
+        """Return the picture of an image.
+
+        Raises:
+            InputError: its file is gone or has other bytes than were indexed.
+        """
+        if image_id not in self.made:
+            row = self.rows.loc[image_id]
+            self.made[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.pixels)
+        return self.made[image_id]
+
+    def class_of(self, image_id: str) -> str:
+        """Return the class name of an image."""
+        return str(self.rows.loc[image_id, "class_name"])
+
+    def classes_of(self, image_ids: list[str]) -> Counter[str]:
+        """Return the class names of images with how often each occurs, in their order."""
+        return Counter(map(self.class_of, image_ids))
+
+
+def data_uri(image: Image.Image, pixels: int) -> str:
+    """Return the image, at most ``pixels`` wide and high, as a data URI: PNG where it is tiny, else WebP."""
+    file = io.BytesIO()
+    if max(image.size) <= TINY:
+        times = max(1, min(pixels, 2 * TINY) // max(image.size))
+        image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
+    else:
+        image = image.copy()
+        image.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+        image.save(file, "WEBP", quality=80)
+    kind = "png" if max(image.size) <= TINY else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def surest(outcome: Outcome, right: bool, count: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the ``count`` test images answered rightly, or wrongly, with the highest probability, the surest first.
+
+    Of the right ones one a class: else an easy class would fill the gallery.
+    """
+    chosen = np.flatnonzero((outcome.predicted == outcome.labels) == right)
+    chosen = chosen[np.argsort(-outcome.probabilities[chosen].max(axis=1), kind="stable")]
+    if right:
+        chosen = chosen[np.sort(np.unique(outcome.labels[chosen], return_index=True)[1])]
+    return chosen[:count]
+
+
+def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) -> list[str]:
+    """Return the image_id of the ``count`` training images with the highest cosine to an image, the nearest first.
+
+    Args:
+        embedding: float32 (n, d), unit rows.
+        rows: image_id and split of each.
+        image_id: of the image.
+        count: how many.
+    """
+    of_train = np.flatnonzero(rows["split"] == "train")
+    cosines = embedding[of_train] @ embedding[np.flatnonzero(rows["image_id"] == image_id)[0]]
+    return [str(rows["image_id"].iloc[at]) for at in of_train[np.argsort(-cosines, kind="stable")[:count]]]
+
+
+def answers(outcome: Outcome, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:
+    """Return the surest right or wrong answers of an approach; without embeddings there are no nearest training images."""
+    names, found = outcome.made.classes, []
+    for at in surest(outcome, right, count):
+        image = outcome.images[at]
+        close = nearest(*embedded, image, neighbours) if embedded else []
+        taken, sure = int(outcome.predicted[at]), float(outcome.probabilities[at].max())
+        found.append(Answer(image, names[outcome.labels[at]], names[taken], sure, close))
+    return found

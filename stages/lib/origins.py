@@ -1,0 +1,63 @@
+"""Where a page's numbers come from: commit, library versions, and what each stage took. None of it is a dependency of any stage."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "transformers",
+    "tokenizers",
+    "scikit-learn",
+    "scipy",
+    "statsmodels",
+    "cleanlab",
+    "faiss-cpu",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "matplotlib",
+    "jinja2",
+    "dvc",
+)
+
+
+def commit() -> dict[str, Any]:
+    """Return the commit checked out and the files that differ from it; {} where there is no repository or no commit."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "changed": [line[3:] for line in git("status", "--porcelain").splitlines()]}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that computed the results, as they are installed now."""
+    return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def last_runs(path: Path, names: set[str]) -> list[dict[str, Any]]:
+    """Return the last line of each cell in data/runs.jsonl, in the order they finished; [] without such a file.
+
+    Args:
+        path: of the file.
+        names: on the axes: a cell of any other is left out, it made nothing that is shown.
+    """
+    if not path.exists():
+        return []
+    runs: dict[str, dict[str, Any]] = {}
+    for line in path.read_text().splitlines():
+        run = json.loads(line)
+        runs.pop(run["cell"], None)  # a later line comes later
+        runs[run["cell"]] = run
+    return [run for cell, run in runs.items() if cell != "report" and set(cell.partition("@")[2].split("-")) <= {"", *names}]

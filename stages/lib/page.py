@@ -1,0 +1,69 @@
+"""One page of HTML from its parts: Jinja2 with autoescape on, Markdown without HTML in it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from stages.lib.readings import called
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and what stands below it."""
+
+    svg: Markup
+    caption: str
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction of [0, 1] in percent, "94.6"."""
+    return f"{100 * fraction:.1f}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of accuracies in points with its sign, "−3.1"; nothing is "0.0"."""
+    count = f"{100 * difference:+.1f}".replace("-", "−")
+    return "0.0" if count in ("+0.0", "−0.0") else count
+
+
+def sentence(text: str) -> str:
+    """Return ``text`` with a capital at its start, but for kNN."""
+    return text if text.startswith("kNN") else text[:1].upper() + text[1:]
+
+
+def plain(values: Mapping[str, Any]) -> str:
+    """Return what was chosen, "k 5, votes uniform"."""
+    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items())
+
+
+def markdown(text: str) -> Markup:
+    """Return Markdown as HTML, its headings one level lower: the page has its own first one. HTML in it shows as text."""
+    tokens = (reader := MarkdownIt("commonmark", {"html": False})).parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+    return Markup(reader.renderer.render(tokens, reader.options, {}))
+
+
+def render(parts: Mapping[str, Any]) -> str:
+    """Return the page; a part that the template asks for and ``parts`` lacks is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "plain": plain,
+        "sentence": sentence,
+        "called": called,
+        "json": lambda value: json.dumps(value, indent=2),
+    }
+    return environment.get_template(TEMPLATE.name).render(parts)

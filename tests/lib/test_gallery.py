@@ -1,0 +1,49 @@
+"""Which images are shown, and how small they are."""
+
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stages.lib import gallery
+from stages.lib.outcomes import Outcome
+from stages.lib.predictions import Predictions
+from tests.synthetic import image_rows, picture
+
+SCORES = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.05, 0.95]]  # of classes 0 0 0 1 1
+
+
+def outcome() -> Outcome:
+    rows = image_rows(["test"] * 5, [0, 0, 0, 1, 1])[["image_id", "split", "label"]]
+    return Outcome(Predictions("knn", "enc", rows, np.array(SCORES, np.float32), ["a", "b"], 0, "i", "c"))
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_the_surest_wrong_and_of_each_class_the_surest_right() -> None:
+    assert gallery.surest(outcome(), False, 3).tolist() == [2]
+    assert gallery.surest(outcome(), True, 3).tolist() == [4, 0]
+    assert gallery.surest(outcome(), True, 1).tolist() == [4]
+
+
+def test_nearest_training_images_by_cosine() -> None:
+    rows = pd.DataFrame({"image_id": ["t1", "t2", "v", "t3", "x"], "split": ["train", "train", "val", "train", "test"]})
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1], [0, 1], [0, 1]], np.float32)
+    assert gallery.nearest(vectors, rows, "x", 2) == ["t3", "t2"]
+    assert gallery.nearest(vectors, rows, "x", 9) == ["t3", "t2", "t1"]
+
+
+def test_an_answer_says_what_the_image_was_taken_for() -> None:
+    found = gallery.answers(outcome(), False, 3, None, 3)
+    assert [(one.actual, one.predicted, round(one.confidence, 3), one.nearest) for one in found] == [("a", "b", 0.8, [])]
+
+
+def test_a_thumbnail_is_bounded_and_a_tiny_image_enlarged_by_whole_pixels() -> None:
+    large = gallery.data_uri(picture(0, (900, 300)), 128)
+    assert large.startswith("data:image/webp;") and decoded(large).size == (128, 43) and len(large) < 12_000
+    assert decoded(gallery.data_uri(picture(0, (6, 4)), 128)).size == (96, 64)
+    assert decoded(gallery.data_uri(picture(0, (40, 40)), 16)).size <= (40, 40)

@@ -1,0 +1,255 @@
+"""The report of a small project that is made up: a class named like a script, one in Arabic."""
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import audit, report, score
+from stages.lib import embeddings, index, predictions
+from stages.lib.errors import InputError
+from stages.lib.params import check
+from stages.lib.predictions import Predictions
+from tests.synthetic import blobs, encoded, image_rows, picture, use
+
+SECTIONS = [
+    "results",
+    "curves",
+    "sweeps",
+    "few-shot",
+    "prompts",
+    "calibration",
+    "confusion",
+    "gallery",
+    "audit",
+    "tokenizers",
+    "networks",
+    "provenance",
+    "limits",
+    "application",
+]
+CLASSES = ["<script>alert(1)</script>", "زهرة حمراء"]
+SPLITS, LABELS = ["train"] * 8 + ["val"] * 4 + ["test"] * 8, [0, 1] * 10
+EMPTY: dict[str, Any] = {
+    axis: [] for axis in ("download", "datasets", "weights", "encoders", "zero_shot", "finetune", "scratch", "corpora")
+}
+PARAMS: dict[str, Any] = {
+    "score": {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20},
+    "audit": {"neighbors": 2, "pixels": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
+    "report": {"pixels": 64, "gallery": 2, "findings": 3},
+    "datasets": {"toy": {"kind": "digits"}},
+    "encoders": {"enc": {"source": "timm", "architecture": "vit_tiny_patch16_224"}},
+}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, in their order, and the text."""
+
+    def __init__(self, path: Path = report.TARGET) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of every such element."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with an essay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    Path("report").mkdir()
+    Path("report/application.md").write_text("# An application\n\nPlants, <b>named</b>.\n")
+    Path("params.yaml").write_text("seed: 0  # <made up>\n")
+    return tmp_path
+
+
+def declare(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> None:
+    use(monkeypatch, PARAMS | {"axes": EMPTY | axes})
+
+
+def make_index(splits: list[str], labels: list[int], classes: list[str]) -> index.Index:
+    rows = image_rows(splits, labels).assign(class_name=[classes[label] for label in labels])
+    for at, row in rows.iterrows():
+        data = encoded(picture(int(str(at)), (40, 30)), "PNG")
+        Path(row["path"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(row["path"]).write_bytes(data)
+        rows.loc[at, "sha256"] = hashlib.sha256(data).hexdigest()
+    made = index.Index("toy", rows)
+    index.write(made)
+    return made
+
+
+def predict(made: index.Index, stage: str, name: str, wrong: int, classes: list[str], **facts: Any) -> None:
+    """Write predictions of val and test of which the last ``wrong`` are wrong."""
+    rows = made.rows[made.rows["split"] != "train"][["image_id", "split", "label"]].reset_index(drop=True)
+    right = np.arange(len(rows)) < len(rows) - wrong
+    shares = np.full((len(rows), len(classes)), 0.2 / max(1, len(classes) - 1), np.float32)
+    answers = np.where(right, rows["label"], (rows["label"] + 1) % len(classes))
+    shares[np.arange(len(rows)), answers] = 0.8 if len(classes) > 1 else 1.0
+    predictions.write("toy", Predictions(stage, name, rows, shares, classes, 0, made.digest, "c0", **facts))
+
+
+def csv(path: str, rows: list[dict[str, Any]]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 1, 1)) -> None:
+    """Write what the other stages would: three approaches by one encoder, ``wrong`` answers each."""
+    made = make_index(SPLITS, LABELS, CLASSES)
+    provenance = {"classes": CLASSES, "failed": 0, "index": made.digest, "contract": "c0"}
+    vectors, _ = embeddings.unit(blobs(0, LABELS))
+    embeddings.write_images(embeddings.folder("enc", "toy"), made.rows, {"embedding": vectors}, provenance, "float32")
+    (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
+    card = {
+        "name": "enc",
+        "library": "timm",
+        "architecture": "vit",
+        "activation": None,
+        "preprocess": {},
+        "image_vectors": {"embedding": 4},
+    }
+    card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "weights_sha256": "ab" * 32}
+    Path("data/weights/enc").mkdir(parents=True)
+    Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
+    predict(made, "zero_shot", "enc", wrong[0], CLASSES)
+    predict(made, "linear_probe", "enc", wrong[1], CLASSES, chosen={"C": 1.0, "vectors": "embedding_normalised"})
+    predict(made, "knn", "enc", wrong[2], CLASSES, chosen={"k": 3, "votes": "uniform"})
+    accuracy = {"top1": 0.5, "mean_per_class": 0.5}
+    csv("plots/knn/enc-toy.csv", [{"k": 1, "votes": "uniform", **accuracy, "split": split} for split in ("val", "test")])
+    csv("plots/linear_probe/enc-toy.csv", [{"C": C, "series": "embedding_normalised", "mean_per_class": 0.5} for C in (0.1, 1.0)])
+    csv("plots/zero_shot/enc-toy.csv", [{"template": "A <b>{}</b>", "split": split, **accuracy} for split in ("val", "test")])
+    shots = [{"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "seeds": 1} for number in ("1", "all")]
+    csv("plots/few_shot/enc-toy.csv", shots)
+    declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
+    score.main("toy")
+    audit.main("enc", "toy")
+
+
+@pytest.fixture
+def toy(project: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """The page of it."""
+    make_toy(monkeypatch)
+    report.main()
+    return Page()
+
+
+def test_the_page_has_its_sections_one_heading_and_no_request(toy: Page) -> None:
+    assert [element["id"] for element in toy.all("section")] == SECTIONS
+    assert [link["href"] for link in toy.all("a")][:15] == ["#main", *(f"#{name}" for name in SECTIONS)]
+    assert len(toy.all("h1")) == 1 and toy.all("html") == [{"lang": "en"}]
+    addresses = [address for _, attributes in toy.elements for key in ("src", "href") if (address := attributes.get(key))]
+    assert addresses and {address.split(":")[0] for address in addresses if not address.startswith("#")} == {"data"}
+    assert not re.search(r"url\((?!#)|@import", toy.html)
+    ids = [str(attributes["id"]) for _, attributes in toy.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_names_with_markup_are_text_and_names_from_right_to_left_are_isolated(toy: Page) -> None:
+    assert toy.html.count("<script") == 1  # the page's own
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in toy.html and "<bdi>زهرة حمراء</bdi>" in toy.html
+    assert "Plants, &lt;b&gt;named&lt;/b&gt;" in toy.html and "A &lt;b&gt;{}&lt;/b&gt;" in toy.html
+    assert "# &lt;made up&gt;" in toy.html
+
+
+def test_the_table_reads_and_sorts(toy: Page) -> None:
+    assert "top-1" in toy.text and "C 1, vectors embedding_normalised" in toy.text
+    tables = [attributes for attributes in toy.all("table") if attributes.get("class") == "sortable"]
+    heads = [attributes for attributes in toy.all("th") if attributes.get("scope") == "col"]
+    assert len(tables) == len(toy.all("caption")) and len(heads) == len(toy.all("button"))
+
+
+def test_identical_approaches_are_said_to_be(toy: Page) -> None:
+    assert "Linear probe (enc) and kNN (enc) are right on exactly the same test images." in toy.text
+    assert "can't be told apart (25.0 points between them)." in toy.text
+
+
+def test_galleries_show_what_was_wrong_beside_its_nearest(toy: Page) -> None:
+    images = toy.all("img")
+    assert all(image["alt"] and str(image["src"]).startswith("data:image/") for image in images)
+    assert sum(str(image["alt"]).startswith("Near training image") for image in images) == 2 * 3  # one wrong of each of two approaches
+    assert max(len(str(image["src"])) for image in images) < 10_000
+
+
+def test_the_same_inputs_give_the_same_bytes(toy: Page) -> None:
+    report.main()
+    assert Page().html == toy.html
+
+
+def test_provenance(toy: Page) -> None:
+    assert "no git repository" in toy.text and "ab" * 32 in toy.text and "no stage ran on this machine" in toy.text
+
+
+def test_no_stage_of_an_empty_axis_is_missed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(monkeypatch)
+    report.main()
+    page = Page()
+    assert [element["id"] for element in page.all("section")] == SECTIONS
+    for axis in ("datasets names no data set", "corpora names no corpus", "finetune and axes.scratch name no network"):
+        assert f"axes.{axis}" in page.text
+
+
+def test_one_class_one_image_and_no_encoder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_index(["test"], [0], ["only"])
+    predict(made, "scratch", "own", 0, ["only"])
+    checkpoint = Path("data/checkpoints/scratch/own-toy")
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "network.txt").write_text("Conv2d <3>")
+    declare(monkeypatch, datasets=["toy"], scratch=["own"])
+    score.main("toy")
+    report.main()
+    text = Page().text
+    for said in ("One class: there is nothing", "nothing to compare it with", "without embeddings there is no audit", "Conv2d <3>"):
+        assert said in text
+    assert "1 test image, 1 in the smallest class" in text
+
+
+def test_missing_predictions_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_toy(monkeypatch)
+    predictions.path_of("toy", "knn", "enc").unlink()
+    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` makes it$"):
+        report.main()
+
+
+@pytest.mark.parametrize("path", ["metrics/toy.json", "plots/score/toy/pairs.csv", "plots/knn/enc-toy.csv", "data/audit/enc-toy.parquet"])
+def test_a_missing_file_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    make_toy(monkeypatch)
+    Path(path).unlink()
+    with pytest.raises(InputError, match=f"^{re.escape(path)}: no such file"):
+        report.main()
+
+
+def test_metrics_of_other_axes_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_toy(monkeypatch)
+    declare(monkeypatch, datasets=["toy"], encoders=["enc"])
+    with pytest.raises(InputError, match=r"^metrics/toy\.json: has .*zero_shot enc.*; the axes name linear_probe enc, knn enc: run"):
+        report.main()
+
+
+def test_a_page_that_is_too_large_is_one_line(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "LARGEST", 1000)
+    with pytest.raises(InputError, match=r"bytes, more than 1,000: lower report\.pixels, gallery or findings$"):
+        report.main()
+
+
+@pytest.mark.parametrize(("key", "value"), [("pixels", 8), ("gallery", 0), ("findings", -1)])
+def test_wrong_settings_are_one_line(key: str, value: int) -> None:
+    with pytest.raises(InputError, match=rf"^params\.yaml: report\.{key} = {value}: input should be greater than or equal to \d+$"):
+        check(report.Report, PARAMS["report"] | {key: value}, "report")
