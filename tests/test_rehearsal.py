@@ -1,6 +1,7 @@
 """`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights and a text, a network that fails.
 
-Of the code addresses and checksums alone are replaced; of the parameters numbers of images, checksums, and the nets' epochs and size.
+Of the code addresses and checksums alone are replaced; of the parameters numbers of images, checksums, the nets' epochs and size, and how
+much a probe and few shots try.
 """
 
 import json
@@ -19,7 +20,7 @@ from stages.lib.digests import file_sha256
 from stages.lib.vision import open_clip, torchvision
 from tests.mirror import Mirror, put_flowers, put_pets, serving
 from tests.test_download import PETS, at_hub, parquet, sha256
-from tests.workspace import Workspace, ran
+from tests.workspace import FEW, Workspace, ran
 
 COUNTS = {"flowers102": {"train": 102, "val": 102, "test": 102}, "pets": {"train": 74, "test": 37}}
 HUB_FILE = "timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors"
@@ -49,7 +50,9 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
 def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The project, with the stand-ins' addresses and checksums."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    overrides: dict[str, Any] = {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
+    overrides: dict[str, Any] = (
+        FEW | {"linear_probe.C": [0.1, 10.0]} | {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
+    )
     overrides |= {f"nets.{net}.{key}": value for net in ("resnet34", "own") for key, value in (("epochs", 1), ("size", 32))}
     overrides |= {f"datasets.wikitext2.versions.raw.{theirs.removesuffix('idation')}": sha256(lines) for theirs, lines in TEXT.items()}
     resnet34 = f"{mirror.address}/resnet34-{file_sha256(mirror.folder / 'resnet34.pth')[:8]}.pth"

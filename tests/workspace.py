@@ -14,6 +14,15 @@ PROJECT = Path(__file__).parent.parent
 IDENTITY = {f"GIT_{who}_{what}": f"test{at}" for who in ("AUTHOR", "COMMITTER") for what, at in (("NAME", ""), ("EMAIL", "@example.org"))}
 
 
+FEW = {
+    "few_shot.shots": [1],
+    "few_shot.seeds": [0],
+    "few_shot.C": [1.0],
+    "few_shot.alpha": [1.0],
+    "few_shot.beta": [1.0],
+}  # quick, not good
+
+
 class Workspace:
     """The project in ``root``, a git repository, with the row cache ``cache``."""
 

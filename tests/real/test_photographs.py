@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from stages.lib.digests import file_sha256
-from tests.workspace import Workspace
+from tests.workspace import FEW, Workspace
 
 # data set -> top-1 of the nearest neighbour and of the linear probe, both with train + val
 EXPECTED = {"flowers": (0.741, 0.873), "pets": (0.855, 0.907)}
@@ -32,7 +32,7 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
     axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"]}
     axes |= {"zero_shot": [], "finetune": [], "scratch": [], "corpora": []}
     tables = {"encoders": {"mobilenetv2": entry}, "datasets": {name: {"kind": "folder"} for name in EXPECTED}}
-    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, "linear_probe.C": GRID, **tables})
+    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, "linear_probe.C": GRID, **FEW, **tables})
     for name in EXPECTED:
         (workspace.root / "data/raw").mkdir(parents=True, exist_ok=True)
         (workspace.root / "data/raw" / name).symlink_to(real_data / name)
