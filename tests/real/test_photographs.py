@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.lib.digests import file_sha256
-from tests.workspace import FEW, Workspace
+from tests import photographs
+from tests.workspace import FEW
 
 # data set -> top-1 of the nearest neighbour and of the linear probe, both with train + val
 EXPECTED = {"flowers": (0.741, 0.873), "pets": (0.855, 0.907)}
@@ -20,22 +20,8 @@ GRID = [0.1, 1000.0]  # what the whole grid chooses on val, raw and normalised: 
 
 @pytest.mark.timeout(900)
 def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
-    file = real_data / "weights/mobilenetv2_100_imagenet_timm_features_padsame.pth"
-    entry = {
-        "source": "timm_file",
-        "architecture": "mobilenetv2_100",
-        "file": str(file),
-        "sha256": file_sha256(file),
-        "arguments": {"pad_type": "same"},
-        "preprocess": {"size": 224, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "crop": 0.875},
-    }
-    axes = {"download": [], "datasets": list(EXPECTED), "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"]}
-    axes |= {"zero_shot": [], "finetune": [], "scratch": [], "corpora": []}
-    tables = {"encoders": {"mobilenetv2": entry}, "datasets": {name: {"kind": "folder"} for name in EXPECTED}}
-    workspace = Workspace.make(tmp_path / "project", tmp_path / "cache", {"axes": axes, "linear_probe.C": GRID, **FEW, **tables})
-    for name in EXPECTED:
-        (workspace.root / "data/raw").mkdir(parents=True, exist_ok=True)
-        (workspace.root / "data/raw" / name).symlink_to(real_data / name)
+    overrides = {"linear_probe.C": GRID, **FEW}
+    workspace = photographs.workspace(tmp_path / "project", tmp_path / "cache", real_data, list(EXPECTED), overrides)
     workspace.dvc("repro", timeout=900)
 
     for name, (nearest, probe) in EXPECTED.items():

@@ -1,0 +1,45 @@
+"""Every approach that needs no text, on real photographs: REAL_DATA=FOLDER python -m benchmarks.photographs TARGET [DATASET ...].
+
+FOLDER holds flowers/ and pets/ (photographs and manifest.csv; both are used where no DATASET is named) and weights/ (ImageNet's
+MobileNetV2 as timm's features, BatchNorm folded, which therefore stays frozen). Runs the pipeline in TARGET, a copy of the project that it
+makes: probe, kNN, few shots and audit of MobileNetV2's embeddings, MobileNetV2 fine-tuned, a network from scratch, and the report. Prints
+the results, what the audit found, and what every cell took.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from stages.lib.errors import InputError
+from tests import photographs
+
+COMMON = {"batch": 32, "lr": 0.003, "flip": 0.5}
+FINETUNE = {"kind": "finetune", "epochs": 6, "size": 224, "body": 0.1, "first_layer": 0.1, "frozen_epochs": 1, "frozen_norms": True}
+SCRATCH = {"kind": "scratch", "widths": [48, 96, 192, 384], "depths": [1, 1, 2, 1], "stride": 2, "drop": 0.1, "epochs": 60, "size": 96}
+NETS = {
+    "nets.mobilenetv2": FINETUNE | COMMON | {"smallest_crop": 0.5, "ema": 0.98},
+    "nets.little": SCRATCH | COMMON | {"warm_up": 3, "smallest_crop": 0.4, "trivial_augment": True, "ema": 0.9, "refit": False},
+    "axes.finetune": ["mobilenetv2"],
+    "axes.scratch": ["little"],
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the pipeline and print what came of it."""
+    if "REAL_DATA" not in os.environ:
+        raise InputError("REAL_DATA is not set: expected a folder with flowers/, pets/ and weights/")
+    if not arguments or Path(arguments[0]).exists():
+        raise InputError("python -m benchmarks.photographs TARGET [DATASET ...]: expected a TARGET that does not exist yet")
+    target, names = Path(arguments[0]), arguments[1:] or ["flowers", "pets"]
+    made = photographs.workspace(target, target / "data/cache", Path(os.environ["REAL_DATA"]).resolve(), names, NETS)
+    subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=target, env=made.environment(), check=True)
+    subprocess.run([sys.executable, "-m", "stages.lib.results"], cwd=target, env=made.environment(), check=True)
+    for path in sorted((target / "metrics/audit").glob("*.json")):
+        print(path.name, path.read_text())
+    print(*made.runs(), sep="\n")
+    print(target / "report/index.html")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,31 @@
+"""ImageNet's MobileNetV2 and folders of real photographs, for tests and benchmarks that have REAL_DATA."""
+
+from pathlib import Path
+from typing import Any
+
+from stages.lib.digests import file_sha256
+from tests.workspace import Workspace
+
+
+def mobilenet(real: Path) -> dict[str, Any]:
+    """Return the entry of ``encoders`` for the weights in ``real``: timm's features, BatchNorm folded."""
+    file = real / "weights/mobilenetv2_100_imagenet_timm_features_padsame.pth"
+    return {
+        "source": "timm_file",
+        "architecture": "mobilenetv2_100",
+        "file": str(file),
+        "sha256": file_sha256(file),
+        "arguments": {"pad_type": "same"},
+        "preprocess": {"size": 224, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 0.875},
+    }
+
+
+def workspace(root: Path, cache: Path, real: Path, names: list[str], overrides: dict[str, Any]) -> Workspace:
+    """Return a copy of the project whose data sets are the folders ``names`` of ``real``, whose one encoder is `mobilenet`."""
+    axes = {"download": [], "datasets": names, "weights": ["mobilenetv2"], "encoders": ["mobilenetv2"], "zero_shot": [], "corpora": []}
+    tables = {"encoders": {"mobilenetv2": mobilenet(real)}, "datasets": {name: {"kind": "folder"} for name in names}}
+    made = Workspace.make(root, cache, {"axes": axes | {"finetune": [], "scratch": []}} | tables | overrides)
+    (root / "data/raw").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (root / "data/raw" / name).symlink_to(real / name)
+    return made
