@@ -24,7 +24,7 @@ from tqdm import tqdm
 from stages.lib import adapters, embeddings, ensemble, metrics, shots
 from stages.lib.errors import InputError
 from stages.lib.params import Section, section
-from stages.lib.probe import fit
+from stages.lib.probe import fits
 from stages.lib.run import run
 from stages.lib.tables import Names
 
@@ -89,9 +89,9 @@ def nearest_mean(task: Task, settings: FewShot) -> Iterator[Candidate]:
 
 def linear_probe(task: Task, settings: FewShot) -> Iterator[Candidate]:
     """Yield logistic regressions from the strongest penalty on."""
-    for C in sorted(settings.C):
-        probe = fit(task.train, task.labels, C, settings.max_iter, task.classes)
-        yield Candidate({"C": C, "converged": probe.converged}, probe.probabilities(task.val), partial(probe.probabilities, task.test))
+    for probe in fits(task.train, task.labels, settings.C, settings.max_iter, task.classes):
+        values = {"C": probe.model.C, "converged": probe.converged}
+        yield Candidate(values, probe.probabilities(task.val), partial(probe.probabilities, task.test))
 
 
 def text_probe(task: Task, settings: FewShot) -> Iterator[Candidate]:

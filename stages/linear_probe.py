@@ -16,7 +16,7 @@ from tqdm import tqdm
 from stages.lib import embeddings, metrics, predictions
 from stages.lib.errors import InputError
 from stages.lib.params import Section, section
-from stages.lib.probe import fit, inputs
+from stages.lib.probe import fit, fits, inputs
 from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
@@ -44,10 +44,16 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
     """
     lines = []
     for kind, vectors in kinds.items():
-        for C in tqdm(sorted(settings.C), f"linear_probe {kind}", unit="fit", mininterval=1):
-            probe = fit(vectors[train], labels[train], C, settings.max_iter, classes)
+        probes = tqdm(
+            fits(vectors[train], labels[train], settings.C, settings.max_iter, classes),
+            f"linear_probe {kind}",
+            len(settings.C),
+            unit="fit",
+            mininterval=1,
+        )
+        for probe in probes:
             measure = metrics.mean_per_class(probe.probabilities(vectors[val]).argmax(axis=1), labels[val])
-            lines.append({"C": C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
+            lines.append({"C": probe.model.C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
     return pd.DataFrame(lines)
 
 
@@ -97,9 +103,9 @@ def main(encoder: str, dataset: str) -> None:
     chosen = {"C": C, "vectors": kind}
     predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, chosen, notes))
 
-    path = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.rename(columns={"vectors": "series"}).round({"mean_per_class": 6}).to_csv(path, index=False)
+    plot = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
+    plot.parent.mkdir(parents=True, exist_ok=True)
+    table.rename(columns={"vectors": "series"}).round({"mean_per_class": 6}).to_csv(plot, index=False)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
         prompts: the templates, by number.
     """
     labels, number = rows["label"].to_numpy(np.int64), rows["prompt"].to_numpy()
-    chosen = {template: number == position for position, template in enumerate(prompts)} | {"ensemble": np.ones(len(rows), bool)}
+    chosen = {template: number == position for position, template in enumerate(prompts)} | {ensemble.NAME: np.ones(len(rows), bool)}
     lines = []
     for template, some in chosen.items():
         classes = ensemble.class_embeddings(texts[some], labels[some])

@@ -65,13 +65,13 @@ def test_final_probe_is_fitted_on_train_and_val_and_vals_on_train(folder: Path) 
     labels, C = np.array(LABELS), made.chosen["C"]
 
     def plain(until: int, start: int, stop: int) -> npt.NDArray[np.float64]:
-        model = LogisticRegression(C=C, max_iter=1000).fit(vectors[:until], labels[:until])
+        model = LogisticRegression(C=C, max_iter=10_000, tol=1e-8).fit(vectors[:until].astype(float), labels[:until])
         found: npt.NDArray[np.float64] = model.predict_proba(vectors[start:stop])
         return found
 
     assert made.rows["split"].tolist() == SPLITS[30:]
-    np.testing.assert_allclose(made.probabilities[:20], plain(30, 30, 50), atol=1e-5)
-    np.testing.assert_allclose(made.probabilities[20:], plain(50, 50, 70), atol=1e-5)
+    np.testing.assert_allclose(made.probabilities[:20], plain(30, 30, 50), atol=1e-4)
+    np.testing.assert_allclose(made.probabilities[20:], plain(50, 50, 70), atol=1e-4)
     train_only = (plain(30, 50, 70).argmax(axis=1) == labels[50:]).mean()
     assert made.notes["train_only"] == pytest.approx({"top1": train_only, "mean_per_class": train_only})
     assert not np.allclose(plain(30, 50, 70), plain(50, 50, 70), atol=1e-3)  # the two can be told apart

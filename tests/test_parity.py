@@ -426,9 +426,7 @@ def test_linear_probes_predictions_are_a_plain_logistic_regressions_on_images_pa
     }[made.chosen["vectors"]]
     np.testing.assert_array_equal(embedding, inside.vectors)
     for split, known in (("val", inside.of("train")), ("test", inside.of("train", "val"))):
-        model = LogisticRegression(C=made.chosen["C"], max_iter=PARAMS["linear_probe"]["max_iter"]).fit(
-            vectors[known], inside.labels[known]
-        )
+        model = LogisticRegression(C=made.chosen["C"], max_iter=10_000, tol=1e-8).fit(vectors[known].astype(float), inside.labels[known])
         expected = model.predict_proba(vectors[inside.of(split)])
         found = made.probabilities[(made.rows["split"] == split).to_numpy()]
         np.testing.assert_allclose(found, expected, atol=1e-4)

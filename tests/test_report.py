@@ -111,6 +111,13 @@ def csv(path: str, rows: list[dict[str, Any]]) -> None:
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
+def compare(prompts: list[str]) -> None:
+    """Write the accuracies of each prompt and of the ensemble: 0.5."""
+    lines = [(template, split) for template in (*prompts, "ensemble") for split in ("val", "test")]
+    accuracy = {"top1": 0.5, "mean_per_class": 0.5}
+    csv("plots/zero_shot/enc-toy.csv", [{"template": template, "split": split, **accuracy} for template, split in lines])
+
+
 def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 1, 1)) -> None:
     """Write what the other stages would: three approaches by one encoder, ``wrong`` answers each."""
     made = make_index(SPLITS, LABELS, CLASSES)
@@ -135,7 +142,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 
     accuracy = {"top1": 0.5, "mean_per_class": 0.5}
     csv("plots/knn/enc-toy.csv", [{"k": 1, "votes": "uniform", **accuracy, "split": split} for split in ("val", "test")])
     csv("plots/linear_probe/enc-toy.csv", [{"C": C, "series": "embedding_normalised", "mean_per_class": 0.5} for C in (0.1, 1.0)])
-    csv("plots/zero_shot/enc-toy.csv", [{"template": "A <b>{}</b>", "split": split, **accuracy} for split in ("val", "test")])
+    compare(["A <b>{}</b>", "{}"])
     shots = [{"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "seeds": 1} for number in ("1", "all")]
     csv("plots/few_shot/enc-toy.csv", shots)
     declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
@@ -179,6 +186,16 @@ def test_the_table_reads_and_sorts(toy: Page) -> None:
 def test_identical_approaches_are_said_to_be(toy: Page) -> None:
     assert "Linear probe (enc) and kNN (enc) are right on exactly the same test images." in toy.text
     assert "can't be told apart (25.0 points between them)." in toy.text
+
+
+def test_one_prompt_is_said_and_several_are_drawn(toy: Page) -> None:
+    drawn = "prompts of enc on toy"
+    assert drawn in [element.get("aria-label") for element in toy.all("svg")]
+    compare(["A <b>{}</b>"])
+    report.main()
+    one = Page()
+    assert drawn not in [element.get("aria-label") for element in one.all("svg")]
+    assert "enc with one prompt, “A <b>{}</b>”: 50.0\xa0% mean per class on test" in one.text
 
 
 def test_galleries_show_what_was_wrong_beside_its_nearest(toy: Page) -> None:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from stages.lib.probe import TOLERANCE
+
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
@@ -86,7 +88,6 @@ def fit_from_texts(vectors: Matrix, labels: Labels, texts: Matrix, C: float, max
         value = -logs[rows, labels].mean() + strength * (flat @ flat) / 2
         return float(value), (errors.T @ x / len(x) + strength * moved).ravel()
 
-    # Gradients of a mean over unit vectors are small: with scikit-learn's 1e-4 a hundred classes would hardly leave the start.
-    options = {"maxiter": max_iter, "gtol": 1e-6, "ftol": 64 * np.finfo(float).eps}
+    options = {"maxiter": max_iter, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
     found = minimize(loss, np.zeros(texts.size), jac=True, method="L-BFGS-B", options=options)
     return TextFit(texts + found.x.reshape(texts.shape), bool(found.success))

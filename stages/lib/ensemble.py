@@ -7,6 +7,8 @@ from stages.lib import embeddings
 
 Matrix = npt.NDArray[np.float32]
 
+NAME = "ensemble"  # in plots/zero_shot, of the rows of all prompts together
+
 
 def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
     """Return one unit embedding a class, float32 (classes, d): the mean of its prompts' unit embeddings, normalised again.

@@ -29,14 +29,18 @@ LIBRARIES = (
 )
 
 
+RESULTS = ("dvc.lock", "metrics", "plots")  # what a run writes itself
+
+
 def commit() -> dict[str, Any]:
-    """Return the commit checked out and the files that differ from it; {} where there is no repository or no commit."""
+    """Return the commit checked out and the files but `RESULTS` that differ from it; {} where there is no repository or no commit."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "changed": [line[3:] for line in git("status", "--porcelain").splitlines()]}
+        status = git("status", "--porcelain", "--", ".", *(f":!{name}" for name in RESULTS))
+        return {"commit": git("rev-parse", "HEAD").strip(), "changed": [line[3:] for line in status.splitlines()]}
     except (OSError, subprocess.CalledProcessError):
         return {}
 

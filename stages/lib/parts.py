@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib import figures, readings
+from stages.lib import ensemble, figures, readings
 from stages.lib.errors import InputError
 from stages.lib.figures import Series
 from stages.lib.page import Figure, percent
@@ -143,20 +143,26 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
 
 
 def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return of each encoder with texts every wording alone and all together: figure, and rows with val and test."""
+    """Return of each encoder with texts every wording alone and all together: figure, and rows with val and test.
+
+    A single wording is its own ensemble: one row, and no figure.
+    """
     found = []
     for encoder in encoders:
         frame = table(Path(f"plots/zero_shot/{encoder}-{dataset}.csv"))
         wide = frame.pivot(index="template", columns="split", values="mean_per_class").reindex(columns=["val", "test"])
-        wide = wide.sort_values("val", ascending=False, kind="stable")
-        shown = wide.head(PROMPTS)
-        series = [Series(split, percents(shown[split]), [], None, at) for at, split in enumerate(shown.columns)]
-        label = f"prompts of {encoder} on {dataset}"
-        svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in shown.index], series, "mean per class, %")
-        more = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
-        found.append(
-            {"figure": Figure(svg, f"{encoder}: each prompt alone, and their ensemble.{more}"), "rows": records(wide.reset_index())}
-        )
+        figure = None
+        if len(wide) == 2:
+            wide = wide.drop(ensemble.NAME)
+        else:
+            wide = wide.sort_values("val", ascending=False, kind="stable")
+            shown = wide.head(PROMPTS)
+            series = [Series(split, percents(shown[split]), [], None, at) for at, split in enumerate(shown.columns)]
+            label = f"prompts of {encoder} on {dataset}"
+            svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in shown.index], series, "mean per class, %")
+            more = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
+            figure = Figure(svg, f"{encoder}: each prompt alone, and their ensemble.{more}")
+        found.append({"encoder": encoder, "figure": figure, "rows": records(wide.reset_index())})
     return found
 
 

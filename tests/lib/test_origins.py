@@ -30,7 +30,9 @@ def test_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: pytest.Mon
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "start"], check=True)
     found = origins.commit()
     assert len(found["commit"]) == 40 and found["changed"] == []
-    Path("new.txt").touch()
+    Path("metrics").mkdir()
+    for name in ("new.txt", "dvc.lock", "metrics/toy.json"):  # the last two are what a run writes
+        Path(name).touch()
     assert origins.commit()["changed"] == ["new.txt"]
 
 
