@@ -145,7 +145,8 @@ def test_photographs_of_ones_own_run_beside_the_sample(workspace: Workspace) -> 
     workspace.dvc("add", "data/raw/own")
     workspace.set("datasets.own", {"kind": "folder"})
     workspace.set("prompts.own", ["A photo of a {}."])
-    workspace.set("axes.datasets", ["own"])
+    for axis, names in (("datasets", ["own"]), ("finetune", []), ("scratch", [])):  # the sample trains nets, photographs.py on real ones
+        workspace.set(f"axes.{axis}", names)
     workspace.dvc("repro")
     metrics = workspace.metrics("own")
     assert metrics["knn"]["garden_clip"]["failed"] == 1

@@ -44,6 +44,7 @@ NETWORK = 10.0  # MB/s
 DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels
 OF_PRODUCT = 0.8  # share of a large matrix product's speed that an encoder reaches
 PROBE = 3e-8  # seconds of a probe's sweep for each training image, class, number in a vector, and C
+AUDIT = 0.01  # seconds of decoding an image once more, comparing it with its neighbours and judging its label
 TEXT = 6  # seconds of training and comparing tokenizers for a fetched megabyte, on 2 cores
 STEP = 0.3  # seconds of a step that trains garden_clip, on 2 cores
 
@@ -154,7 +155,7 @@ def costs(
     regularisations: int,
     rate: float,
 ) -> list[Cost]:
-    """Return what every cell of note takes on a machine of ``rate`` operations a second; the others take seconds."""
+    """Return what every cell of note takes on a machine of ``rate`` operations a second; the others take less than a minute."""
     cores = os.cpu_count() or 1
     rows = []
     for name in axes.download:
@@ -183,6 +184,7 @@ def costs(
             seconds = count * (size.operations / (OF_PRODUCT * rate) + DECODE / cores)
             rows.append(Cost(f"embed_images {name}-{dataset}", 0, count * size.numbers * 3 * 4e-6, seconds))  # Parquet, npy, row cache
             rows.append(Cost(f"linear_probe {name}-{dataset}", seconds=training * classes * size.numbers * regularisations * PROBE))
+            rows.append(Cost(f"audit {name}-{dataset}", seconds=count * AUDIT))
         for (stage, name), operations in trained.items():
             # A step is a pass forward and one backward, which is worth two; training on train + val comes after the choice.
             images = 3 * training * (2 if nets[name].refit else 1) + (count - training)
@@ -233,7 +235,7 @@ def main(overrides: list[str]) -> None:
     print(pd.DataFrame(shown).to_markdown(index=False, colalign=("left", "right", "right", "right")))
     print(
         f"Estimates: {encoders.device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now), a network of "
-        f"{NETWORK:g} MB/s. Fetched and kept once: what is here already costs nothing. Cells not shown take seconds."
+        f"{NETWORK:g} MB/s. Fetched and kept once: what is here already costs nothing. Cells not shown take less than a minute."
     )
 
 

@@ -77,6 +77,7 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         "index pets": (0, 0, pytest.approx(7349 * 0.002)),
         "embed_images vitb32-pets": (0, pytest.approx(7349 * 0.012), pytest.approx(7349 * (1 + 0.002))),
         "linear_probe vitb32-pets": (0, 0, pytest.approx(3680 * 37 * 1000 * 13 * plan.PROBE)),
+        "audit vitb32-pets": (0, 0, pytest.approx(7349 * plan.AUDIT)),
         # 2 epochs at half the side, a quarter of the operations: forward and backward on train, again on train + val, and judged.
         "finetune vitb32-pets": (0, 0, pytest.approx(2 * (6 * 3680 + 3669) * 2e9 / 8e9)),
         "scratch small-pets": (0, 0, pytest.approx(3 * (3 * 3680 + 3669) * 4e9 / 8e9)),
@@ -90,8 +91,9 @@ def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
     plan.main(["download=[pets]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", *NOT_OTHERWISE, "scratch=[small]"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:-1]] == [
-        *("download pets", "weights vitb32", "index pets", "embed_images vitb32-pets", "linear_probe vitb32-pets"),
-        *("scratch small-pets", "index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "scratch small-digits", "all"),
+        *("download pets", "weights vitb32"),
+        *("index pets", "embed_images vitb32-pets", "linear_probe vitb32-pets", "audit vitb32-pets", "scratch small-pets"),
+        *("index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "audit vitb32-digits", "scratch small-digits", "all"),
     ]
     assert "1,416 MB" in lines[-2]
     assert lines[-1].startswith("Estimates: ")
