@@ -14,6 +14,12 @@ from stages.lib import cache
 LONGEST = ("test_repro", "test_rehearsal", "test_photographs")
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than cores: the longest tests wait for DVC and the disk a good part of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: whoever is done with one of them goes on with the short ones."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
