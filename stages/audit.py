@@ -7,7 +7,6 @@ plots/audit/ENCODER-DATASET.csv, the cohesion of each class. It removes and corr
 """
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,88 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
-from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from stages.lib import duplicates, embeddings, images, index, metrics, outcomes, predictions, probe
+from stages.lib import duplicates, embeddings, images, index, label_errors, metrics, outcomes, predictions, probe
 from stages.lib.errors import InputError
-from stages.lib.params import Section, section
+from stages.lib.params import section
 from stages.lib.run import run
 from stages.lib.tables import Axes
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
-class Audit(Section):
+class Audit(label_errors.Folds):
     """What counts as a near-duplicate, and how labels and outliers are judged."""
 
     neighbors: int = Field(ge=1)  # nearest images of each split whose pixels are compared; and that tell how far out an image lies
     pixels: float = Field(gt=0, le=1)  # least agreement of the outlines of two near-duplicates, in cosine
-    folds: int = Field(ge=2)  # of the probe that judges labels
-    max_iter: int = Field(ge=1)  # of its L-BFGS
-    seed: int = Field(ge=0)  # of the folds
     outliers: int = Field(ge=0)  # how many are listed
-
-
-def out_of_sample(
-    vectors: Matrix, labels: Labels, groups: npt.NDArray[np.integer[Any]], settings: Audit, C: float, classes: int
-) -> tuple[Matrix, Mask]:
-    """Return probabilities float32 (n, classes) by probes that saw neither the image nor one of its group, and who was judged, (n,).
-
-    An image is not judged where the probe never saw its class: a class of one image, or of one group.
-
-    Args:
-        vectors: float32 (n, d).
-        labels: int64 (n,).
-        groups: (n,), the same for images that must not be told apart.
-        settings: folds, their seed, and the limit of iterations.
-        C: inverse strength of the penalty.
-        classes: in all.
-    """
-    probabilities, judged = np.zeros((len(labels), classes), np.float32), np.zeros(len(labels), bool)
-    largest = pd.Series(groups).groupby(labels).nunique().max()
-    folds = min(settings.folds, int(largest))
-    if folds < 2:
-        return probabilities, judged
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=settings.seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # they are counted
-        for train, held in splitter.split(vectors, labels, groups):
-            known = np.isin(labels[held], labels[train])
-            if len(np.unique(labels[train])) < 2:
-                continue
-            probabilities[held] = probe.fit(vectors[train], labels[train], C, settings.max_iter, classes).probabilities(vectors[held])
-            judged[held] = known
-    return probabilities, judged
-
-
-def label_issues(labels: Labels, probabilities: Matrix, judged: Mask) -> pd.DataFrame:
-    """Return the likely label errors by confident learning: columns position, suggested (label), score; the likeliest first.
-
-    An image is one if it is as surely of another class as that class's own images are on average (Northcutt, Jiang and Chuang 2021,
-    Journal of Artificial Intelligence Research; cleanlab). ``score`` is the probability of the given label.
-
-    Args:
-        labels: int64 (n,).
-        probabilities: float32 (n, classes), out of sample.
-        judged: (n,), which of them count.
-    """
-    positions = np.flatnonzero(judged)
-    classes, given = np.unique(labels[judged], return_inverse=True)
-    found = pd.DataFrame({"position": positions, "suggested": 0, "score": 0.0})
-    if len(classes) < 2:
-        return found[:0]
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
-    shares = probabilities[np.ix_(positions, classes)].astype(float)
-    shares /= shares.sum(axis=1, keepdims=True)
-    wrong: Mask = find_label_issues(given, shares, filter_by="confident_learning", n_jobs=1)
-    score = get_label_quality_scores(given, shares, method="self_confidence")
-    found = found.assign(suggested=classes[shares.argmax(axis=1)], score=score)
-    return found.loc[wrong].sort_values(["score", "position"], ignore_index=True)
 
 
 def typicality(near: duplicates.Neighbours, groups: npt.NDArray[np.integer[Any]], k: int) -> npt.NDArray[np.float64]:
@@ -164,7 +99,7 @@ def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd
         rows: image_id, split, class_name of n images.
         names: of the classes.
         same: see `duplicates.pairs`.
-        wrong: see `label_issues`.
+        wrong: see `label_errors.find`.
         odd: see `outliers`.
     """
 
@@ -202,8 +137,8 @@ def main(encoder: str, dataset: str) -> None:
     leaked = rows["image_id"].to_numpy()[duplicates.leaked(groups, splits)]
 
     vectors = probe.inputs(embedded)[chosen["vectors"]]
-    shares, judged = out_of_sample(vectors, labels, groups, settings, chosen["C"], len(names))
-    wrong = label_issues(labels, shares, judged)
+    shares, judged = label_errors.out_of_sample(vectors, labels, groups, settings, chosen["C"], len(names))
+    wrong = label_errors.find(labels, shares, judged)
     odd = outliers(typicality(near, groups, settings.neighbors), settings.outliers)
 
     first, second = same["first"].to_numpy(), same["second"].to_numpy()

@@ -70,6 +70,12 @@ def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0)
     return vectors
 
 
+def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
+    """Return unit vectors close to one corner a class, which any probe tells apart."""
+    vectors = np.eye(8)[labels] + np.random.default_rng(seed).normal(0, 0.05, (len(labels), 8))
+    return embeddings.unit(vectors.astype(np.float32))[0]
+
+
 def embed(
     splits: Sequence[str], labels: Sequence[int], classes: int, **vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 ) -> None:

@@ -10,86 +10,17 @@ import pandas as pd
 import pytest
 
 from stages import audit
-from stages.lib import duplicates, embeddings, index, predictions
+from stages.lib import duplicates, embeddings, index, label_errors, predictions
 from stages.lib.digests import file_sha256
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions
 from stages.lib.tables import Axes
 from tests.lib.test_duplicates import again, scene
-from tests.synthetic import image_rows, use
+from tests.synthetic import clusters, image_rows, use
 
 SECTION = {"neighbors": 3, "pixels": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
 SETTINGS = audit.Audit.model_validate(SECTION)
 Vectors = npt.NDArray[np.float32]
-
-
-def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> Vectors:
-    """Return unit vectors close to one corner a class, which any probe tells apart."""
-    vectors = np.eye(8)[labels] + np.random.default_rng(seed).normal(0, 0.05, (len(labels), 8))
-    return embeddings.unit(vectors.astype(np.float32))[0]
-
-
-def issues(labels: npt.NDArray[np.int64], vectors: Vectors, groups: list[int] | None = None) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
-    """Return the likely label errors and who was judged."""
-    together = np.arange(len(labels)) if groups is None else np.array(groups)
-    shares, judged = audit.out_of_sample(vectors, labels, together, SETTINGS, 10.0, 8)
-    return audit.label_issues(labels, shares, judged), judged
-
-
-def test_planted_wrong_labels_are_found_with_their_class_and_clean_labels_are_not() -> None:
-    true = np.arange(120) % 4
-    vectors = clusters(true)
-    clean, judged = issues(true, vectors)
-    assert len(clean) == 0
-    assert judged.all()
-
-    given = true.copy()
-    given[[7, 30, 64]] = (given[[7, 30, 64]] + 1) % 4
-    wrong, _ = issues(given, vectors)
-    assert dict(zip(wrong["position"], wrong["suggested"], strict=True)) == {at: true[at] for at in (7, 30, 64)}
-    assert wrong["score"].is_monotonic_increasing
-    assert (wrong["score"] < 0.5).all()
-
-
-def test_an_image_is_judged_by_a_probe_that_saw_none_of_its_group() -> None:
-    """Three copies with a wrong label, in a corner of their own: each copy would vouch for the others."""
-    labels = np.array([0, 1] * 30 + [1] * 3)
-    vectors = clusters(labels)
-    vectors[60:] = embeddings.unit(np.eye(8)[[0] * 3].astype(np.float32) + 0.3 * np.eye(8)[[5] * 3].astype(np.float32))[0]
-    apart = audit.out_of_sample(vectors, labels, np.arange(63), SETTINGS, 1000.0, 8)[0]
-    together = audit.out_of_sample(vectors, labels, np.array([*range(60), 60, 60, 60]), SETTINGS, 1000.0, 8)[0]
-    assert apart[60:, 1].mean() > 0.5
-    assert (together[60:, 1] < 0.1).all()
-
-
-def test_probabilities_are_those_of_the_folds() -> None:
-    labels = np.arange(40) % 2
-    shares, judged = audit.out_of_sample(clusters(labels), labels, np.arange(40), SETTINGS, 1.0, 3)
-    assert shares.shape == (40, 3)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
-    assert (shares[:, 2] == 0).all()
-    assert judged.all()
-
-
-def test_a_class_of_one_image_is_not_judged_and_a_small_one_is() -> None:
-    labels = np.array([0, 1] * 20 + [2] + [3, 3])
-    wrong, judged = issues(labels, clusters(labels))
-    assert np.flatnonzero(~judged).tolist() == [40]
-    assert len(wrong) == 0
-
-
-def test_a_class_of_one_group_is_not_judged() -> None:
-    labels = np.array([0, 1] * 20 + [2, 2, 2])
-    _, judged = issues(labels, clusters(labels), [*range(40), 40, 40, 40])
-    assert np.flatnonzero(~judged).tolist() == [40, 41, 42]
-
-
-@pytest.mark.parametrize("labels", [[0], [0] * 12, [0, 1], [0, 1, 2, 3]])
-def test_where_there_is_nothing_to_judge_by_nobody_is_judged(labels: list[int]) -> None:
-    wrong, judged = issues(np.array(labels), clusters(np.array(labels)))
-    assert not judged.any()
-    assert wrong.columns.tolist() == ["position", "suggested", "score"]
-    assert len(wrong) == 0
 
 
 def test_outliers_are_far_from_their_nearest() -> None:
@@ -247,7 +178,7 @@ def test_nothing_found_is_a_table_without_rows() -> None:
     rows = image_rows(["train"], [0])
     near = duplicates.neighbours(np.array([[1, 0]], np.float32), np.array(["train"]), 3)
     same = duplicates.pairs(rows, near, np.zeros((1, 32, 32), np.uint8), 0.9)
-    wrong, _ = issues(np.array([0]), clusters(np.array([0])))
+    wrong = label_errors.find(np.array([0]), np.ones((1, 1), np.float32), np.array([True]))
     odd = audit.outliers(audit.typicality(near, np.array([0]), 3), 5)
     table = audit.findings(rows, ["class 0"], same, wrong, odd)
     assert len(table) == 0

@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from stages import few_shot
-from stages.lib import adapters, embeddings, shots
+from stages.lib import adapters, embeddings, methods, shots
 from stages.lib.errors import InputError
 from stages.lib.params import check
 from tests.synthetic import blobs, embed, use
@@ -32,7 +32,7 @@ SETTINGS = check(few_shot.FewShot, SECTION)
 METHODS = ["nearest_mean", "linear_probe", "zero_shot", "tip_adapter", "text_probe"]
 
 
-def write_texts(texts: few_shot.Matrix = TEXTS, prompts: int = 1) -> None:
+def write_texts(texts: npt.NDArray[np.float32] = TEXTS, prompts: int = 1) -> None:
     folder = embeddings.folder("enc", "toy")
     classes = len(texts) // prompts
     rows = [
@@ -130,9 +130,9 @@ def test_a_second_run_writes_the_same_bytes(folder: Path) -> None:
 def test_methods_see_their_shots_and_no_more(folder: Path) -> None:
     seen = []
 
-    def look(task: few_shot.Task, settings: few_shot.FewShot) -> Iterator[few_shot.Candidate]:
+    def look(task: methods.Task, grid: methods.Grid) -> Iterator[methods.Candidate]:
         seen.append(task)
-        return few_shot.nearest_mean(task, settings)
+        return methods.nearest_mean(task, grid)
 
     images = embeddings.read_images("enc", "toy")
     rows, orders = images.rows, {3: shots.draw(images.rows, 3).to_numpy()}
@@ -147,68 +147,17 @@ def test_methods_see_their_shots_and_no_more(folder: Path) -> None:
     assert len(one.test) == len(everything.test) == 40
 
 
-def candidate(name: int, *answers: int) -> few_shot.Candidate:
-    scores = np.eye(2)[list(answers)]
-    return few_shot.Candidate({"name": name}, scores, partial(np.copy, scores))
-
-
-def test_best_on_val_by_mean_per_class_is_the_choice() -> None:
-    labels = np.array([0, 0, 0, 1])
-    commoner, fairer = candidate(1, 0, 0, 0, 0), candidate(2, 0, 0, 1, 1)  # both right on three of four
-    best, measure = few_shot.choose(iter([commoner, fairer]), labels)
-    assert best.values == {"name": 2}
-    assert measure == pytest.approx((2 / 3 + 1) / 2)
-
-
-def test_of_equals_the_first_is_the_choice() -> None:
-    best, _ = few_shot.choose(iter([candidate(1, 0, 1), candidate(2, 0, 1)]), np.array([0, 1]))
-    assert best.values == {"name": 1}
-
-
-@pytest.fixture
-def task() -> few_shot.Task:
-    vectors, _ = embeddings.unit(blobs(0, LABELS))
-    labels = np.array(LABELS)
-    return few_shot.Task(vectors[:10], labels[:10], vectors[10:18], vectors[18:], 2, 10 * embeddings.unit(TEXTS)[0])
-
-
-def test_candidates_come_from_the_one_nearest_to_zero_shot_on(task: few_shot.Task) -> None:
-    for method in (few_shot.linear_probe, few_shot.text_probe):
-        assert [found.values["C"] for found in method(task, SETTINGS)] == [0.01, 1.0, 100.0]
-    tip = [(found.values["alpha"], found.values["beta"]) for found in few_shot.tip_adapter(task, SETTINGS)]
-    assert tip == [(alpha, beta) for alpha in (0.0, 1.0, 10.0) for beta in (1.0, 5.0)]
-
-
-def test_tip_adapter_is_its_formula(task: few_shot.Task) -> None:
-    *_, last = few_shot.tip_adapter(task, SETTINGS)
-    for queries, found in ((task.val, last.val), (task.test, last.test())):
-        by_hand = queries @ task.texts.T
-        for query, row in zip(queries, by_hand, strict=True):
-            for image, label in zip(task.train, task.labels, strict=True):
-                row[label] += 10 * np.exp(-5 * (1 - query @ image))
-        np.testing.assert_allclose(found, by_hand, rtol=1e-4)
-    first = next(few_shot.tip_adapter(task, SETTINGS))
-    np.testing.assert_array_equal(first.val, next(few_shot.zero_shot(task, SETTINGS)).val)
-
-
-def test_scores_on_test_are_those_of_the_fit_that_val_judged(task: few_shot.Task) -> None:
-    same = task._replace(test=task.val)
-    for method in few_shot.OF_IMAGES + few_shot.OF_TEXTS:
-        for found in method(same, SETTINGS):
-            np.testing.assert_allclose(found.test(), found.val, rtol=1e-6)
-
-
 def test_probe_from_texts_starts_at_logit_scale_times_the_ensemble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0]], np.float32)  # two prompts of two classes
     write_texts(two, prompts=2)
     seen = []
-    real = adapters.fit_from_texts
+    real = adapters.fits_from_texts
 
-    def look(*arguments: Any) -> adapters.TextFit:
+    def look(*arguments: Any) -> Iterator[adapters.TextFit]:
         seen.append(arguments[2])
         return real(*arguments)
 
-    monkeypatch.setattr(adapters, "fit_from_texts", look)
+    monkeypatch.setattr(adapters, "fits_from_texts", look)
     run()
     np.testing.assert_allclose(seen[0], [[10 / np.sqrt(2), 0, 10 / np.sqrt(2), 0], [0, 10, 0, 0]], rtol=1e-6)
 

@@ -3,6 +3,7 @@
 Each gives scores, whose largest names the class; they are no probabilities.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from stages.lib.probe import TOLERANCE
-
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
+
+TOLERANCE = 1e-8  # of the gradient of the mean loss, in float64 (docs/decisions/0013)
 
 
 def nearest_mean(vectors: Matrix, labels: Labels, queries: Matrix, classes: int) -> Scores:
@@ -51,9 +52,10 @@ def cached(affinity: Matrix, labels: Labels, beta: float, classes: int) -> Score
 
 
 class TextFit(NamedTuple):
-    """Weights float (classes, d) of a probe without intercept, and whether L-BFGS converged."""
+    """Weights float (classes, d) of a probe without intercept, its C, and whether L-BFGS converged."""
 
     weights: Scores
+    C: float
     converged: bool
 
     def scores(self, vectors: Matrix) -> Scores:
@@ -62,32 +64,36 @@ class TextFit(NamedTuple):
         return logits
 
 
-def fit_from_texts(vectors: Matrix, labels: Labels, texts: Matrix, C: float, max_iter: int) -> TextFit:
-    """Fit a logistic regression that starts at the zero-shot classifier and is penalised by its squared distance from it.
+def fits_from_texts(vectors: Matrix, labels: Labels, texts: Matrix, Cs: Iterable[float], max_iter: int) -> Iterator[TextFit]:
+    """Yield logistic regressions penalised by the squared distance from the zero-shot classifier, the strongest penalty first.
 
-    Minimises, over the weights W, C times the summed cross-entropy plus |W - texts|^2 / 2: scikit-learn's objective with the penalty's
+    Each minimises, over the weights W, C times the summed cross-entropy plus |W - texts|^2 / 2: scikit-learn's objective with the penalty's
     origin moved from 0 to the texts (L2-SP: Li, Grandvalet and Davoine 2018). With C to 0 this is zero-shot, with C to infinity plain
-    logistic regression. Without an intercept, which zero-shot has none of.
+    logistic regression. Without an intercept, which zero-shot has none of. The first fit starts at the texts, each other where the one
+    before ended.
 
     Args:
         vectors: float32 (m, d), unit rows.
         labels: int64 (m,).
         texts: the zero-shot classifier, logit scale times unit class embeddings, float32 (classes, d).
-        C: inverse strength of the penalty, > 0.
+        Cs: inverse strengths of the penalty, > 0.
         max_iter: of L-BFGS; that it did not converge is recorded, not raised.
     """
     x, rows = vectors.astype(float), np.arange(len(vectors))
     start = x @ texts.T.astype(float)
 
-    def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+    def loss(flat: npt.NDArray[np.float64], strength: float) -> tuple[float, npt.NDArray[np.float64]]:
         moved = flat.reshape(texts.shape)  # W - texts
         logs = log_softmax(start + x @ moved.T, axis=1)
         errors = np.exp(logs)
         errors[rows, labels] -= 1
-        strength = 1 / (C * len(x))  # of the penalty against the mean cross-entropy
         value = -logs[rows, labels].mean() + strength * (flat @ flat) / 2
         return float(value), (errors.T @ x / len(x) + strength * moved).ravel()
 
+    moved = np.zeros(texts.size)
     options = {"maxiter": max_iter, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
-    found = minimize(loss, np.zeros(texts.size), jac=True, method="L-BFGS-B", options=options)
-    return TextFit(texts + found.x.reshape(texts.shape), bool(found.success))
+    for C in sorted(Cs):
+        strength = 1 / (C * len(x))  # of the penalty against the mean cross-entropy
+        found = minimize(loss, moved, (strength,), jac=True, method="L-BFGS-B", options=options)
+        moved = found.x
+        yield TextFit(texts + moved.reshape(texts.shape), C, bool(found.success))

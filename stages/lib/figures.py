@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup, escape
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -49,7 +48,8 @@ class Series:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Give the figures drawn within the page's look."""
     import matplotlib
 
     with matplotlib.rc_context(cast(Any, STYLE)), warnings.catch_warnings():
@@ -57,7 +57,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _svg(figure: Any, name: str, label: str) -> Markup:
+def svg(figure: Any, name: str, label: str) -> Markup:
     """Return the SVG element of ``figure``: its ids begin with ``name``, no two figures of a page share one; ``label`` says what it is."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
@@ -97,7 +97,7 @@ def lines(name: str, label: str, series: Sequence[Series], x_label: str, y_label
     """Return a line chart; ``log`` names the axes that are logarithmic, "x" or "xy". Strings as ``x`` are places in their order."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         figure = Figure((WIDTH, 3.0 + 0.11 * len(series)))
         axes = figure.subplots()
         for one in series:
@@ -127,14 +127,14 @@ def lines(name: str, label: str, series: Sequence[Series], x_label: str, y_label
             _ticks(axes.xaxis)
         _ticks(axes.yaxis, LEAST if y_label.endswith("%") else 1e-9)
         _legend(figure, len(series))
-        return _svg(figure, name, label)
+        return svg(figure, name, label)
 
 
 def reliability(name: str, label: str, series: Sequence[Series]) -> Markup:
     """Return a reliability diagram: accuracy against confidence, and the diagonal on which both agree."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         figure = Figure((3.1, 3.5))
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle="dotted", label="as sure as right", clip_on=False)
@@ -152,7 +152,7 @@ def reliability(name: str, label: str, series: Sequence[Series]) -> Markup:
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy on test", aspect="equal")
         axes.grid(color=INK, alpha=0.13, linewidth=0.6)
         _legend(figure, 3)
-        return _svg(figure, name, label)
+        return svg(figure, name, label)
 
 
 def wrapped(text: str, width: int = 30, rows: int = 2) -> str:
@@ -160,52 +160,11 @@ def wrapped(text: str, width: int = 30, rows: int = 2) -> str:
     return "\n".join(textwrap.wrap(text, width, max_lines=rows, placeholder=" …"))
 
 
-def heat_map(
-    name: str,
-    label: str,
-    counts: npt.NDArray[np.integer[Any]],
-    shares: npt.NDArray[np.floating[Any]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-) -> Markup:
-    """Return a confusion matrix: each cell's count, and its share of the row as the strength of the colour, right answers in another.
-
-    Long names are numbered in the rows, and the columns have the numbers alone; a column without a row keeps its own name.
-    """
-    from matplotlib.figure import Figure
-
-    with _style():
-        short = max(map(len, columns[: len(rows)]), default=0) <= 3
-        shown = [row if short else f"{wrapped(row)}  {at}" for at, row in enumerate(rows, 1)]
-        tall = 1 + any("\n" in row for row in shown)
-        figure = Figure(
-            (0.8 + 0.075 * max(len(part) for row in shown for part in row.split("\n")) + 0.3 * len(columns), 0.9 + 0.2 * tall * len(rows))
-        )
-        axes = figure.subplots()
-        colours = np.zeros((*shares.shape, 4))
-        right = np.array([[row == column for column in columns] for row in rows])
-        for mask, colour in ((right, PALETTE[2]), (~right, PALETTE[4])):
-            colours[mask, :3] = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        colours[..., 3] = 0.85 * shares
-        axes.imshow(colours, interpolation="none", aspect="auto")
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
-        numbers = {row: row if short else str(at) for at, row in enumerate(rows, 1)}
-        ticks = [numbers.get(column, "other" if column.startswith("(") else wrapped(column, 12)) for column in columns]
-        axes.set_xticks(range(len(columns)), ticks, fontsize=8)
-        axes.set_yticks(range(len(rows)), shown, fontsize=8)
-        axes.tick_params(length=0)
-        axes.set(xlabel="taken for", ylabel="")
-        axes.spines[["left", "bottom"]].set_visible(False)
-        return _svg(figure, name, label)
-
-
 def dots(name: str, label: str, rows: Sequence[str], series: Sequence[Series], x_label: str) -> Markup:
     """Return a row for each name with a dot for each series, whose ``x`` are the values in the rows' order; the first row is on top."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         names = [wrapped(row, 26, 3) for row in rows]
         figure = Figure((WIDTH, 1.1 + sum(0.16 + 0.15 * (1 + text.count("\n")) for text in names)))
         axes = figure.subplots()
@@ -225,4 +184,4 @@ def dots(name: str, label: str, rows: Sequence[str], series: Sequence[Series], x
         _ticks(axes.xaxis, LEAST)
         axes.grid(axis="both", color=INK, alpha=0.13, linewidth=0.6)
         _legend(figure, len(series))
-        return _svg(figure, name, label)
+        return svg(figure, name, label)

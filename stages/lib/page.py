@@ -35,7 +35,8 @@ def points(difference: float) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return ``text`` with a capital at its start, but for kNN."""
+    """Return ``text`` with a capital at its start, but for kNN, and no line broken before a percent sign."""
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
     return text if text.startswith("kNN") else text[:1].upper() + text[1:]
 
 

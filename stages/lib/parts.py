@@ -5,28 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib import ensemble, figures, readings
+from stages.lib import ensemble, figures, heat_map, readings
 from stages.lib.errors import InputError
 from stages.lib.figures import Series
 from stages.lib.page import Figure, percent
 
 SPLITS = {"test": 0, "val": 1, "train": 2}  # dashes
 PROMPTS = 20  # in a figure; the table has all
-WORDS = (
-    "actual",
-    "predicted",
-    "class_name",
-    "nearest_class",
-    "template",
-    "approach",
-    "series",
-    "split",
-    "votes",
-    "a",
-    "b",
-    "shots",
-    "method",
-)
+WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots")  # never numbers
 METHODS = {
     "zero_shot": "zero-shot",
     "nearest_mean": "nearest class mean",
@@ -189,7 +175,7 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         actual, columns = list(dict.fromkeys(frame["actual"])), list(dict.fromkeys(frame["predicted"]))
         shape = (len(actual), len(columns))
         name = readings.called(row["title"])
-        svg = figures.heat_map(
+        svg = heat_map.draw(
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",
             frame["count"].to_numpy().reshape(shape),

@@ -15,6 +15,12 @@ def normalised(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32
     return embeddings.unit(vectors.astype(np.float32))[0]
 
 
+def fit(
+    vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], texts: npt.NDArray[np.float32], C: float, max_iter: int
+) -> adapters.TextFit:
+    return next(adapters.fits_from_texts(vectors, labels, texts, [C], max_iter))
+
+
 LABELS = np.arange(60) % 2
 TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # takes each class for the other
 
@@ -45,7 +51,7 @@ def test_tip_adapters_cache_by_hand() -> None:
 
 def test_so_strong_a_penalty_that_the_probe_is_zero_shot() -> None:
     vectors, queries = (normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1))
-    probe = adapters.fit_from_texts(vectors, LABELS, TEXTS, 1e-9, 1000)
+    probe = fit(vectors, LABELS, TEXTS, 1e-9, 1000)
     np.testing.assert_allclose(probe.weights, TEXTS, atol=1e-6)
     np.testing.assert_array_equal(probe.scores(queries).argmax(axis=1), (queries @ TEXTS.T).argmax(axis=1))
     assert probe.converged
@@ -55,7 +61,7 @@ def test_so_weak_a_penalty_that_the_probe_is_plain_logistic_regression() -> None
     vectors, queries = (
         normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1)
     )  # no line separates them: there is a best one without a penalty
-    probe = adapters.fit_from_texts(vectors, LABELS, TEXTS, 1e6, 10_000)
+    probe = fit(vectors, LABELS, TEXTS, 1e6, 10_000)
     plain = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(vectors.astype(float), LABELS)
     logits = probe.scores(queries)
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], plain.decision_function(queries), atol=0.01)
@@ -66,10 +72,23 @@ def test_so_weak_a_penalty_that_the_probe_is_plain_logistic_regression() -> None
 def test_from_texts_of_nothing_the_probe_is_sklearns_with_the_same_C() -> None:
     labels = np.arange(60) % 3
     vectors = normalised(np.random.default_rng(0).normal(size=(60, 4)) + 2 * np.eye(4)[labels])
-    probe = adapters.fit_from_texts(vectors, labels, np.zeros((3, 4), np.float32), 2.0, 1000)
+    probe = fit(vectors, labels, np.zeros((3, 4), np.float32), 2.0, 1000)
     plain = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(vectors.astype(float), labels)
     np.testing.assert_allclose(probe.weights, plain.coef_, atol=1e-3)
 
 
+def test_each_fit_of_a_sweep_is_at_its_optimum() -> None:
+    """Vectors that lie close together under a weak penalty are a long flat valley; scikit-learn's Newton solver goes to its end."""
+    random, labels = np.random.default_rng(0), np.arange(120) % 6
+    corners = 8 + random.normal(size=(6, 32))
+    vectors, queries = (normalised(corners[labels] + random.normal(0, 1.5, (120, 32))) for _ in range(2))
+    probes = list(adapters.fits_from_texts(vectors, labels, np.zeros((6, 32), np.float32), [1e5, 1.0, 1e3], 10_000))
+    assert [probe.C for probe in probes] == [1.0, 1e3, 1e5]
+    for probe in probes:
+        plain = LogisticRegression(C=probe.C, fit_intercept=False, solver="newton-cholesky", tol=1e-10).fit(vectors.astype(float), labels)
+        logits = queries @ plain.coef_.T
+        np.testing.assert_allclose(probe.scores(queries), logits, atol=0.002 * np.abs(logits).max())
+
+
 def test_fit_that_does_not_converge_is_recorded() -> None:
-    assert not adapters.fit_from_texts(normalised(blobs(0, LABELS.tolist())), LABELS, TEXTS, 1e4, 1).converged
+    assert not fit(normalised(blobs(0, LABELS.tolist())), LABELS, TEXTS, 1e4, 1).converged

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from stages.lib import figures
+from stages.lib import figures, heat_map
 from stages.lib.figures import Series
 
 TWO = [Series("a $x$ <b>", [1, 2, 3], [10.0, 20.0, 30.0], [1.0, float("nan"), 2.0]), Series("ب", [1, 2, 3], [5.0, 6.0, 7.0], None, 1, 1)]
@@ -21,7 +21,7 @@ def charts(name: str) -> list[Markup]:
         figures.lines(f"{name}-log", "log", TWO, "C", "count", "xy"),
         figures.lines(f"{name}-words", "words", [Series("a", ["1", "all"], [1.0, 1.0])], "shots", "mean per class, %"),
         figures.reliability(f"{name}-reliability", "reliability", [Series("before", [0.5, 1.0], [0.4, 1.0])]),
-        figures.heat_map(f"{name}-map", "map", counts, counts / counts.sum(axis=1, keepdims=True), names, [*names]),
+        heat_map.draw(f"{name}-map", "map", counts, counts / counts.sum(axis=1, keepdims=True), names, [*names]),
         figures.dots(f"{name}-dots", "dots", names, [Series("val", [0.5, 0.5, 0.5], [])], "mean per class, %"),
     ]
 
