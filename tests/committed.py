@@ -1,13 +1,16 @@
 """Compare the sample's metrics in the work tree with the committed ones: python -m tests.committed.
 
 Another processor or number of threads gives garden_clip other last bits, and so a few test images another answer; more than that is a
-change of results that was not committed.
+change of results that was not committed. Tokenizers are compared if they learnt from the committed text: python_docs is what this Python
+carries, and 3.11.2 carries other prose than 3.11.7.
 """
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 TOLERANCE = 0.03  # in accuracy; the 95 % half-width on the smaller test set (539 images) is 0.02 to 0.04
 TIMINGS = (".training_seconds", ".megabytes_per_second")
@@ -36,12 +39,27 @@ def differences(committed: object, found: object, where: str) -> list[str]:
     return []
 
 
+def at_head(path: str | Path) -> str:
+    """Return the committed text of a file."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True, check=True).stdout
+
+
+def texts(lock: str) -> dict[str, str]:
+    """Return the digest of every corpus in a dvc.lock."""
+    stages = YAML(typ="safe").load(lock)["stages"]
+    return {name: stage["outs"][0]["md5"] for name, stage in stages.items() if name.startswith("corpus@")}
+
+
 def main() -> None:
     """Exit with 1 and the differences, if there are any."""
     lines = []
+    committed, found = texts(at_head("dvc.lock")), texts(Path("dvc.lock").read_text())
+    others = {name.removeprefix("corpus@") for name, digest in found.items() if committed.get(name) != digest}
     for path in sorted(Path("metrics").rglob("*.json")):
-        committed = json.loads(subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True, check=True).stdout)
-        lines += differences(committed, json.loads(path.read_text()), path.stem)
+        if path.stem.removeprefix("tokenizers-") in others:
+            print(f"{path}: not compared, from another text than the committed one")
+        else:
+            lines += differences(json.loads(at_head(path)), json.loads(path.read_text()), path.stem)
     print("\n".join(lines) or "the committed metrics are current")
     sys.exit(bool(lines))
 
