@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tests.workspace import PROJECT
+
 TOLERANCE = 0.03  # in accuracy; the 95 % half-width on the smaller test set (539 images) is 0.02 to 0.04
 TIMINGS = (".training_seconds", ".megabytes_per_second")
 OF_NETS = 0.1  # other last bits grow over the steps of a training on a few hundred images
@@ -40,8 +42,8 @@ def differences(committed: object, found: object, where: str) -> list[str]:
 
 
 def at_head(path: str | Path) -> str:
-    """Return the committed text of a file."""
-    return subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True, check=True).stdout
+    """Return a file as the last commit has it: on another machine `make repro` gives the work tree slightly other figures."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
 
 
 def texts(lock: str) -> dict[str, str]:

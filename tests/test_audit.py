@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -20,7 +19,6 @@ from tests.synthetic import clusters, image_rows, use
 
 SECTION = {"neighbors": 3, "pixels": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
 SETTINGS = audit.Audit.model_validate(SECTION)
-Vectors = npt.NDArray[np.float32]
 
 
 def test_outliers_are_far_from_their_nearest() -> None:

@@ -3,7 +3,6 @@
 import ast
 import io
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from stages.lib import results
 from stages.lib.params import check
 from stages.lib.tables import Encoder, Net, Slug
 from stages.lib.tokenizing import Entry
+from tests.committed import at_head
+from tests.workspace import PROJECT
 
-PROJECT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
 PARAMS: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
 
@@ -119,21 +119,16 @@ def test_readmes_nets_are_valid() -> None:
     assert list(check(dict[Slug, Net], YAML(typ="safe").load(block))) == ["resnet34", "tiny"]
 
 
-def committed(path: str) -> str:
-    """Return a file as the last commit has it: on another machine `make repro` gives the work tree slightly other figures."""
-    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-
-
 def test_readme_shows_the_committed_results() -> None:
-    metrics = {name: json.loads(committed(f"metrics/{name}.json")) for name in PARAMS["axes"]["datasets"]}
-    assert results.table(metrics) in committed("README.md")
+    metrics = {name: json.loads(at_head(f"metrics/{name}.json")) for name in PARAMS["axes"]["datasets"]}
+    assert results.table(metrics) in at_head("README.md")
 
 
 def test_readme_shows_the_committed_tokenizers() -> None:
-    readme = committed("README.md")
+    readme = at_head("README.md")
     for corpus in PARAMS["axes"]["corpora"]:
-        assert results.tokenizers_table({corpus: json.loads(committed(f"metrics/tokenizers-{corpus}.json"))}) in readme
-        rows = pd.read_csv(io.StringIO(committed(f"plots/tokenizers/{corpus}/sentences.csv")), keep_default_na=False)
+        assert results.tokenizers_table({corpus: json.loads(at_head(f"metrics/tokenizers-{corpus}.json"))}) in readme
+        rows = pd.read_csv(io.StringIO(at_head(f"plots/tokenizers/{corpus}/sentences.csv")), keep_default_na=False)
         lines = [line for name in ("given", "most disputed") for line in results.sentence(rows, name).splitlines()]
         assert [line for line in lines if " ".join(line.split()) not in " ".join(readme.split())] == []
 

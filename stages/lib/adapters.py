@@ -90,10 +90,10 @@ def fits_from_texts(vectors: Matrix, labels: Labels, texts: Matrix, Cs: Iterable
         value = -logs[rows, labels].mean() + strength * (flat @ flat) / 2
         return float(value), (errors.T @ x / len(x) + strength * moved).ravel()
 
-    moved = np.zeros(texts.size)
+    flat = np.zeros(texts.size)
     options = {"maxiter": max_iter, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
     for C in sorted(Cs):
         strength = 1 / (C * len(x))  # of the penalty against the mean cross-entropy
-        found = minimize(loss, moved, (strength,), jac=True, method="L-BFGS-B", options=options)
-        moved = found.x
-        yield TextFit(texts + moved.reshape(texts.shape), C, bool(found.success))
+        found = minimize(loss, flat, (strength,), jac=True, method="L-BFGS-B", options=options)
+        flat = found.x
+        yield TextFit(texts + flat.reshape(texts.shape), C, bool(found.success))
