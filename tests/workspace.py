@@ -20,6 +20,8 @@ FEW = {
     "few_shot.C": [1.0],
     "few_shot.alpha": [1.0],
     "few_shot.beta": [1.0],
+    "audit.folds": 2,
+    "score.resamples": 1000,
 }  # quick, not good
 
 
