@@ -78,7 +78,7 @@ class Augmented(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         """Return uint8 (3, size, size) and the label of the picture at the key's position."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(*key))
+            torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would seed a GPU too, and without one keep a stack trace
             return self.transform(self.pictures.pixels[key[2]]), int(self.pictures.labels[key[2]])
 
 

@@ -62,3 +62,12 @@ def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(worker
     found = [pixels for pixels, _ in pictures.augmented(dataset, keys, workers)]
     assert torch.equal(found[0][1], dataset[(0, 1, 2)][0])
     assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])
+
+
+def test_augmentation_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    assert pictures.Augmented(some(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
+    assert seeded == []
+    torch.manual_seed(0)
+    assert seeded == [0]  # what would have been seen
