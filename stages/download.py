@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import shutil
-import tarfile
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from stages.lib.index import SPLITS
 from stages.lib.params import section
 from stages.lib.run import run
 from stages.lib.tables import Dataset, Digits, Folder, Garden, Official, PythonDocs, Text, WikiText
+
+if sys.version_info >= (3, 12):
+    import tarfile
+else:
+    from backports import tarfile  # before 3.11.4, which Debian 12 does not have, Python's own knows no filters
 
 FOLDERS = {"flowers102": "flowers-102", "pets": "oxford-iiit-pet"}  # torchvision's
 # torchvision's name -> the one in OpenAI's list, where they differ in more than case (github.com/openai/CLIP, data/prompts.md).
