@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 from tests import photographs
 
 COMMON = {"batch": 32, "lr": 0.003, "flip": 0.5}

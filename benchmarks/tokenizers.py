@@ -14,8 +14,8 @@ from pathlib import Path
 import sentencepiece
 from ruamel.yaml import YAML
 
+from clipstore.core.params import check
 from stages.lib import texts
-from stages.lib.params import check
 from stages.tokenizers import Tokenizers
 
 Encode = Callable[[], object]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from clipstore.core.schema import Training
 from stages.lib import pictures, training
-from stages.lib.tables import Training
 from stages.lib.towers import without_classifier
 from stages.lib.vision import torchvision, v2
 

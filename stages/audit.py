@@ -16,11 +16,11 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import section
+from clipstore.core.schema import Axes
+from clipstore.core.stage import run
 from stages.lib import duplicates, embeddings, images, index, label_errors, metrics, outcomes, predictions, probe
-from stages.lib.errors import InputError
-from stages.lib.params import section
-from stages.lib.run import run
-from stages.lib.tables import Axes
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Dataset, WikiText
+from clipstore.core.stage import run
 from stages.lib import texts
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Dataset, WikiText
 
 
 class Corpus(Section):

@@ -19,13 +19,13 @@ from PIL import Image
 from pyarrow import ArrowException
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import section
+from clipstore.core.schema import Dataset, Digits, Folder, Garden, Official, PythonDocs, Text, WikiText
+from clipstore.core.stage import run
 from stages.lib import docstrings, hub, texts
-from stages.lib.errors import InputError
 from stages.lib.fetch import fetch
 from stages.lib.index import SPLITS
-from stages.lib.params import section
-from stages.lib.run import run
-from stages.lib.tables import Dataset, Digits, Folder, Garden, Official, PythonDocs, Text, WikiText
 
 if sys.version_info >= (3, 12):
     import tarfile

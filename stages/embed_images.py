@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.lib import contract, digests, embeddings, images, index, weights
-from stages.lib.params import Section, section
-from stages.lib.run import run
+from clipstore.core import digests
+from clipstore.core.params import Section, section
+from clipstore.core.stage import run
+from stages.lib import contract, embeddings, images, index, weights
 
 
 class EmbedImages(Section):

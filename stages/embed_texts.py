@@ -12,10 +12,11 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.lib import contract, digests, embeddings, index, weights
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Prompts
+from clipstore.core import digests
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Prompts
+from clipstore.core.stage import run
+from stages.lib import contract, embeddings, index, weights
 
 
 class EmbedTexts(Section):

@@ -19,12 +19,12 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import section
+from clipstore.core.schema import Names
+from clipstore.core.stage import run
 from stages.lib import embeddings, ensemble, metrics, shots
-from stages.lib.errors import InputError
 from stages.lib.methods import OF_IMAGES, OF_TEXTS, Grid, Method, Task, choose
-from stages.lib.params import section
-from stages.lib.run import run
-from stages.lib.tables import Names
 
 Matrix = npt.NDArray[np.float32]
 

@@ -8,10 +8,10 @@ plots/finetune/NET-DATASET.
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.digests import json_sha256
-from stages.lib.params import load, section
-from stages.lib.run import run
-from stages.lib.tables import FineTune
+from clipstore.core.digests import json_sha256
+from clipstore.core.params import load, section
+from clipstore.core.schema import FineTune
+from clipstore.core.stage import run
 
 if TYPE_CHECKING:
     from stages.lib.training import Classifier

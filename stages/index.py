@@ -13,11 +13,11 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Dataset, Official
+from clipstore.core.stage import run
 from stages.lib import images, index
-from stages.lib.errors import InputError
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Dataset, Official
 
 SPLIT_LIKE = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 

@@ -14,10 +14,10 @@ import pandas as pd
 from pydantic import Field
 from scipy.special import softmax
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.stage import run
 from stages.lib import embeddings, metrics, predictions
-from stages.lib.errors import InputError
-from stages.lib.params import Section, section
-from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

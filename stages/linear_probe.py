@@ -13,11 +13,11 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.stage import run
 from stages.lib import embeddings, metrics, predictions
-from stages.lib.errors import InputError
-from stages.lib.params import Section, section
 from stages.lib.probe import fit, fits, inputs
-from stages.lib.run import run
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

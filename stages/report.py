@@ -12,14 +12,15 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from stages.lib import digests, figures, index, origins, outcomes, page, parts, readings, shown, weights
-from stages.lib.errors import InputError
+from clipstore.core import digests
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
+from clipstore.core.stage import run
+from stages.lib import figures, index, origins, outcomes, page, parts, readings, shown, weights
 from stages.lib.figures import Series
 from stages.lib.gallery import Thumbnails
 from stages.lib.page import Figure
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
 
 TARGET = Path("report/index.html")
 LARGEST = 10_000_000  # bytes

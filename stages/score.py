@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Axes
+from clipstore.core.stage import run
 from stages.lib import calibration, confusion, index, intervals, metrics, pairs
-from stages.lib.errors import InputError
 from stages.lib.outcomes import Outcome, approaches, read_all
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Axes
 
 
 class Score(Section):

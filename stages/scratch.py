@@ -7,11 +7,11 @@ data/checkpoints/scratch/NET-DATASET (weights, printout, settings) and the curve
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.digests import file_sha256
-from stages.lib.errors import InputError
-from stages.lib.params import load, section
-from stages.lib.run import run
-from stages.lib.tables import Scratch
+from clipstore.core.digests import file_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.params import load, section
+from clipstore.core.schema import Scratch
+from clipstore.core.stage import run
 
 if TYPE_CHECKING:
     from stages.lib.training import Classifier

@@ -18,11 +18,11 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, section
+from clipstore.core.schema import Slug
+from clipstore.core.stage import run
 from stages.lib import texts, tokens
-from stages.lib.errors import InputError
-from stages.lib.params import Section, section
-from stages.lib.run import run
-from stages.lib.tables import Slug
 from stages.lib.tokenizing import Entry
 
 BATCH = 1000  # documents encoded at a time

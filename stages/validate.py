@@ -8,17 +8,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.audit import Audit
-from stages.corpus import Corpus
-from stages.embed_images import EmbedImages
-from stages.embed_texts import EmbedTexts
-from stages.few_shot import FewShot
-from stages.index import Index
-from stages.knn import Knn
-from stages.lib.errors import InputError
-from stages.lib.params import Section, check, load
-from stages.lib.run import run
-from stages.lib.tables import (
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, check, load
+from clipstore.core.schema import (
     Axes,
     Dataset,
     Encoder,
@@ -34,6 +26,14 @@ from stages.lib.tables import (
     Timm,
     Torchvision,
 )
+from clipstore.core.stage import run
+from stages.audit import Audit
+from stages.corpus import Corpus
+from stages.embed_images import EmbedImages
+from stages.embed_texts import EmbedTexts
+from stages.few_shot import FewShot
+from stages.index import Index
+from stages.knn import Knn
 from stages.linear_probe import LinearProbe
 from stages.report import Report
 from stages.score import Score

@@ -15,13 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clipstore.core.digests import file_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.params import load, section
+from clipstore.core.schema import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
+from clipstore.core.stage import run
 from stages.lib import encoders, hub, towers, weights
-from stages.lib.digests import file_sha256
-from stages.lib.errors import InputError
 from stages.lib.fetch import fetch
-from stages.lib.params import load, section
-from stages.lib.run import run
-from stages.lib.tables import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
 from stages.lib.vision import open_clip, save_config_for_hf, timm, torchvision
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import softmax
 
+from clipstore.core.params import section
+from clipstore.core.schema import Prompts
+from clipstore.core.stage import run
 from stages.lib import embeddings, ensemble, index, metrics, predictions
-from stages.lib.params import section
-from stages.lib.run import run
-from stages.lib.tables import Prompts
 
 Matrix = npt.NDArray[np.float32]
 

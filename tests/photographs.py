@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stages.lib.digests import file_sha256
+from clipstore.core.digests import file_sha256
 from tests.workspace import Workspace
 
 

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 from torch import nn
 
+from clipstore.core.schema import Training
 from stages.lib import index, pictures, supervised, training
-from stages.lib.tables import Training
 from tests.project import make_index
 from tests.synthetic import use
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.lib import embeddings, index, params
+from clipstore.core import params
+from stages.lib import embeddings, index
 
 
 def sha256(text: str) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipstore.core.digests import file_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Axes
 from stages import audit
 from stages.lib import duplicates, embeddings, index, label_errors, predictions
-from stages.lib.digests import file_sha256
-from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions
-from stages.lib.tables import Axes
 from tests.lib.test_duplicates import again, scene
 from tests.synthetic import clusters, image_rows, use
 

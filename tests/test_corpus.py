@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from clipstore.core.errors import InputError
 from stages import corpus
-from stages.lib.errors import InputError
 from tests.synthetic import use
 from tests.workspace import PROJECT
 

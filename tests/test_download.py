@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from clipstore.core import schema
+from clipstore.core.errors import InputError
 from stages import download
-from stages.lib import docstrings, fetch, hub, tables
-from stages.lib.errors import InputError
+from stages.lib import docstrings, fetch, hub
 from stages.lib.index import SPLITS
 from stages.lib.vision import torchvision
 from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving, use_as_hub
@@ -32,7 +33,7 @@ CATS |= {"Siamese", "Sphynx"}
 PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # the files' spelling: cats with capitals
 
 
-def run(monkeypatch: pytest.MonkeyPatch, entry: tables.Dataset) -> pd.DataFrame:
+def run(monkeypatch: pytest.MonkeyPatch, entry: schema.Dataset) -> pd.DataFrame:
     """Run the stage on one entry; return the manifest."""
     monkeypatch.setattr(download, "section", lambda *_: entry)
     download.main("mine")
@@ -40,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, entry: tables.Dataset) -> pd.DataFrame:
 
 
 def test_the_garden_is_drawn_with_its_splits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = tables.Garden(kind="garden", size=32, train=2, val=1, test=1, seed=0)
+    entry = schema.Garden(kind="garden", size=32, train=2, val=1, test=1, seed=0)
     manifest = run(monkeypatch, entry)
     assert manifest.groupby("split").size().to_dict() == {"train": 56, "val": 28, "test": 28}
     assert manifest["class_name"].nunique() == 28
@@ -49,7 +50,7 @@ def test_the_garden_is_drawn_with_its_splits(project: Path, monkeypatch: pytest.
 
 
 def test_digits_are_scikit_learns_scans(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = run(monkeypatch, tables.Digits(kind="digits"))
+    manifest = run(monkeypatch, schema.Digits(kind="digits"))
     assert list(manifest.columns) == ["path", "class_name"]
     assert len(manifest) == 1797
     with Image.open("data/raw/mine/0/0000.png") as image:
@@ -69,7 +70,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         yield mirror
 
 
-def flowers(**fields: Any) -> tables.Official:
+def flowers(**fields: Any) -> schema.Official:
     entry = {
         "kind": "flowers102",
         "images": {"train": 102, "val": 102, "test": 102},
@@ -77,12 +78,12 @@ def flowers(**fields: Any) -> tables.Official:
         "megabytes": 1,
         "class_names": "openai",
     }
-    return tables.Official.model_validate(entry | fields)
+    return schema.Official.model_validate(entry | fields)
 
 
-def pets(**fields: Any) -> tables.Official:
+def pets(**fields: Any) -> schema.Official:
     entry = {"kind": "pets", "images": {"train": 74, "test": 37}, "classes": 37, "megabytes": 1, "class_names": "openai"}
-    return tables.Official.model_validate(entry | fields)
+    return schema.Official.model_validate(entry | fields)
 
 
 def names(manifest: pd.DataFrame) -> list[str]:
@@ -243,7 +244,7 @@ def get_wikitext(monkeypatch: pytest.MonkeyPatch, version: str = "raw") -> dict[
     of_lines = {theirs.removesuffix("idation"): sha256(lines) for theirs, lines in LINES.items()}
     versions = {name: facts | of_lines for name, facts in WIKITEXT["versions"].items()}
     monkeypatch.setattr(
-        download, "section", lambda *_: tables.WikiText.model_validate(WIKITEXT | {"version": version, "versions": versions})
+        download, "section", lambda *_: schema.WikiText.model_validate(WIKITEXT | {"version": version, "versions": versions})
     )
     return download.main("wiki")
 
@@ -312,7 +313,7 @@ def test_pythons_documentation_is_split_by_module(project: Path, monkeypatch: py
         for at in range(3, 62)
     }
     monkeypatch.setattr(docstrings, "sources", lambda: iter(modules.items()))
-    monkeypatch.setattr(download, "section", lambda *_: tables.PythonDocs(kind="python_docs"))
+    monkeypatch.setattr(download, "section", lambda *_: schema.PythonDocs(kind="python_docs"))
     assert download.main("docs") == {"lines": 178}
     found = {split: Path(f"data/raw/docs/{split}.txt").read_text().splitlines() for split in SPLITS}
     assert all(found.values())
@@ -323,8 +324,8 @@ def test_pythons_documentation_is_split_by_module(project: Path, monkeypatch: py
     assert json.loads(Path("data/raw/docs/about.json").read_text()) == {"python": platform.python_version()}
 
 
-@pytest.mark.parametrize("entry", [tables.Text(kind="text"), tables.Folder(kind="folder")])
-def test_ones_own_folder_is_not_fetched(project: Path, monkeypatch: pytest.MonkeyPatch, entry: tables.Dataset) -> None:
+@pytest.mark.parametrize("entry", [schema.Text(kind="text"), schema.Folder(kind="folder")])
+def test_ones_own_folder_is_not_fetched(project: Path, monkeypatch: pytest.MonkeyPatch, entry: schema.Dataset) -> None:
     with pytest.raises(
         InputError, match=r"^params\.yaml: axes\.download = 'mine': a folder of one's own is expected in data/raw/mine, not fetched$"
     ):

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipstore.core.errors import InputError
 from stages.lib import cache, embeddings, encoders, images
 from stages.lib import index as index_file
-from stages.lib.errors import InputError
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare
 
 OUTPUT = Path("data/embeddings/tiny-own")

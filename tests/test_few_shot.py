@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages import few_shot
 from stages.lib import adapters, embeddings, methods, shots
-from stages.lib.errors import InputError
-from stages.lib.params import check
 from tests.synthetic import blobs, embed, use
 
 SECTION: dict[str, Any] = {

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clipstore.core.errors import InputError
 from stages import finetune
 from stages.lib import cache, nets, predictions, towers, training, weights
-from stages.lib.errors import InputError
 from stages.lib.vision import torchvision
 from tests.project import make_weights
 from tests.supervised import FAST, KilledError, epochs, make_data, of_checkpoint, run

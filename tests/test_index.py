@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from clipstore.core.errors import InputError
 from stages import index as stage
 from stages.index import Index, make
 from stages.lib import index
-from stages.lib.errors import InputError
 from tests import odd
 from tests.synthetic import encoded, picture, put, use
 

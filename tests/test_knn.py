@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from clipstore.core.errors import InputError
 from stages import knn
 from stages.knn import Neighbours
 from stages.lib import embeddings, predictions
-from stages.lib.errors import InputError
 from tests.synthetic import embed, use
 
 Angles = list[float]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from clipstore.core.errors import InputError
 from stages import linear_probe
 from stages.lib import predictions
-from stages.lib.errors import InputError
 from tests.synthetic import blobs, embed, use
 
 SECTION = {"C": [0.01, 1.0, 100.0], "max_iter": 1000}

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from clipstore.core.params import check
+from clipstore.core.schema import Encoder, Net, Slug
 from stages.lib import results
-from stages.lib.params import check
-from stages.lib.tables import Encoder, Net, Slug
 from stages.lib.tokenizing import Entry
 from tests.committed import at_head
 from tests.workspace import PROJECT

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages.lib.digests import file_sha256
+from clipstore.core.digests import file_sha256
 from stages.lib.vision import open_clip, torchvision
 from tests.mirror import Mirror, put_flowers, put_pets, serving
 from tests.test_download import PETS, at_hub, parquet, sha256

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages import audit, report, score
 from stages.lib import embeddings, index, predictions
-from stages.lib.errors import InputError
-from stages.lib.params import check
 from stages.lib.predictions import Predictions
 from tests.synthetic import blobs, encoded, image_rows, picture, use
 

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipstore.core import schema
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages import score
-from stages.lib import index, predictions, tables
-from stages.lib.errors import InputError
+from stages.lib import index, predictions
 from stages.lib.outcomes import Outcome
-from stages.lib.params import check
 from stages.lib.predictions import Predictions
 from tests.synthetic import image_rows, use
 
@@ -41,7 +42,7 @@ def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[fl
 
 
 def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any]:
-    empty: dict[str, list[str]] = {axis: [] for axis in tables.Axes.model_fields}
+    empty: dict[str, list[str]] = {axis: [] for axis in schema.Axes.model_fields}
     use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes, "score": SETTINGS})
     score.main("toy")
     found: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())

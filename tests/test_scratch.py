@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from clipstore.core.errors import InputError
 from stages import scratch
 from stages.lib import nets, predictions, training
-from stages.lib.errors import InputError
 from tests.supervised import epochs, make_data, of_checkpoint, run
 
 OWN: dict[str, Any] = {"widths": [8, 16], "depths": [1, 1], "stride": 2}

@@ -15,10 +15,10 @@ import pytest
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 
+from clipstore.core.errors import InputError
 from stages import tokenizers
 from stages.lib import texts, tokens
 from stages.lib.docstrings import paragraphs
-from stages.lib.errors import InputError
 from tests.synthetic import use
 from tests.workspace import PROJECT
 

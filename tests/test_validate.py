@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages import validate
-from stages.lib.errors import InputError
-from stages.lib.params import check
 from stages.validate import Params, problems
 from tests.workspace import PROJECT
 

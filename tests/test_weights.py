@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from clipstore.core import schema
+from clipstore.core.digests import file_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages import weights
-from stages.lib import encoders, fetch, tables
+from stages.lib import encoders, fetch
 from stages.lib import weights as folders
-from stages.lib.digests import file_sha256
-from stages.lib.errors import InputError
-from stages.lib.params import check
 from stages.lib.vision import open_clip, timm, torchvision
 from tests.mirror import Mirror, serving, use_as_hub
 from tests.project import TINY, unigram_tokenizer
@@ -131,7 +132,7 @@ def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
     entry = {"source": "garden", "size": 64, "drawings": 1, "steps": 1}
     card = run(monkeypatch, entry)
-    assert isinstance(check(tables.Encoder, entry), tables.GardenClip)
+    assert isinstance(check(schema.Encoder, entry), schema.GardenClip)
     assert card.image_vectors == {"embedding": 128, "features": 512}
     assert card.origin == "trained on drawings, 1 steps"
 

@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.lib import files, lists
-from stages.lib.digests import json_sha256
-from stages.lib.errors import InputError
+from clipstore.core import atomic
+from clipstore.core import vectors as lists
+from clipstore.core.digests import json_sha256
+from clipstore.core.errors import InputError
 
 VARIABLE = "CLIP_FEATURE_STORE_CACHE"
 PART_ROWS = 4096
@@ -53,7 +54,7 @@ class RowCache:
         self.schema = pa.schema([pa.field("sha256", pa.binary(32), nullable=False), *vectors])
         if not (self.folder / "contract.json").exists():
             text = json.dumps(contract, indent=2)
-            self._attempt(lambda: files.put(self.folder / "contract.json", lambda path: path.write_text(text)))
+            self._attempt(lambda: atomic.put(self.folder / "contract.json", lambda path: path.write_text(text)))
 
     def read(self, keys: Sequence[bytes]) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_]]:
         """Return the vectors of ``keys`` and which of them were found.
@@ -101,7 +102,7 @@ class RowCache:
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
         options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
         part = self.folder / f"part-{secrets.token_hex(16)}.parquet"
-        self._attempt(lambda: files.put(part, lambda path: pq.write_table(table, path, **options)))
+        self._attempt(lambda: atomic.put(part, lambda path: pq.write_table(table, path, **options)))
 
     @contextmanager
     def writing(self) -> Iterator[Add]:

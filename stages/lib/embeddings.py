@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib import lists
+from clipstore.core import vectors as lists
+from clipstore.core.errors import InputError
 from stages.lib.cache import PART_ROWS, RowCache
-from stages.lib.errors import InputError
 
 Matrix = npt.NDArray[np.float32]
 Batches = Iterator[tuple[Sequence[int], Mapping[str, Matrix]]]

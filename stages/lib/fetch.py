@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from clipstore.core.digests import file_md5, file_sha256
+from clipstore.core.errors import InputError
 from stages.lib.cache import root
-from stages.lib.digests import file_md5, file_sha256
-from stages.lib.errors import InputError
 
 Result = TypeVar("Result")
 

@@ -15,8 +15,8 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError, XetDownloadError
 
+from clipstore.core.errors import InputError
 from stages.lib.cache import root
-from stages.lib.errors import InputError
 from stages.lib.fetch import BrokenOffError, patiently, silence
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")

@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DECODING = {

@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import Field
 from sklearn.model_selection import StratifiedGroupKFold
 
+from clipstore.core.params import Section
 from stages.lib import probe
-from stages.lib.params import Section
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from clipstore.core.params import Section
 from stages.lib import adapters, metrics
-from stages.lib.params import Section
 from stages.lib.probe import fits
 
 Matrix = npt.NDArray[np.float32]

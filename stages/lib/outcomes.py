@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Axes
 from stages.lib import predictions
-from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions
-from stages.lib.tables import Axes
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from clipstore.core.schema import Training
 from stages.lib import images
-from stages.lib.tables import Training
 from stages.lib.vision import v2
 
 Key = tuple[int, int, int]  # seed, epoch, position: what the random numbers of one augmentation follow from

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stages.lib import images
-from stages.lib.errors import InputError
-from stages.lib.params import check
-from stages.lib.tables import (
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
+from clipstore.core.schema import (
     Axes,
     Dataset,
     Digits,
@@ -39,6 +38,7 @@ from stages.lib.tables import (
     Torchvision,
     WikiText,
 )
+from stages.lib import images
 
 NETWORK = 10.0  # MB/s
 DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels

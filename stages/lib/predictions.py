@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib import lists
+from clipstore.core import vectors as lists
 from stages.lib.embeddings import Images
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 
 ABSENT = "–"
 

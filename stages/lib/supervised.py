@@ -21,11 +21,11 @@ from dvclive import Live
 from safetensors.torch import save_file
 from scipy.special import softmax
 
+from clipstore.core.digests import file_sha256, json_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Training
 from stages.lib import index, metrics, pictures, predictions, training
 from stages.lib.cache import root
-from stages.lib.digests import file_sha256, json_sha256
-from stages.lib.errors import InputError
-from stages.lib.tables import Training
 from stages.lib.training import Classifier
 
 Matrix = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 from stages.lib.index import SPLITS
 
 SUFFIXES = (".txt", ".parquet")

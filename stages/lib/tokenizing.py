@@ -18,8 +18,8 @@ from tokenizers.normalizers import Normalizer
 from tokenizers.pre_tokenizers import PreTokenizer
 from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordLevelTrainer, WordPieceTrainer
 
-from stages.lib.errors import InputError
-from stages.lib.params import Section
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section
 
 TRAINERS = {"BPE": BpeTrainer, "WordPiece": WordPieceTrainer, "Unigram": UnigramTrainer, "WordLevel": WordLevelTrainer}
 OPTIONS = {  # of the trainers, which are silent about others

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from stages.lib import files, metrics, pictures
-from stages.lib.errors import InputError
+from clipstore.core import atomic
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Training
+from stages.lib import metrics, pictures
 from stages.lib.pictures import Pictures
-from stages.lib.tables import Training
 from stages.lib.vision import v2
 
 State = dict[str, Tensor]
@@ -288,6 +289,6 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, file)
 
     try:
-        files.put(path, write)
+        atomic.put(path, write)
     except OSError as error:
         raise InputError(f"{path}: the state of training cannot be kept: {error.strerror or error}") from None

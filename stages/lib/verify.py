@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from stages.lib.errors import InputError
-from stages.lib.params import Section
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section
 
 EXPECTED = Path("docs/expected.md")
 REASONS = """What usually lies behind a difference (docs/traps.md has more):

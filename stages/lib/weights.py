@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.lib.digests import file_sha256
+from clipstore.core.digests import file_sha256
 
 FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors", "torchvision": "model.safetensors"}
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipstore.core.errors import InputError
 from stages.lib.cache import PART_ROWS, RowCache
-from stages.lib.errors import InputError
 
 WIDTHS = {"embedding": 2, "features": 3}
 CONTRACT = {"encoder": "tiny", "vectors": WIDTHS}

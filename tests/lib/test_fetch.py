@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from clipstore.core.errors import InputError
 from stages.lib import fetch
-from stages.lib.errors import InputError
 from tests.mirror import Mirror, serving
 
 DATA = bytes(range(256)) * 4000

@@ -7,8 +7,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from clipstore.core.errors import InputError
 from stages.lib import fetch, hub
-from stages.lib.errors import InputError
 from tests.mirror import Mirror, serving, use_as_hub
 
 NAMES = ("model.safetensors", "pytorch_model.bin")

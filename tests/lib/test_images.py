@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipstore.core.errors import InputError
 from stages.lib import images
-from stages.lib.errors import InputError
 from tests import odd
 from tests.synthetic import encoded, picture, put
 from tests.workspace import PROJECT

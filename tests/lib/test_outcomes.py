@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipstore.core.errors import InputError
 from stages.lib import predictions
-from stages.lib.errors import InputError
 from stages.lib.outcomes import read_all
 from stages.lib.predictions import Predictions
 from tests.synthetic import image_rows

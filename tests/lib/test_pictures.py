@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from clipstore.core.schema import Training
 from stages.lib import images, pictures
-from stages.lib.tables import Training
 
 
 def settings(**fields: object) -> Training:

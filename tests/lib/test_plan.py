@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
+from clipstore.core.schema import Axes, Dataset, Encoder, Net, Scratch
 from stages.lib import plan
-from stages.lib.errors import InputError
-from stages.lib.params import check
-from stages.lib.tables import Axes, Dataset, Encoder, Net, Scratch
 from tests.project import make_images
 
 PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}

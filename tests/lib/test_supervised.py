@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Training
 from stages.lib import cache, index, predictions, supervised, training
-from stages.lib.errors import InputError
 from stages.lib.supervised import Outcome
-from stages.lib.tables import Training
 from stages.lib.training import Point
 from tests.supervised import CLASSES, FAST, IN_SEVERAL, KilledError, epochs, make_data, network, of_checkpoint, run_small
 from tests.workspace import PROJECT

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipstore.core.errors import InputError
 from stages.lib import texts
-from stages.lib.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
 from stages.lib.docstrings import paragraphs
-from stages.lib.errors import InputError
-from stages.lib.params import check
 from stages.lib.tokenizing import Entry
 from tests.workspace import PROJECT
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Training
 from stages.lib import training
-from stages.lib.errors import InputError
 from stages.lib.pictures import Pictures
-from stages.lib.tables import Training
 
 CLASSES = 3
 

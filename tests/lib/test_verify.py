@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from clipstore.core.errors import InputError
 from stages.lib import verify
-from stages.lib.errors import InputError
 from tests.workspace import PROJECT
 
 TEXT = """

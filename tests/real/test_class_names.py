@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from clipstore.core import schema
 from stages import download
-from stages.lib import tables
 from stages.lib.vision import torchvision
 
 
-def entry(kind: str, classes: int) -> tables.Official:
+def entry(kind: str, classes: int) -> schema.Official:
     facts = {"images": {"train": 1, "test": 1}, "classes": classes, "megabytes": 1, "class_names": "openai"}
-    return tables.Official.model_validate({"kind": kind} | facts)
+    return schema.Official.model_validate({"kind": kind} | facts)
 
 
 def test_flowers_have_openais_names_in_the_order_of_their_labels(real_data: Path) -> None:

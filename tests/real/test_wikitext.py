@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from clipstore.core import schema
+from clipstore.core.params import check
 from stages import download
-from stages.lib import tables, texts
-from stages.lib.params import check
+from stages.lib import texts
 from stages.lib.tokenizing import Entry
 from tests.mirror import serving, use_as_hub
 from tests.workspace import PROJECT
@@ -19,7 +20,7 @@ FILES = {"train": "train", "validation": "valid", "test": "test"}
 
 def test_tokenised_wikitext_is_the_published_one(real_data: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = YAML(typ="safe").load(PROJECT / "params.yaml")
-    entry = check(tables.WikiText, params["datasets"]["wikitext2"] | {"version": "tokenised"})
+    entry = check(schema.WikiText, params["datasets"]["wikitext2"] | {"version": "tokenised"})
     version = entry.versions["tokenised"]
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)

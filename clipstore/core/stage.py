@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 
 RUNS = Path("data/runs.jsonl")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages.lib.errors import InputError
-from stages.lib.run import run
+from clipstore.core.errors import InputError
+from clipstore.core.stage import run
 
 Start = Callable[..., None]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.lib import lists
+from clipstore.core import vectors as lists
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])

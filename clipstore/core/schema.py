@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.lib.digests import file_sha256
-from stages.lib.params import Section
+from clipstore.core.digests import file_sha256
+from clipstore.core.params import Section
 
 
 def _prompt(text: str) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from clipstore.core import params
+from clipstore.core.errors import InputError
+from clipstore.core.params import Section, check, load, section
+from clipstore.core.schema import Dataset, Encoder, Prompts, Slug, TimmPreprocess
 from stages.index import Index
 from stages.knn import Knn
-from stages.lib import params
-from stages.lib.errors import InputError
-from stages.lib.params import Section, check, load, section
-from stages.lib.tables import Dataset, Encoder, Prompts, Slug, TimmPreprocess
 from stages.linear_probe import LinearProbe
 from tests.synthetic import use
 from tests.workspace import PROJECT
@@ -131,7 +131,7 @@ def test_message_of_a_validator_comes_without_prefix() -> None:
 
 
 def test_input_error_is_exit_status_1_and_its_message_alone() -> None:
-    code = "from stages.lib.errors import InputError; raise InputError('params.yaml: seed = -1: no')"
+    code = "from clipstore.core.errors import InputError; raise InputError('params.yaml: seed = -1: no')"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "params.yaml: seed = -1: no\n")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.digests import file_sha256, json_sha256
+from clipstore.core.digests import file_sha256, json_sha256
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4's example
 EMPTY_OBJECT = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # of the two bytes {}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stages.lib.errors import InputError
-from stages.lib.params import check
-from stages.lib.tables import Axes, Dataset, Encoder, OpenClipFile, Prompts, TimmFile
+from clipstore.core.errors import InputError
+from clipstore.core.params import check
+from clipstore.core.schema import Axes, Dataset, Encoder, OpenClipFile, Prompts, TimmFile
 
 PROMPT = "a prompt holds {} exactly once, where the class name goes"
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from stages.lib.errors import InputError
+from clipstore.core.errors import InputError
 
 
 class Section(BaseModel):

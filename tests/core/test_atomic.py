@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.files import put
+from clipstore.core.atomic import put
 
 
 def test_file_is_written_below_a_new_folder(tmp_path: Path) -> None:
