@@ -20,7 +20,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
-from stages.lib import duplicates, embeddings, images, index, label_errors, metrics, outcomes, predictions, probe
+from clipstore.measure import metrics
+from stages.lib import duplicates, embeddings, images, index, label_errors, outcomes, predictions, probe
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -23,7 +23,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import section
 from clipstore.core.schema import Names
 from clipstore.core.stage import run
-from stages.lib import embeddings, ensemble, metrics, shots
+from clipstore.measure import metrics
+from stages.lib import embeddings, ensemble, shots
 from stages.lib.methods import OF_IMAGES, OF_TEXTS, Grid, Method, Task, choose
 
 Matrix = npt.NDArray[np.float32]

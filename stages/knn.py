@@ -17,7 +17,8 @@ from scipy.special import softmax
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
-from stages.lib import embeddings, metrics, predictions
+from clipstore.measure import metrics
+from stages.lib import embeddings, predictions
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

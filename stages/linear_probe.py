@@ -16,7 +16,8 @@ from tqdm import tqdm
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
-from stages.lib import embeddings, metrics, predictions
+from clipstore.measure import metrics
+from stages.lib import embeddings, predictions
 from stages.lib.probe import fit, fits, inputs
 
 Matrix = npt.NDArray[np.float32]

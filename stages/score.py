@@ -17,7 +17,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
-from stages.lib import calibration, confusion, index, intervals, metrics, pairs
+from clipstore.measure import calibration, comparisons, confusion, intervals, metrics
+from stages.lib import index
 from stages.lib.outcomes import Outcome, approaches, read_all
 
 
@@ -75,9 +76,9 @@ def compare(outcomes: list[Outcome], settings: Score) -> tuple[pd.DataFrame, lis
     """
     labels = outcomes[0].labels
     right = {outcome.title: outcome.predicted == labels for outcome in outcomes}
-    table = pairs.compare(right, labels, settings.resamples, settings.seed)
+    table = comparisons.compare(right, labels, settings.resamples, settings.seed)
     best = max(outcomes, key=lambda outcome: round(metrics.mean_per_class(outcome.predicted, labels), 6))
-    return table, [pairs.to_best(table, outcome.title, best.title) for outcome in outcomes]
+    return table, [comparisons.to_best(table, outcome.title, best.title) for outcome in outcomes]
 
 
 def per_class(outcome: Outcome) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from scipy.special import softmax
 from clipstore.core.params import section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
-from stages.lib import embeddings, ensemble, index, metrics, predictions
+from clipstore.measure import metrics
+from stages.lib import embeddings, ensemble, index, predictions
 
 Matrix = npt.NDArray[np.float32]
 

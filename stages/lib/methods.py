@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from clipstore.core.params import Section
-from stages.lib import adapters, metrics
+from clipstore.measure import metrics
+from stages.lib import adapters
 from stages.lib.probe import fits
 
 Matrix = npt.NDArray[np.float32]

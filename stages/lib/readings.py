@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.pairs import CHANCE
+from clipstore.measure.comparisons import CHANCE
 
 NAMES = {
     "zero_shot": "zero-shot",

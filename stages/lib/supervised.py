@@ -24,7 +24,8 @@ from scipy.special import softmax
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
-from stages.lib import index, metrics, pictures, predictions, training
+from clipstore.measure import metrics
+from stages.lib import index, pictures, predictions, training
 from stages.lib.cache import root
 from stages.lib.training import Classifier
 

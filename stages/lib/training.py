@@ -25,7 +25,8 @@ from tqdm import tqdm
 from clipstore.core import atomic
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
-from stages.lib import metrics, pictures
+from clipstore.measure import metrics
+from stages.lib import pictures
 from stages.lib.pictures import Pictures
 from stages.lib.vision import v2
 

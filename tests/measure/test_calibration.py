@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from stages.lib import calibration
+from clipstore.measure import calibration
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(0, 2, (600, 4))

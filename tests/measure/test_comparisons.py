@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from stages.lib import pairs
+from clipstore.measure import comparisons
 
 LABELS = np.repeat([0, 1, 2], [40, 20, 9])
 RANDOM = np.random.default_rng(0)
@@ -15,7 +15,7 @@ RIGHT = {"a": RANDOM.random(69) < 0.9, "b": RANDOM.random(69) < 0.6, "c": RANDOM
 
 def test_difference_is_scipys_bootstrap_of_paired_images_within_classes() -> None:
     a, b = RIGHT["a"], RIGHT["b"]
-    found, interval = pairs.difference(a & ~b, b & ~a, LABELS, 20_000, 0)
+    found, interval = comparisons.difference(a & ~b, b & ~a, LABELS, 20_000, 0)
     images = [(a.astype(int) - b)[label == LABELS] for label in range(3)]
 
     def mean_per_class(*classes: np.ndarray, axis: int = -1) -> Any:
@@ -27,19 +27,19 @@ def test_difference_is_scipys_bootstrap_of_paired_images_within_classes() -> Non
 
 
 def test_mcnemar_by_hand() -> None:
-    assert pairs.mcnemar(4, 0) == pytest.approx(2 / 2**4)
-    assert pairs.mcnemar(1, 4) == pytest.approx(2 * (1 + 5) / 2**5)
-    assert pairs.mcnemar(3, 3) == pairs.mcnemar(0, 0) == 1
+    assert comparisons.mcnemar(4, 0) == pytest.approx(2 / 2**4)
+    assert comparisons.mcnemar(1, 4) == pytest.approx(2 * (1 + 5) / 2**5)
+    assert comparisons.mcnemar(3, 3) == comparisons.mcnemar(0, 0) == 1
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(10, 15), (36, 15), (0, 29)])
 def test_mcnemar_is_a_binomial_test_of_the_images_that_one_got_right(only_a: int, only_b: int) -> None:
-    assert pairs.mcnemar(only_a, only_b) == pytest.approx(binomtest(only_a, only_a + only_b).pvalue, rel=1e-9)
+    assert comparisons.mcnemar(only_a, only_b) == pytest.approx(binomtest(only_a, only_a + only_b).pvalue, rel=1e-9)
 
 
 def test_every_pair_is_compared_once() -> None:
-    table = pairs.compare(RIGHT, LABELS, 100, 0)
-    assert table.columns.tolist() == pairs.COLUMNS
+    table = comparisons.compare(RIGHT, LABELS, 100, 0)
+    assert table.columns.tolist() == comparisons.COLUMNS
     assert list(zip(table["a"], table["b"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
     first = table.iloc[0]
     assert first["only_a_right"] - first["only_b_right"] == RIGHT["a"].sum() - RIGHT["b"].sum()
@@ -49,39 +49,39 @@ def test_every_pair_is_compared_once() -> None:
 def test_p_values_are_corrected_by_holm() -> None:
     # a alone is right on 6 images against b and on 8 against c; b and c are never right together, 8 to 6.
     right = {"a": np.ones(14, bool), "b": np.arange(14) >= 6, "c": np.arange(14) < 6}
-    table = pairs.compare(right, np.zeros(14, int), 100, 0)
+    table = comparisons.compare(right, np.zeros(14, int), 100, 0)
     b_c = binomtest(8, 14).pvalue
     assert table["p"].tolist() == pytest.approx([2 / 64, 2 / 256, b_c])
     assert table["p_corrected"].tolist() == pytest.approx([2 * 2 / 64, 3 * 2 / 256, max(b_c, 4 / 64)])
 
 
 def test_identical_approaches_cannot_be_told_apart() -> None:
-    table = pairs.compare({"a": RIGHT["a"], "b": RIGHT["a"].copy()}, LABELS, 100, 0)
+    table = comparisons.compare({"a": RIGHT["a"], "b": RIGHT["a"].copy()}, LABELS, 100, 0)
     assert table.iloc[0].tolist() == ["a", "b", 0, 0, 0, 0, 0, 1, 1]
 
 
 def test_a_pair_does_not_hang_on_the_others() -> None:
-    alone = pairs.compare({name: RIGHT[name] for name in ("b", "c")}, LABELS, 100, 0)
-    among = pairs.compare(RIGHT, LABELS, 100, 0)
+    alone = comparisons.compare({name: RIGHT[name] for name in ("b", "c")}, LABELS, 100, 0)
+    among = comparisons.compare(RIGHT, LABELS, 100, 0)
     kept = ["difference", "low", "high", "p"]
     assert alone.iloc[0][kept].tolist() == among.iloc[2][kept].tolist()
 
 
 def test_one_approach_is_no_pair() -> None:
-    table = pairs.compare({"a": RIGHT["a"]}, LABELS, 100, 0)
-    assert (len(table), table.columns.tolist()) == (0, pairs.COLUMNS)
-    assert pairs.to_best(table, "a", "a") == {"to_best": 0, "to_best_low": 0, "to_best_high": 0, "beyond_chance": False}
+    table = comparisons.compare({"a": RIGHT["a"]}, LABELS, 100, 0)
+    assert (len(table), table.columns.tolist()) == (0, comparisons.COLUMNS)
+    assert comparisons.to_best(table, "a", "a") == {"to_best": 0, "to_best_low": 0, "to_best_high": 0, "beyond_chance": False}
 
 
 def test_to_best_is_seen_from_the_approach() -> None:
-    table = pairs.compare(RIGHT, LABELS, 100, 0)
+    table = comparisons.compare(RIGHT, LABELS, 100, 0)
     b, c = table.iloc[0], table.iloc[1]
-    assert pairs.to_best(table, "b", "a") == {
+    assert comparisons.to_best(table, "b", "a") == {
         "to_best": -b["difference"],
         "to_best_low": -b["high"],
         "to_best_high": -b["low"],
         "beyond_chance": bool(b["p_corrected"] < 0.05),
     }
-    assert pairs.to_best(table, "a", "c")["to_best_low"] == c["low"]
-    assert pairs.to_best(table, "b", "a")["beyond_chance"] is True
-    assert pairs.to_best(table, "c", "a")["beyond_chance"] is False
+    assert comparisons.to_best(table, "a", "c")["to_best_low"] == c["low"]
+    assert comparisons.to_best(table, "b", "a")["beyond_chance"] is True
+    assert comparisons.to_best(table, "c", "a")["beyond_chance"] is False

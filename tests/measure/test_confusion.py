@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from stages.lib import confusion
+from clipstore.measure import confusion
 
 # Classes 0 and 3 are confused with each other, 1 and 2 a little; 4 is not in test and was once taken for 2.
 COUNTS = np.array([[5, 0, 0, 5, 0], [0, 9, 1, 0, 0], [0, 1, 18, 0, 1], [4, 0, 0, 4, 0], [0, 0, 0, 0, 0]])

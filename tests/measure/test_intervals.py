@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from stages.lib import intervals
+from clipstore.measure import intervals
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (790, 840), (840, 840)])

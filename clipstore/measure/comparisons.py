@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stages.lib.intervals import Interval, by_class, percentiles
+from clipstore.measure.intervals import Interval, by_class, percentiles
 
 Right = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]

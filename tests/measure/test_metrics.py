@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from stages.lib import metrics
+from clipstore.measure import metrics
 
 LABELS = np.array([0, 0, 0, 0, 2, 2])  # no image of class 1
 PREDICTED = np.array([0, 0, 0, 1, 2, 0])

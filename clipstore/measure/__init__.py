@@ -1,0 +1,1 @@
+"""Measures of classifiers and what they may be believed to say."""
