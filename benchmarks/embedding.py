@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipstore.store import row_cache
 from stages import embed_images, index, weights
-from stages.lib import cache, garden
+from stages.lib import garden
 from stages.lib import index as index_file
 from stages.lib.vision import open_clip
 
@@ -64,7 +65,7 @@ def ours() -> float:
     settings = embed_images.EmbedImages(batch=32, precision="auto", vectors="float32")
     setattr(embed_images, "section", lambda *_: settings)  # noqa: B010  outside DVC there is no section to read
     with tempfile.TemporaryDirectory() as empty:
-        os.environ[cache.VARIABLE] = empty
+        os.environ[row_cache.VARIABLE] = empty
         facts = embed_images.main("vitb32", "drawn")
     print(f"ours: {facts['images_per_second']} images/s in {facts['precision']}")
     return float(facts["images_per_second"])

@@ -21,7 +21,8 @@ from clipstore.core.params import section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from stages.lib import duplicates, embeddings, images, index, label_errors, outcomes, predictions, probe
+from clipstore.store import approaches, embeddings, predictions
+from stages.lib import duplicates, images, index, label_errors, probe
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -124,7 +125,7 @@ def main(encoder: str, dataset: str) -> None:
     rows, labels, names = indexed.usable, embedded.labels, embedded.provenance["classes"]
     if embedded.provenance["index"] != indexed.digest:
         raise InputError(f"{embeddings.folder(encoder, dataset)}: made from another index than {index.path_of(dataset)}: run `dvc repro`")
-    read = outcomes.read_all(dataset, outcomes.approaches(section(Axes, "axes")), indexed.digest)
+    read = approaches.read_all(dataset, approaches.approaches(section(Axes, "axes")), indexed.digest)
     made = {(one.made.stage, one.made.name): one.made for one in read}
     chosen = made["linear_probe", encoder].chosen
 

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
-from stages.lib import contract, embeddings, images, index, weights
+from clipstore.store import embeddings
+from stages.lib import contract, images, index, weights
 
 
 class EmbedImages(Section):

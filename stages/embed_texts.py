@@ -16,7 +16,8 @@ from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
-from stages.lib import contract, embeddings, index, weights
+from clipstore.store import embeddings
+from stages.lib import contract, index, weights
 
 
 class EmbedTexts(Section):

@@ -24,7 +24,8 @@ from clipstore.core.params import section
 from clipstore.core.schema import Names
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from stages.lib import embeddings, ensemble, shots
+from clipstore.store import embeddings
+from stages.lib import ensemble, shots
 from stages.lib.methods import OF_IMAGES, OF_TEXTS, Grid, Method, Task, choose
 
 Matrix = npt.NDArray[np.float32]

@@ -18,7 +18,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from stages.lib import embeddings, predictions
+from clipstore.store import embeddings, predictions
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from stages.lib import embeddings, predictions
+from clipstore.store import embeddings, predictions
 from stages.lib.probe import fit, fits, inputs
 
 Matrix = npt.NDArray[np.float32]

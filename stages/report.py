@@ -17,7 +17,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
 from clipstore.core.stage import run
-from stages.lib import figures, index, origins, outcomes, page, parts, readings, shown, weights
+from clipstore.store import approaches
+from stages.lib import figures, index, origins, page, parts, readings, shown, weights
 from stages.lib.figures import Series
 from stages.lib.gallery import Thumbnails
 from stages.lib.page import Figure
@@ -41,7 +42,7 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
     indexed = index.read(name)
     rows = parts.results(json.loads(parts.existing(Path(f"metrics/{name}.json")).read_text()))
     titles = [row["title"] for row in rows]
-    read = {one.title: one for one in outcomes.read_all(name, outcomes.approaches(axes), indexed.digest)}
+    read = {one.title: one for one in approaches.read_all(name, approaches.approaches(axes), indexed.digest)}
     if set(read) != set(titles):
         raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(read)}: run `dvc repro`")
     pairs = parts.table(Path(f"plots/score/{name}/pairs.csv"))

@@ -18,8 +18,8 @@ from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.measure import calibration, comparisons, confusion, intervals, metrics
+from clipstore.store.approaches import Outcome, approaches, read_all
 from stages.lib import index
-from stages.lib.outcomes import Outcome, approaches, read_all
 
 
 class Score(Section):

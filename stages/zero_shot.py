@@ -16,7 +16,8 @@ from clipstore.core.params import section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from stages.lib import embeddings, ensemble, index, predictions
+from clipstore.store import embeddings, predictions
+from stages.lib import ensemble, index
 
 Matrix = npt.NDArray[np.float32]
 

@@ -11,9 +11,10 @@ import pytest
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
+from clipstore.store import embeddings, predictions
+from clipstore.store.predictions import Predictions
 from stages import audit
-from stages.lib import duplicates, embeddings, index, label_errors, predictions
-from stages.lib.predictions import Predictions
+from stages.lib import duplicates, index, label_errors
 from tests.lib.test_duplicates import again, scene
 from tests.synthetic import clusters, image_rows, use
 

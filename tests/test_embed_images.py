@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib import cache, embeddings, encoders, images
+from clipstore.store import embeddings, row_cache
+from stages.lib import encoders, images
 from stages.lib import index as index_file
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare
 
@@ -36,13 +37,13 @@ def outputs() -> dict[str, bytes]:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Return what a run with an empty row cache writes."""
     with monkeypatch.context() as patch:
-        patch.setenv(cache.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
+        patch.setenv(row_cache.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
         embed(patch)
     return outputs()
 
 
 def parts() -> list[Path]:
-    return sorted(cache.root().glob("v1/*/part-*.parquet"))
+    return sorted(row_cache.root().glob("v1/*/part-*.parquet"))
 
 
 def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +147,7 @@ def test_the_same_bytes_twice_are_computed_once(project: Path, monkeypatch: pyte
 def test_a_truncated_part_is_set_aside_and_its_rows_alone_are_computed(
     ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0.0)  # a part a batch
+    monkeypatch.setattr(row_cache, "FLUSH_SECONDS", 0.0)  # a part a batch
     embed(monkeypatch)
     before = outputs()
     victim = parts()[0]
@@ -173,7 +174,7 @@ def test_a_flipped_bit_in_a_part_is_noticed(ready: Path, monkeypatch: pytest.Mon
 
 
 def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(row_cache, "FLUSH_SECONDS", 0.0)
     last = index_file.read("own").usable["path"].iloc[-1]
     original = Path(last).read_bytes()
     draw(Path(last), 999)
@@ -185,7 +186,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
 
 def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ready / "file").write_text("")
-    monkeypatch.setenv(cache.VARIABLE, str(ready / "file"))
+    monkeypatch.setenv(row_cache.VARIABLE, str(ready / "file"))
     with pytest.raises(InputError, match=r"cache folder .*: Not a directory; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
         embed(monkeypatch)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib import embeddings, encoders
+from clipstore.store import embeddings
+from stages.lib import encoders
 from stages.lib.vision import open_clip
 from tests.project import embed_prompts, prepare
 

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipstore.core.errors import InputError
+from clipstore.store import predictions, row_cache
 from stages import finetune
-from stages.lib import cache, nets, predictions, towers, training, weights
+from stages.lib import nets, towers, training, weights
 from stages.lib.vision import torchvision
 from tests.project import make_weights
 from tests.supervised import FAST, KilledError, epochs, make_data, of_checkpoint, run
@@ -45,7 +46,7 @@ def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: weights.Card, mo
     assert made.rows["image_id"].is_unique
     assert (made.stage, made.name, list(made.chosen)) == ("finetune", "tiny", ["epoch"])
     assert facts["processes"] == 1
-    assert list((cache.root() / "training").iterdir()) == []
+    assert list((row_cache.root() / "training").iterdir()) == []
 
 
 def test_it_starts_from_the_weights(tiny: weights.Card, monkeypatch: pytest.MonkeyPatch) -> None:

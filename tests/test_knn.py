@@ -10,9 +10,9 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from clipstore.core.errors import InputError
+from clipstore.store import embeddings, predictions
 from stages import knn
 from stages.knn import Neighbours
-from stages.lib import embeddings, predictions
 from tests.synthetic import embed, use
 
 Angles = list[float]

@@ -9,8 +9,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from clipstore.core.errors import InputError
+from clipstore.store import predictions
 from stages import linear_probe
-from stages.lib import predictions
 from tests.synthetic import blobs, embed, use
 
 SECTION = {"C": [0.01, 1.0, 100.0], "max_iter": 1000}

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from clipstore.core.errors import InputError
+from clipstore.store import predictions
 from stages import scratch
-from stages.lib import nets, predictions, training
+from stages.lib import nets, training
 from tests.supervised import epochs, make_data, of_checkpoint, run
 
 OWN: dict[str, Any] = {"widths": [8, 16], "depths": [1, 1], "stride": 2}

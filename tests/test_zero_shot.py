@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from clipstore.store import embeddings, predictions
 from stages import zero_shot
-from stages.lib import embeddings, predictions
 from tests.synthetic import embed, use
 
 

@@ -110,7 +110,7 @@ def bfloat16_cosine(card: Card) -> float:
     """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
     from sklearn.datasets import load_sample_images
 
-    from stages.lib.embeddings import unit
+    from clipstore.store.embeddings import unit
 
     side = 213  # half of their height: 4 crops each
     photographs = load_sample_images().images

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib import embeddings
+from clipstore.store import embeddings
 
 Matrix = npt.NDArray[np.float32]
 

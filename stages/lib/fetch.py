@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from clipstore.core.digests import file_md5, file_sha256
 from clipstore.core.errors import InputError
-from stages.lib.cache import root
+from clipstore.store.row_cache import root
 
 Result = TypeVar("Result")
 

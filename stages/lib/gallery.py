@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from clipstore.store.approaches import Outcome
+from clipstore.store.embeddings import Matrix
 from stages.lib import images
-from stages.lib.embeddings import Matrix
 from stages.lib.index import Index
-from stages.lib.outcomes import Outcome
 
 TINY = 48  # pixels; smaller images are enlarged by whole pixels, as they are
 

@@ -16,7 +16,7 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError, XetDownloadError
 
 from clipstore.core.errors import InputError
-from stages.lib.cache import root
+from clipstore.store.row_cache import root
 from stages.lib.fetch import BrokenOffError, patiently, silence
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from stages.lib import embeddings
+from clipstore.store import embeddings
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

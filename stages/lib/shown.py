@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib import embeddings, gallery, parts, readings
-from stages.lib.outcomes import Outcome
+from clipstore.store import embeddings
+from clipstore.store.approaches import Outcome
+from stages.lib import gallery, parts, readings
 
 NEAREST = 3  # training images beside a wrong answer
 

@@ -25,8 +25,9 @@ from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.measure import metrics
-from stages.lib import index, pictures, predictions, training
-from stages.lib.cache import root
+from clipstore.store import predictions
+from clipstore.store.row_cache import root
+from stages.lib import index, pictures, training
 from stages.lib.training import Classifier
 
 Matrix = npt.NDArray[np.float32]

@@ -14,7 +14,8 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
-from stages.lib import cache, index, predictions, supervised, training
+from clipstore.store import predictions, row_cache
+from stages.lib import index, supervised, training
 from stages.lib.supervised import Outcome
 from stages.lib.training import Point
 from tests.supervised import CLASSES, FAST, IN_SEVERAL, KilledError, epochs, make_data, network, of_checkpoint, run_small
@@ -172,7 +173,7 @@ def test_of_several_seeds_the_predictions_are_the_first_ones(project: Path) -> N
 
 
 def states() -> list[Path]:
-    return list((cache.root() / "training").glob("*"))
+    return list((row_cache.root() / "training").glob("*"))
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])  # of 3 epochs on train and 3 on train + val

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.lib import embeddings, predictions
-from stages.lib.predictions import Predictions
+from clipstore.store import embeddings, predictions
+from clipstore.store.predictions import Predictions
 from tests.synthetic import embed
 
 

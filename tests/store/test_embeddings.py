@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib import embeddings
+from clipstore.store import embeddings
 
 
 def test_unit_rows_times_their_norm_are_the_vectors() -> None:

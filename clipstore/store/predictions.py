@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipstore.core import vectors as lists
-from stages.lib.embeddings import Images
+from clipstore.store.embeddings import Images
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from clipstore.core import vectors as lists
 from clipstore.core.errors import InputError
-from stages.lib.cache import PART_ROWS, RowCache
+from clipstore.store.row_cache import PART_ROWS, RowCache
 
 Matrix = npt.NDArray[np.float32]
 Batches = Iterator[tuple[Sequence[int], Mapping[str, Matrix]]]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib import predictions
-from stages.lib.outcomes import read_all
-from stages.lib.predictions import Predictions
+from clipstore.store import predictions
+from clipstore.store.approaches import read_all
+from clipstore.store.predictions import Predictions
 from tests.synthetic import image_rows
 
 ROWS = image_rows(["val", "test", "test"], [0, 0, 1])[["image_id", "split", "label"]]

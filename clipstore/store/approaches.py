@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
-from stages.lib import predictions
-from stages.lib.predictions import Predictions
+from clipstore.store import predictions
+from clipstore.store.predictions import Predictions
 
 
 @dataclass(frozen=True)

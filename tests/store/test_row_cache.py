@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib.cache import PART_ROWS, RowCache
+from clipstore.store.row_cache import PART_ROWS, RowCache
 
 WIDTHS = {"embedding": 2, "features": 3}
 CONTRACT = {"encoder": "tiny", "vectors": WIDTHS}
