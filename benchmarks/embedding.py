@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipstore.data import garden
+from clipstore.data import index as index_file
 from clipstore.store import row_cache
 from stages import embed_images, index, weights
-from stages.lib import garden
-from stages.lib import index as index_file
 from stages.lib.vision import open_clip
 
 ARCHITECTURE = "ViT-B-32-quickgelu"

@@ -20,9 +20,10 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
+from clipstore.data import images, index
 from clipstore.measure import metrics
 from clipstore.store import approaches, embeddings, predictions
-from stages.lib import duplicates, images, index, label_errors, probe
+from stages.lib import duplicates, label_errors, probe
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

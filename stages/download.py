@@ -23,9 +23,10 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import section
 from clipstore.core.schema import Dataset, Digits, Folder, Garden, Official, PythonDocs, Text, WikiText
 from clipstore.core.stage import run
-from stages.lib import docstrings, hub, texts
-from stages.lib.fetch import fetch
-from stages.lib.index import SPLITS
+from clipstore.data import hub
+from clipstore.data.fetching import fetch
+from clipstore.data.index import SPLITS
+from stages.lib import docstrings, texts
 
 if sys.version_info >= (3, 12):
     import tarfile
@@ -39,7 +40,7 @@ OPENAI_FLOWERS = {"globe-flower": "globe flower", "pink-yellow dahlia?": "pink a
 
 def garden(entry: Garden, root: Path) -> pd.DataFrame:
     """Draw the garden below ``root``; return its manifest."""
-    from stages.lib import garden as drawing
+    from clipstore.data import garden as drawing
 
     lines = []
     for split, label, number, image in drawing.images(entry.train, entry.val, entry.test, entry.size, entry.seed):

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
+from clipstore.data import images, index
 from clipstore.store import embeddings
-from stages.lib import contract, images, index, weights
+from stages.lib import contract, weights
 
 
 class EmbedImages(Section):

@@ -16,8 +16,9 @@ from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
+from clipstore.data import index
 from clipstore.store import embeddings
-from stages.lib import contract, index, weights
+from stages.lib import contract, weights
 
 
 class EmbedTexts(Section):

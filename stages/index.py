@@ -17,7 +17,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Dataset, Official
 from clipstore.core.stage import run
-from stages.lib import images, index
+from clipstore.data import images, index
 
 SPLIT_LIKE = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 

@@ -17,8 +17,9 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
 from clipstore.core.stage import run
+from clipstore.data import index
 from clipstore.store import approaches
-from stages.lib import figures, index, origins, page, parts, readings, shown, weights
+from stages.lib import figures, origins, page, parts, readings, shown, weights
 from stages.lib.figures import Series
 from stages.lib.gallery import Thumbnails
 from stages.lib.page import Figure

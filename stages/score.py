@@ -17,9 +17,9 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
+from clipstore.data import index
 from clipstore.measure import calibration, comparisons, confusion, intervals, metrics
 from clipstore.store.approaches import Outcome, approaches, read_all
-from stages.lib import index
 
 
 class Score(Section):

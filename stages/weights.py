@@ -20,8 +20,9 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import load, section
 from clipstore.core.schema import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
 from clipstore.core.stage import run
-from stages.lib import encoders, hub, towers, weights
-from stages.lib.fetch import fetch
+from clipstore.data import hub
+from clipstore.data.fetching import fetch
+from stages.lib import encoders, towers, weights
 from stages.lib.vision import open_clip, save_config_for_hf, timm, torchvision
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.

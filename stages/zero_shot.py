@@ -15,9 +15,10 @@ from scipy.special import softmax
 from clipstore.core.params import section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
+from clipstore.data import index
 from clipstore.measure import metrics
 from clipstore.store import embeddings, predictions
-from stages.lib import ensemble, index
+from stages.lib import ensemble
 
 Matrix = npt.NDArray[np.float32]
 

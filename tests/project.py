@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from clipstore.data import index as index_file
 from stages import embed_images, embed_texts, index, weights
-from stages.lib import index as index_file
 from stages.lib.vision import open_clip
 
 TINY: dict[str, Any] = {

@@ -22,7 +22,8 @@ from scipy.special import softmax
 from torch import nn
 
 from clipstore.core.schema import Training
-from stages.lib import index, pictures, supervised, training
+from clipstore.data import index
+from stages.lib import pictures, supervised, training
 from tests.project import make_index
 from tests.synthetic import use
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from clipstore.core import params
+from clipstore.data import index
 from clipstore.store import embeddings
-from stages.lib import index
 
 
 def sha256(text: str) -> str:

@@ -20,9 +20,10 @@ from ruamel.yaml import YAML
 
 from clipstore.core import schema
 from clipstore.core.errors import InputError
+from clipstore.data import fetching, hub
+from clipstore.data.index import SPLITS
 from stages import download
-from stages.lib import docstrings, fetch, hub
-from stages.lib.index import SPLITS
+from stages.lib import docstrings
 from stages.lib.vision import torchvision
 from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving, use_as_hub
 from tests.workspace import PROJECT
@@ -61,7 +62,7 @@ def test_digits_are_scikit_learns_scans(project: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """Both official data sets, with an image of each class in each split, at torchvision's addresses."""
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         monkeypatch.setattr(torchvision.datasets.Flowers102, "_file_dict", put_flowers(mirror))
         monkeypatch.setattr(torchvision.datasets.Flowers102, "_download_url_prefix", f"{mirror.address}/flowers/")
@@ -216,7 +217,7 @@ ROWS = {theirs: [line if line.strip() else "" for line in lines] for theirs, lin
 @pytest.fixture
 def wiki(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """A hub with a WikiText-2 of eight lines."""
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)
         for theirs, rows in ROWS.items():

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipstore.core.errors import InputError
+from clipstore.data import images
+from clipstore.data import index as index_file
 from clipstore.store import embeddings, row_cache
-from stages.lib import encoders, images
-from stages.lib import index as index_file
+from stages.lib import encoders
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare
 
 OUTPUT = Path("data/embeddings/tiny-own")

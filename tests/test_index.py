@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from clipstore.core.errors import InputError
+from clipstore.data import index
 from stages import index as stage
 from stages.index import Index, make
-from stages.lib import index
 from tests import odd
 from tests.synthetic import encoded, picture, put, use
 

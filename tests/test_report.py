@@ -13,10 +13,10 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.data import index
 from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
 from stages import audit, report, score
-from stages.lib import index
 from tests.synthetic import blobs, encoded, image_rows, picture, use
 
 SECTIONS = [

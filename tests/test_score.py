@@ -11,11 +11,11 @@ import pytest
 from clipstore.core import schema
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.data import index
 from clipstore.store import predictions
 from clipstore.store.approaches import Outcome
 from clipstore.store.predictions import Predictions
 from stages import score
-from stages.lib import index
 from tests.synthetic import image_rows, use
 
 SPLITS = ["train", "val", "test", "test", "test", "test"]

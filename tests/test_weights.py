@@ -17,8 +17,9 @@ from clipstore.core import schema
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.data import fetching
 from stages import weights
-from stages.lib import encoders, fetch
+from stages.lib import encoders
 from stages.lib import weights as folders
 from stages.lib.vision import open_clip, timm, torchvision
 from tests.mirror import Mirror, serving, use_as_hub
@@ -156,7 +157,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.fixture
 def hub(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """A hub with random weights of two small published models that open_clip knows of, and of a timm encoder."""
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         for name, (config, published) in PUBLISHED.items():
             monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
@@ -258,7 +259,7 @@ def test_a_tokenizer_that_cannot_be_had_is_one_line(hub: Mirror, monkeypatch: py
 @pytest.fixture
 def torchvisions(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """A stand-in for torchvision's server with random weights of a small classifier, under a name that ends in their SHA-256's begin."""
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         data = io.BytesIO()
         torch.save(torchvision.models.mobilenet_v3_small().state_dict(), data)

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from stages.lib import images
+from clipstore.data import images
 from stages.lib.weights import Card
 
 LIBRARIES = ("torch", "open_clip_torch", "timm", "torchvision", "pillow")

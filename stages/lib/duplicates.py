@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from stages.lib.index import SPLITS
+from clipstore.data.index import SPLITS
 
 SIDE = 32  # pixels of a thumbnail
 WORTH = 0.3  # agreement of two thumbnails as they are from which it is tried to lay one onto the other

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from clipstore.data import images
+from clipstore.data.index import Index
 from clipstore.store.approaches import Outcome
 from clipstore.store.embeddings import Matrix
-from stages.lib import images
-from stages.lib.index import Index
 
 TINY = 48  # pixels; smaller images are enlarged by whole pixels, as they are
 

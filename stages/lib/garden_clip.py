@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from stages.lib import garden
+from clipstore.data import garden
 from stages.lib.vision import open_clip
 
 CONTEXT_LENGTH = 24  # tokens

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipstore.core.schema import Training
-from stages.lib import images
+from clipstore.data import images
 from stages.lib.vision import v2
 
 Key = tuple[int, int, int]  # seed, epoch, position: what the random numbers of one augmentation follow from

@@ -38,7 +38,7 @@ from clipstore.core.schema import (
     Torchvision,
     WikiText,
 )
-from stages.lib import images
+from clipstore.data import images
 
 NETWORK = 10.0  # MB/s
 DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels
@@ -120,7 +120,7 @@ def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
     """Return the number of images, of training images (half, where splits are cut) and of classes; of one's own folder, as it is now."""
     match entry:
         case Garden():
-            from stages.lib import garden
+            from clipstore.data import garden
 
             return (entry.train + entry.val + entry.test) * len(garden.TASK), entry.train * len(garden.TASK), len(garden.TASK)
         case Digits():

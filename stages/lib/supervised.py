@@ -24,10 +24,11 @@ from scipy.special import softmax
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
+from clipstore.data import index
 from clipstore.measure import metrics
 from clipstore.store import predictions
 from clipstore.store.row_cache import root
-from stages.lib import index, pictures, training
+from stages.lib import pictures, training
 from stages.lib.training import Classifier
 
 Matrix = npt.NDArray[np.float32]

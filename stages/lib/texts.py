@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clipstore.core.errors import InputError
-from stages.lib.index import SPLITS
+from clipstore.data.index import SPLITS
 
 SUFFIXES = (".txt", ".parquet")
 

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages.lib import garden, garden_clip
+from clipstore.data import garden
+from stages.lib import garden_clip
 from stages.lib.vision import open_clip, save_config_for_hf
 
 SIZE = 32

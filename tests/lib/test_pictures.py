@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from clipstore.core.schema import Training
-from stages.lib import images, pictures
+from clipstore.data import images
+from stages.lib import pictures
 
 
 def settings(**fields: object) -> Training:

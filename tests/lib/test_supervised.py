@@ -14,8 +14,9 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
+from clipstore.data import index
 from clipstore.store import predictions, row_cache
-from stages.lib import index, supervised, training
+from stages.lib import supervised, training
 from stages.lib.supervised import Outcome
 from stages.lib.training import Point
 from tests.supervised import CLASSES, FAST, IN_SEVERAL, KilledError, epochs, make_data, network, of_checkpoint, run_small

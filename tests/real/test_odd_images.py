@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.lib import images
+from clipstore.data import images
 
 
 @pytest.mark.parametrize(("name", "form", "mode"), [("Abyssinian_34.jpg", "GIF", "P"), ("Abyssinian_5.jpg", "PNG", "RGBA")])

@@ -4,7 +4,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from stages.lib import garden
+from clipstore.data import garden
 
 
 def pixels(train: int, val: int, test: int, seed: int) -> dict[tuple[str, int, int], bytes]:

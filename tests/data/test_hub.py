@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib import fetch, hub
+from clipstore.data import fetching, hub
 from tests.mirror import Mirror, serving, use_as_hub
 
 NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -16,7 +16,7 @@ NAMES = ("model.safetensors", "pytorch_model.bin")
 
 @pytest.fixture
 def mirror(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)
         yield mirror

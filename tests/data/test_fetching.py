@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipstore.core.errors import InputError
-from stages.lib import fetch
+from clipstore.data import fetching
 from tests.mirror import Mirror, serving
 
 DATA = bytes(range(256)) * 4000
@@ -14,7 +14,7 @@ DATA = bytes(range(256)) * 4000
 
 @pytest.fixture
 def mirror(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         yield mirror
 
@@ -26,28 +26,28 @@ def cached(tmp_path: Path) -> list[str]:
 def test_a_file_comes_once_and_is_kept(mirror: Mirror, tmp_path: Path) -> None:
     md5 = mirror.put("a/data.bin", DATA)
     for _ in range(2):
-        assert fetch.fetch(f"{mirror.address}/a/data.bin", md5).read_bytes() == DATA
+        assert fetching.fetch(f"{mirror.address}/a/data.bin", md5).read_bytes() == DATA
     assert mirror.asked("a/data.bin") == [0]
     assert cached(tmp_path) == ["data.bin"]
 
 
 def test_a_kept_file_that_was_damaged_comes_again(mirror: Mirror) -> None:
     md5 = mirror.put("a/data.bin", DATA)
-    fetch.fetch(f"{mirror.address}/a/data.bin", md5).write_bytes(b"damaged")
-    assert fetch.fetch(f"{mirror.address}/a/data.bin", md5).read_bytes() == DATA
+    fetching.fetch(f"{mirror.address}/a/data.bin", md5).write_bytes(b"damaged")
+    assert fetching.fetch(f"{mirror.address}/a/data.bin", md5).read_bytes() == DATA
 
 
 def test_two_errors_of_the_server_are_survived(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
     md5 = mirror.put("data.bin", DATA)
     mirror.failures["data.bin"] = ["503", "503"]
-    assert fetch.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
+    assert fetching.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
     assert capsys.readouterr().out.count("data.bin: the server answers 503 Service Unavailable; next attempt in 0 s") == 2
 
 
 def test_a_connection_that_breaks_off_is_gone_on_with(mirror: Mirror) -> None:
     md5 = mirror.put("data.bin", DATA)
     mirror.failures["data.bin"] = ["cut", "cut", "503", "cut", "503"]
-    assert fetch.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
+    assert fetching.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
     assert mirror.asked("data.bin") == [0, *(len(DATA) * share // 4 for share in (2, 3, 3)), *[len(DATA) * 7 // 8] * 2]
 
 
@@ -55,31 +55,31 @@ def test_a_server_that_stays_broken_is_one_line_and_the_next_run_goes_on(mirror:
     md5 = mirror.put("data.bin", DATA)
     mirror.failures["data.bin"] = ["cut", "503", "503", "503"]
     with pytest.raises(InputError, match=r"data\.bin: the server answers 503 Service Unavailable; run the same command again") as error:
-        fetch.fetch(f"{mirror.address}/data.bin", md5)
+        fetching.fetch(f"{mirror.address}/data.bin", md5)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == ["data.bin.part"]
-    assert fetch.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
+    assert fetching.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
     assert mirror.asked("data.bin")[-1] == len(DATA) // 2
 
 
 def test_what_was_whole_before_its_name_was_given_is_used(mirror: Mirror, tmp_path: Path) -> None:
     md5 = mirror.put("data.bin", DATA)
-    path = fetch.fetch(f"{mirror.address}/data.bin", md5)
+    path = fetching.fetch(f"{mirror.address}/data.bin", md5)
     path.rename(path.with_name("data.bin.part"))
-    assert fetch.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
+    assert fetching.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
 
 
 def test_another_file_is_removed(mirror: Mirror, tmp_path: Path) -> None:
     md5 = mirror.put("data.bin", DATA)
     mirror.put("data.bin", b"<html>moved</html>")
     with pytest.raises(InputError, match=f"MD5 is [0-9a-f]+, expected {md5}: an error page"):
-        fetch.fetch(f"{mirror.address}/data.bin", md5)
+        fetching.fetch(f"{mirror.address}/data.bin", md5)
     assert cached(tmp_path) == []
 
 
 def test_a_refusal_is_not_repeated(mirror: Mirror) -> None:
     with pytest.raises(InputError, match=r"gone\.bin: the server answers 404 Not Found$"):
-        fetch.fetch(f"{mirror.address}/gone.bin", "0" * 32)
+        fetching.fetch(f"{mirror.address}/gone.bin", "0" * 32)
     assert mirror.asked("gone.bin") == [0]
 
 
@@ -87,13 +87,13 @@ def test_where_nothing_answers_the_line_says_where_a_copy_goes(project: Path, tm
     with serving(tmp_path / "mirror") as mirror:
         address = mirror.address
     with pytest.raises(InputError, match=r"data\.bin: cannot be reached \(.*\); a copy of the file at .*/downloads/0{32}/data\.bin serves"):
-        fetch.fetch(f"{address}/data.bin", "0" * 32)
+        fetching.fetch(f"{address}/data.bin", "0" * 32)
 
 
 def test_a_full_disk_is_one_line(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_append", full)
+    monkeypatch.setattr(fetching, "_append", full)
     with pytest.raises(InputError, match=r"data\.bin\.part: No space left on device"):
-        fetch.fetch(f"{mirror.address}/data.bin", "0" * 32)
+        fetching.fetch(f"{mirror.address}/data.bin", "0" * 32)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from stages.lib import index
+from clipstore.data import index
 from tests.synthetic import image_rows, sha256
 
 

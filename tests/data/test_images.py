@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clipstore.core.errors import InputError
-from stages.lib import images
+from clipstore.data import images
 from tests import odd
 from tests.synthetic import encoded, picture, put
 from tests.workspace import PROJECT

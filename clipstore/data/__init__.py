@@ -1,0 +1,1 @@
+"""Data sets: the index, image files, downloads, the drawn sample."""
