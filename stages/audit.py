@@ -22,8 +22,9 @@ from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import images, index
 from clipstore.measure import metrics
+from clipstore.probes import logistic
 from clipstore.store import approaches, embeddings, predictions
-from stages.lib import duplicates, label_errors, probe
+from stages.lib import duplicates, label_errors
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -139,7 +140,7 @@ def main(encoder: str, dataset: str) -> None:
     groups = duplicates.groups(len(rows), same)
     leaked = rows["image_id"].to_numpy()[duplicates.leaked(groups, splits)]
 
-    vectors = probe.inputs(embedded)[chosen["vectors"]]
+    vectors = logistic.inputs(embedded)[chosen["vectors"]]
     shares, judged = label_errors.out_of_sample(vectors, labels, groups, settings, chosen["C"], len(names))
     wrong = label_errors.find(labels, shares, judged)
     odd = outliers(typicality(near, groups, settings.neighbors), settings.outliers)

@@ -24,9 +24,9 @@ from clipstore.core.params import section
 from clipstore.core.schema import Names
 from clipstore.core.stage import run
 from clipstore.measure import metrics
+from clipstore.probes import ensemble, shots
+from clipstore.probes.methods import OF_IMAGES, OF_TEXTS, Grid, Method, Task, choose
 from clipstore.store import embeddings
-from stages.lib import ensemble, shots
-from stages.lib.methods import OF_IMAGES, OF_TEXTS, Grid, Method, Task, choose
 
 Matrix = npt.NDArray[np.float32]
 

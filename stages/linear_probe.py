@@ -17,8 +17,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
+from clipstore.probes.logistic import fit, fits, inputs
 from clipstore.store import embeddings, predictions
-from stages.lib.probe import fit, fits, inputs
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -17,8 +17,8 @@ from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.measure import metrics
+from clipstore.probes import ensemble
 from clipstore.store import embeddings, predictions
-from stages.lib import ensemble
 
 Matrix = npt.NDArray[np.float32]
 

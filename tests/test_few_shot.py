@@ -13,9 +13,9 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.probes import adapters, methods, shots
 from clipstore.store import embeddings
 from stages import few_shot
-from stages.lib import adapters, methods, shots
 from tests.synthetic import blobs, embed, use
 
 SECTION: dict[str, Any] = {

@@ -22,9 +22,10 @@ from ruamel.yaml import YAML
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from clipstore.probes import ensemble
 from clipstore.store import embeddings, predictions
 from stages import download, embed_images, embed_texts, index, knn, linear_probe, score, weights, zero_shot
-from stages.lib import encoders, ensemble
+from stages.lib import encoders
 from stages.lib import weights as folders
 from stages.lib.vision import open_clip
 from tests.odd import drawn, in_every_mode

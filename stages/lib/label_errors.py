@@ -10,7 +10,7 @@ from pydantic import Field
 from sklearn.model_selection import StratifiedGroupKFold
 
 from clipstore.core.params import Section
-from stages.lib import probe
+from clipstore.probes import logistic
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def out_of_sample(
             known = np.isin(labels[held], labels[train])
             if len(np.unique(labels[train])) < 2:
                 continue
-            probabilities[held] = probe.fit(vectors[train], labels[train], C, settings.max_iter, classes).probabilities(vectors[held])
+            probabilities[held] = logistic.fit(vectors[train], labels[train], C, settings.max_iter, classes).probabilities(vectors[held])
             judged[held] = known
     return probabilities, judged
 

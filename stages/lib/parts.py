@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
-from stages.lib import ensemble, figures, heat_map, readings
+from clipstore.probes import ensemble
+from stages.lib import figures, heat_map, readings
 from stages.lib.figures import Series
 from stages.lib.page import Figure, percent
 

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from clipstore.probes import methods
 from clipstore.store import embeddings
-from stages.lib import methods
 from tests.synthetic import blobs
 
 LABELS = [at % 2 for at in range(58)]

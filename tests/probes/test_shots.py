@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages.lib import shots
+from clipstore.probes import shots
 from tests.synthetic import image_rows
 
 SPLITS = ["train"] * 12 + ["val"] * 6 + ["test"] * 4

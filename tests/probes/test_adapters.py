@@ -7,8 +7,8 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
+from clipstore.probes import adapters
 from clipstore.store import embeddings
-from stages.lib import adapters
 from tests.synthetic import blobs
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from clipstore.probes import ensemble
 from clipstore.store import embeddings
-from stages.lib import ensemble
 
 
 def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> None:

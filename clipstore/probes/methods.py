@@ -13,8 +13,8 @@ from pydantic import Field
 
 from clipstore.core.params import Section
 from clipstore.measure import metrics
-from stages.lib import adapters
-from stages.lib.probe import fits
+from clipstore.probes import adapters
+from clipstore.probes.logistic import fits
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

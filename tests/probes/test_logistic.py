@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from stages.lib.probe import fit, fits
+from clipstore.probes.logistic import fit, fits
 from tests.synthetic import blobs
 
 
