@@ -19,9 +19,9 @@ from PIL import Image
 
 from clipstore.data import garden
 from clipstore.data import index as index_file
+from clipstore.encoders.vision import open_clip
 from clipstore.store import row_cache
 from stages import embed_images, index, weights
-from stages.lib.vision import open_clip
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from clipstore.core.schema import Training
+from clipstore.encoders.towers import without_classifier
+from clipstore.encoders.vision import torchvision, v2
 from stages.lib import pictures, training
-from stages.lib.towers import without_classifier
-from stages.lib.vision import torchvision, v2
 
 COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
 

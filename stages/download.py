@@ -83,7 +83,7 @@ def official(name: str, entry: Official, root: Path) -> pd.DataFrame:
 
 def sources(kind: str) -> list[tuple[str, str]]:
     """Return (address, MD5) of every file of the data set, as torchvision knows them."""
-    from stages.lib.vision import torchvision
+    from clipstore.encoders.vision import torchvision
 
     if kind == "pets":
         return list(torchvision.datasets.OxfordIIITPet._RESOURCES)
@@ -117,7 +117,7 @@ def listed(entry: Official, root: Path) -> pd.DataFrame:
     Raises:
         InputError: lists or images are missing, or they are not the official ones: other counts, classes without a training image.
     """
-    from stages.lib.vision import torchvision
+    from clipstore.encoders.vision import torchvision
 
     flowers = entry.kind == "flowers102"
     source = torchvision.datasets.Flowers102 if flowers else torchvision.datasets.OxfordIIITPet

@@ -15,8 +15,8 @@ from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.data import images, index
+from clipstore.encoders import contract, info
 from clipstore.store import embeddings
-from stages.lib import contract, weights
 
 
 class EmbedImages(Section):
@@ -31,12 +31,12 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
     import torch
 
-    from stages.lib import encoders
+    from clipstore.encoders import encoder as encoders
 
     settings = section(EmbedImages, "embed_images")
     listed = index.read(dataset)
     rows = listed.usable
-    card = weights.read_card(encoder)
+    card = info.read_card(encoder)
     precision, device = encoders.resolve(settings.precision, card), encoders.device()
     terms = contract.of_images(card, precision, settings.batch, device)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()

@@ -17,8 +17,8 @@ from clipstore.core.params import Section, section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
 from clipstore.data import index
+from clipstore.encoders import contract, info
 from clipstore.store import embeddings
-from stages.lib import contract, weights
 
 
 class EmbedTexts(Section):
@@ -41,12 +41,12 @@ def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the text embeddings of one cell."""
-    from stages.lib import encoders
+    from clipstore.encoders import encoder as encoders
 
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()
-    card = weights.read_card(encoder)
+    card = info.read_card(encoder)
     precision, device = encoders.resolve(settings.precision, card), encoders.device()
     terms = contract.of_texts(card, precision, settings.batch, device)
 

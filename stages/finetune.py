@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
-    from stages.lib import printout, supervised, towers, training, weights
+    from clipstore.encoders import info, towers
+    from stages.lib import printout, supervised, training
 
     settings = section(FineTune, f"nets.{net}")
     if supervised.launched(settings.processes, "stages.finetune", [net, dataset]):
         return {"processes": settings.processes}
-    card = weights.read_card(net)
+    card = info.read_card(net)
 
     def build(classes: int) -> "Classifier":
         tower, length = towers.load(card)

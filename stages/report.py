@@ -18,8 +18,9 @@ from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
 from clipstore.core.stage import run
 from clipstore.data import index
+from clipstore.encoders import info
 from clipstore.store import approaches
-from stages.lib import figures, origins, page, parts, readings, shown, weights
+from stages.lib import figures, origins, page, parts, readings, shown
 from stages.lib.figures import Series
 from stages.lib.gallery import Thumbnails
 from stages.lib.page import Figure
@@ -139,7 +140,7 @@ def provenance(axes: Axes) -> dict[str, Any]:
         "git": origins.commit(),
         "parameters": Path("params.yaml").read_text(),
         "contracts": [{"cell": cell, "digest": digests.json_sha256(contract), **contract} for cell, contract in contracts.items()],
-        "weights": [weights.read_card(name) for name in axes.weights if parts.existing(weights.folder(name) / "encoder.json")],
+        "weights": [info.read_card(name) for name in axes.weights if parts.existing(info.folder(name) / "encoder.json")],
         "indices": {name: index.read(name).digest for name in axes.datasets},
         "versions": origins.versions(),
         "runs": origins.last_runs(Path("data/runs.jsonl"), named),

@@ -1,7 +1,7 @@
 """Get an encoder's weights: python -m stages.weights NAME.
 
 Reads the encoder's entry in params.yaml and the file that it names, a local one or one of the Hugging Face hub; garden_clip is trained
-here, on drawings. Writes data/weights/NAME: one folder in one format, whatever the source (see stages/lib/weights.py).
+here, on drawings. Writes data/weights/NAME: one folder in one format, whatever the source (see clipstore/encoders/info.py).
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from clipstore.core.schema import Encoder, GardenClip, OpenClipFile, OpenClipTag
 from clipstore.core.stage import run
 from clipstore.data import hub
 from clipstore.data.fetching import fetch
-from stages.lib import encoders, towers, weights
-from stages.lib.vision import open_clip, save_config_for_hf, timm, torchvision
+from clipstore.encoders import encoder, info, towers
+from clipstore.encoders.vision import open_clip, save_config_for_hf, timm, torchvision
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
 UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
@@ -76,7 +76,7 @@ def origin(path: Path, *parts: str) -> str:
     return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
 
 
-def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any], tokenizer: Any = None) -> None:
+def save_open_clip(card: info.Card, model: Any, config: dict[str, Any], tokenizer: Any = None) -> None:
     """Write an open_clip model (float32) as the folder of ``card``.
 
     Args:
@@ -85,17 +85,17 @@ def save_open_clip(card: weights.Card, model: Any, config: dict[str, Any], token
         config: open_clip's model_cfg.
         tokenizer: of transformers, where the configuration names one; open_clip's own needs no file.
     """
-    folder = weights.folder(card.name)
+    folder = info.folder(card.name)
     folder.mkdir(parents=True)
     open_clip.model.set_model_preprocess_cfg(model, card.preprocess)
     save_config_for_hf(model, folder / "open_clip_config.json", config)
-    save_file(model.state_dict(), folder / weights.FILES["open_clip"])
+    save_file(model.state_dict(), folder / info.FILES["open_clip"])
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-    weights.write_card(card)
+    info.write_card(card)
 
 
-def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str) -> weights.Card:
+def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str) -> info.Card:
     """Return the card of an open_clip model, float32; vector lengths are those that a blank image gives."""
     preprocess = dict(model.visual.preprocess_cfg)
     size = preprocess["size"]
@@ -103,7 +103,7 @@ def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, A
         model.eval()
         embedding, features = towers.image_vectors(model, torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size)))
     width = embedding.shape[1]
-    return weights.Card(
+    return info.Card(
         name=name,
         library="open_clip",
         architecture=architecture,
@@ -123,7 +123,7 @@ def activation(config: dict[str, Any]) -> str:
 
 def save_garden_clip(name: str, entry: GardenClip) -> None:
     """Train garden_clip and write it."""
-    from stages.lib import garden_clip
+    from clipstore.encoders import garden_clip
 
     model = garden_clip.train(load()["seed"], entry.steps, entry.drawings, entry.size)
     config = garden_clip.model_config(entry.size)
@@ -175,9 +175,9 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
 
 def image_card(
     name: str, library: Literal["timm", "torchvision"], architecture: str, preprocess: dict[str, Any], length: int, origin: str
-) -> weights.Card:
+) -> info.Card:
     """Return the card of an encoder without a text tower, whose embeddings have ``length`` numbers."""
-    return weights.Card(name, library, architecture, None, preprocess, {"embedding": length}, {}, None, origin)
+    return info.Card(name, library, architecture, None, preprocess, {"embedding": length}, {}, None, origin)
 
 
 def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
@@ -223,9 +223,9 @@ def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
             "crop_mode": "center",
         }
     )
-    folder = weights.folder(name)
+    folder = info.folder(name)
     timm.models.save_for_hf(model, folder, model_args=dict(entry.arguments), safe_serialization=True, data_config=preprocess)
-    weights.write_card(image_card(name, "timm", entry.architecture, preprocess, model.num_features, origin(path, *parts)))
+    info.write_card(image_card(name, "timm", entry.architecture, preprocess, model.num_features, origin(path, *parts)))
 
 
 def save_torchvision(name: str, entry: Torchvision) -> None:
@@ -258,18 +258,18 @@ def save_torchvision(name: str, entry: Torchvision) -> None:
         "std": list(preset.std),
         "interpolation": preset.interpolation.value,
     }
-    folder = weights.folder(name)
+    folder = info.folder(name)
     folder.mkdir(parents=True)
-    save_file(state, folder / weights.FILES["torchvision"])
+    save_file(state, folder / info.FILES["torchvision"])
     come = origin(path, f"weights {entry.weights}")
-    weights.write_card(image_card(name, "torchvision", entry.architecture, preprocess, length, come))
+    info.write_card(image_card(name, "torchvision", entry.architecture, preprocess, length, come))
 
 
-def measured(name: str) -> weights.Card:
+def measured(name: str) -> info.Card:
     """Complete the card of ``name`` by what bfloat16 costs it; return it."""
-    card = weights.read_card(name)
-    card = dataclasses.replace(card, bfloat16_cosine=round(encoders.bfloat16_cosine(card), 5))
-    weights.write_card(card)
+    card = info.read_card(name)
+    card = dataclasses.replace(card, bfloat16_cosine=round(encoder.bfloat16_cosine(card), 5))
+    info.write_card(card)
     return card
 
 

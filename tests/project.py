@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from clipstore.data import index as index_file
+from clipstore.encoders.vision import open_clip
 from stages import embed_images, embed_texts, index, weights
-from stages.lib.vision import open_clip
 
 TINY: dict[str, Any] = {
     "embed_dim": 16,

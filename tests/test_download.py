@@ -22,9 +22,9 @@ from clipstore.core import schema
 from clipstore.core.errors import InputError
 from clipstore.data import fetching, hub
 from clipstore.data.index import SPLITS
+from clipstore.encoders.vision import torchvision
 from stages import download
 from stages.lib import docstrings
-from stages.lib.vision import torchvision
 from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving, use_as_hub
 from tests.workspace import PROJECT
 

@@ -17,8 +17,8 @@ import pytest
 from clipstore.core.errors import InputError
 from clipstore.data import images
 from clipstore.data import index as index_file
+from clipstore.encoders import encoder
 from clipstore.store import embeddings, row_cache
-from stages.lib import encoders
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare
 
 OUTPUT = Path("data/embeddings/tiny-own")
@@ -73,7 +73,7 @@ def test_when_nothing_is_missing_no_model_is_loaded(ready: Path, monkeypatch: py
     def refuse(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(encoders.Encoder, "__init__", refuse)
+    monkeypatch.setattr(encoder.Encoder, "__init__", refuse)
     assert embed(monkeypatch) == 0
     assert outputs() == before
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from clipstore.encoders import encoder
+from clipstore.encoders.vision import open_clip
 from clipstore.store import embeddings
-from stages.lib import encoders
-from stages.lib.vision import open_clip
 from tests.project import embed_prompts, prepare
 
 PROMPTS = ("a {}.", "one {} of many")
@@ -37,7 +37,7 @@ def test_rows_are_prompts_times_classes_with_the_vectors_of_open_clip(ready: Pat
 def test_a_new_prompt_alone_is_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed_prompts(monkeypatch, PROMPTS)
     assert embed_prompts(monkeypatch, (*PROMPTS, "no {}")) == 2
-    monkeypatch.setattr(encoders, "Encoder", None)  # no model is loaded when nothing is missing
+    monkeypatch.setattr(encoder, "Encoder", None)  # no model is loaded when nothing is missing
     assert embed_prompts(monkeypatch, PROMPTS) == 0
 
 

@@ -22,12 +22,12 @@ from ruamel.yaml import YAML
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from clipstore.encoders import encoder as encoders
+from clipstore.encoders import info as folders
+from clipstore.encoders.vision import open_clip
 from clipstore.probes import ensemble
 from clipstore.store import embeddings, predictions
 from stages import download, embed_images, embed_texts, index, knn, linear_probe, score, weights, zero_shot
-from stages.lib import encoders
-from stages.lib import weights as folders
-from stages.lib.vision import open_clip
 from tests.odd import drawn, in_every_mode
 from tests.project import make_index, unigram_tokenizer
 from tests.synthetic import encoded, use

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from clipstore.core.digests import file_sha256
-from stages.lib.vision import open_clip, torchvision
+from clipstore.encoders.vision import open_clip, torchvision
 from tests.mirror import Mirror, put_flowers, put_pets, serving
 from tests.test_download import PETS, at_hub, parquet, sha256
 from tests.workspace import FEW, Workspace, ran
@@ -59,7 +59,7 @@ def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Works
     shutil.move(mirror.folder / "resnet34.pth", mirror.folder / Path(resnet34).name)
     workspace = Workspace.make(folder / "project", folder / "cache", overrides)
     workspace.variables = {"HF_ENDPOINT": mirror.address, "HF_HOME": str(folder / "hf")}
-    with (workspace.root / "stages/lib/vision.py").open("a") as file:
+    with (workspace.root / "clipstore/encoders/vision.py").open("a") as file:
         file.write(
             f"\ntorchvision.datasets.Flowers102._file_dict = {put_flowers(mirror, SIDE)!r}\n"
             f"torchvision.datasets.Flowers102._download_url_prefix = {mirror.address + '/flowers/'!r}\n"

@@ -18,10 +18,10 @@ from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
 from clipstore.data import fetching
+from clipstore.encoders import encoder as encoders
+from clipstore.encoders import info as folders
+from clipstore.encoders.vision import open_clip, timm, torchvision
 from stages import weights
-from stages.lib import encoders
-from stages.lib import weights as folders
-from stages.lib.vision import open_clip, timm, torchvision
 from tests.mirror import Mirror, serving, use_as_hub
 from tests.project import TINY, unigram_tokenizer
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from clipstore.core.schema import Training
 from clipstore.data import images
-from stages.lib.vision import v2
+from clipstore.encoders.vision import v2
 
 Key = tuple[int, int, int]  # seed, epoch, position: what the random numbers of one augmentation follow from
 

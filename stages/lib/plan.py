@@ -76,8 +76,8 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stages.lib import garden_clip, towers
-    from stages.lib.vision import open_clip, timm, torchvision
+    from clipstore.encoders import garden_clip, towers
+    from clipstore.encoders.vision import open_clip, timm, torchvision
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         try:
@@ -135,7 +135,7 @@ def speed(precision: str) -> float:
     """Return how many operations a second this machine's large matrix products do, the best of several."""
     import torch
 
-    from stages.lib import encoders
+    from clipstore.encoders import encoder as encoders
 
     side = 8192 if encoders.device() == "cuda" else 1024
     matrix = torch.ones(side, side, dtype=getattr(torch, precision), device=encoders.device())
@@ -197,7 +197,7 @@ def main(overrides: list[str]) -> None:
     """Print the plan."""
     import dvc.api
 
-    from stages.lib import encoders
+    from clipstore.encoders import encoder as encoders
 
     logging.disable(logging.WARNING)  # open_clip warns that weights are missing, which is the point here
     params = dvc.api.params_show("params.yaml")

@@ -3,11 +3,11 @@
 from torch import nn
 from torchinfo import summary
 
-from stages.lib import towers
+from clipstore.encoders import towers
+from clipstore.encoders.info import Card
+from clipstore.encoders.vision import torchvision
 from stages.lib.nets import parameters
 from stages.lib.training import Classifier
-from stages.lib.vision import torchvision
-from stages.lib.weights import Card
 
 DEPTH = 3  # of nested modules
 

@@ -25,10 +25,10 @@ from tqdm import tqdm
 from clipstore.core import atomic
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
+from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
 from stages.lib import pictures
 from stages.lib.pictures import Pictures
-from stages.lib.vision import v2
 
 State = dict[str, Tensor]
 
@@ -128,7 +128,7 @@ def device_type() -> str:
 
 def precision(settings: Training) -> str:
     """Return Accelerate's word for the precision of products: bf16 where the hardware has it and the settings allow it, else no."""
-    from stages.lib.encoders import fast_bfloat16
+    from clipstore.encoders.encoder import fast_bfloat16
 
     wanted = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16())
     return "bf16" if wanted else "no"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from clipstore.core import schema
+from clipstore.encoders.vision import torchvision
 from stages import download
-from stages.lib.vision import torchvision
 
 
 def entry(kind: str, classes: int) -> schema.Official:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages.lib import towers, weights
-from stages.lib.vision import open_clip, timm, torchvision
+from clipstore.encoders import info, towers
+from clipstore.encoders.vision import open_clip, timm, torchvision
 from tests.project import make_weights
 
 
@@ -16,16 +16,16 @@ def pixels(size: int = 32) -> torch.Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def card(name: str, library: Any, architecture: str, length: int) -> weights.Card:
+def card(name: str, library: Any, architecture: str, length: int) -> info.Card:
     """Write and return the card of a folder of weights without a text tower."""
-    weights.write_card(weights.Card(name, library, architecture, None, {}, {"embedding": length}, {}, None, "random"))
-    return weights.read_card(name)
+    info.write_card(info.Card(name, library, architecture, None, {}, {"embedding": length}, {}, None, "random"))
+    return info.read_card(name)
 
 
 @torch.inference_mode()
 def test_the_tower_of_an_open_clip_folder_gives_the_embedding_bit_for_bit(project: Path) -> None:
     make_weights()
-    tower, length = towers.load(weights.read_card("tiny"))
+    tower, length = towers.load(info.read_card("tiny"))
     model = open_clip.create_model("local-dir:data/weights/tiny", require_pretrained=True).eval()
     found = tower.eval()(pixels())
     assert torch.equal(found, model.encode_image(pixels()))
@@ -36,7 +36,7 @@ def test_the_tower_of_an_open_clip_folder_gives_the_embedding_bit_for_bit(projec
 @torch.inference_mode()
 def test_the_tower_of_a_timm_folder_gives_the_pooled_features_bit_for_bit(project: Path) -> None:
     model = timm.create_model("resnet10t", num_classes=0).eval()
-    timm.models.save_for_hf(model, weights.folder("mine"), safe_serialization=True)
+    timm.models.save_for_hf(model, info.folder("mine"), safe_serialization=True)
     tower, length = towers.load(card("mine", "timm", "resnet10t", 512))
     assert torch.equal(tower.eval()(pixels()), model(pixels()))
     assert length == 512
@@ -45,8 +45,8 @@ def test_the_tower_of_a_timm_folder_gives_the_pooled_features_bit_for_bit(projec
 @torch.inference_mode()
 def test_the_tower_of_a_torchvision_folder_gives_what_its_classifier_saw(project: Path) -> None:
     model = torchvision.models.resnet18().eval()
-    weights.folder("mine").mkdir(parents=True)
-    save_file(model.state_dict(), weights.folder("mine") / "model.safetensors")
+    info.folder("mine").mkdir(parents=True)
+    save_file(model.state_dict(), info.folder("mine") / "model.safetensors")
     tower, length = towers.load(card("mine", "torchvision", "resnet18", 512))
     logits = model(pixels())
     classifier = model.fc

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from clipstore.data import garden
-from stages.lib.vision import open_clip
+from clipstore.encoders.vision import open_clip
 
 CONTEXT_LENGTH = 24  # tokens
 MEAN = (0.36, 0.38, 0.28)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.lib import vision
+from clipstore.encoders import vision
 
 
 def test_the_libraries_are_there() -> None:
@@ -31,5 +31,7 @@ def test_operators_that_load_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.timeout(60)
 def test_transformers_is_loaded_where_it_is_needed_and_no_sooner() -> None:
-    code = "import sys, stages.lib.vision; assert 'transformers' not in sys.modules; import transformers; transformers.AutoTokenizer"
+    code = (
+        "import sys, clipstore.encoders.vision; assert 'transformers' not in sys.modules; import transformers; transformers.AutoTokenizer"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

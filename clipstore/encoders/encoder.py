@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from stages.lib.towers import image_vectors, torchvision_tower
-from stages.lib.weights import Card, folder
+from clipstore.encoders.info import Card, folder
+from clipstore.encoders.towers import image_vectors, torchvision_tower
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Vectors = dict[str, npt.NDArray[np.float32]]
@@ -54,7 +54,7 @@ class Encoder:
 
     def __init__(self, card: Card, precision: Precision, batch: int) -> None:
         """Load the weights of ``card`` from its folder, to be run on ``batch`` rows at a time."""
-        from stages.lib.vision import open_clip, timm, torchvision
+        from clipstore.encoders.vision import open_clip, timm, torchvision
 
         self.card = card
         self.batch = batch

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from clipstore.data import images
-from stages.lib.weights import Card
+from clipstore.encoders.info import Card
 
 LIBRARIES = ("torch", "open_clip_torch", "timm", "torchvision", "pillow")
 

@@ -7,8 +7,8 @@ import pytest
 
 from clipstore.core.digests import json_sha256
 from clipstore.data import images
-from stages.lib import contract
-from stages.lib.weights import Card
+from clipstore.encoders import contract
+from clipstore.encoders.info import Card
 
 CARD = Card("x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", None, "aa", 0.9999)
 

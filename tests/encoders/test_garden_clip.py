@@ -8,8 +8,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from clipstore.data import garden
-from stages.lib import garden_clip
-from stages.lib.vision import open_clip, save_config_for_hf
+from clipstore.encoders import garden_clip
+from clipstore.encoders.vision import open_clip, save_config_for_hf
 
 SIZE = 32
 

@@ -6,12 +6,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from stages.lib.weights import FILES, Card, folder
+from clipstore.encoders.info import FILES, Card, folder
 
 
 def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return embedding (batch, d) and features (batch, f) or None of an open_clip model, the embedding bit for bit ``encode_image``'s."""
-    from stages.lib.vision import open_clip
+    from clipstore.encoders.vision import open_clip
 
     visual = model.visual
     if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
@@ -31,7 +31,7 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch
 
 def torchvision_tower(card: Card) -> Any:
     """Return the torchvision network of ``card`` without its last linear layer."""
-    from stages.lib.vision import torchvision
+    from clipstore.encoders.vision import torchvision
 
     model = torchvision.models.get_model(card.architecture, weights=None)
     model.load_state_dict(load_file(folder(card.name) / FILES["torchvision"]))
@@ -55,7 +55,7 @@ def without_classifier(model: Any) -> tuple[Any, int]:
 
 def load(card: Card) -> tuple[nn.Module, int]:
     """Return the tower of ``card``, float32, and the length of what it gives: the embedding, of CLIP models projected."""
-    from stages.lib.vision import open_clip, timm
+    from clipstore.encoders.vision import open_clip, timm
 
     source = f"local-dir:{folder(card.name)}"
     length = card.image_vectors["embedding"]
