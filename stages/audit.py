@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
+from clipstore.audit import duplicates, label_errors
 from clipstore.core.errors import InputError
 from clipstore.core.params import section
 from clipstore.core.schema import Axes
@@ -24,7 +25,6 @@ from clipstore.data import images, index
 from clipstore.measure import metrics
 from clipstore.probes import logistic
 from clipstore.store import approaches, embeddings, predictions
-from stages.lib import duplicates, label_errors
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipstore.audit import duplicates, label_errors
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
@@ -15,7 +16,6 @@ from clipstore.data import index
 from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
 from stages import audit
-from stages.lib import duplicates, label_errors
 from tests.lib.test_duplicates import again, scene
 from tests.synthetic import clusters, image_rows, use
 

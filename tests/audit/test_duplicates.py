@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from stages.lib import duplicates
+from clipstore.audit import duplicates
 from tests.synthetic import encoded, image_rows
 
 THRESHOLD = 0.85

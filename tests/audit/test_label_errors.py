@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from clipstore.audit import label_errors
 from clipstore.store import embeddings
-from stages.lib import label_errors
 from tests.synthetic import clusters
 
 FOLDS = label_errors.Folds(folds=5, max_iter=1000, seed=0)

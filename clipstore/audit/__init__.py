@@ -1,0 +1,1 @@
+"""Near-duplicates and label errors of a data set."""
