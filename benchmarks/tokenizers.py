@@ -15,7 +15,7 @@ import sentencepiece
 from ruamel.yaml import YAML
 
 from clipstore.core.params import check
-from stages.lib import texts
+from clipstore.text import texts
 from stages.tokenizers import Tokenizers
 
 Encode = Callable[[], object]

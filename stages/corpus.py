@@ -12,7 +12,7 @@ from pydantic import Field
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Dataset, WikiText
 from clipstore.core.stage import run
-from stages.lib import texts
+from clipstore.text import texts
 
 
 class Corpus(Section):

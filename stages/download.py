@@ -26,7 +26,7 @@ from clipstore.core.stage import run
 from clipstore.data import hub
 from clipstore.data.fetching import fetch
 from clipstore.data.index import SPLITS
-from stages.lib import docstrings, texts
+from clipstore.text import docstrings, texts
 
 if sys.version_info >= (3, 12):
     import tarfile

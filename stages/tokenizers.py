@@ -22,8 +22,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.schema import Slug
 from clipstore.core.stage import run
-from stages.lib import texts, tokens
-from stages.lib.tokenizing import Entry
+from clipstore.text import texts, tokens
+from clipstore.text.tokenizing import Entry
 
 BATCH = 1000  # documents encoded at a time
 Sentence = Annotated[str, Field(pattern=r"\S")]

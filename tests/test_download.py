@@ -23,8 +23,8 @@ from clipstore.core.errors import InputError
 from clipstore.data import fetching, hub
 from clipstore.data.index import SPLITS
 from clipstore.encoders.vision import torchvision
+from clipstore.text import docstrings
 from stages import download
-from stages.lib import docstrings
 from tests.mirror import Mirror, archive, picture, put_flowers, put_pets, serving, use_as_hub
 from tests.workspace import PROJECT
 

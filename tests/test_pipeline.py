@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from clipstore.core.params import check
 from clipstore.core.schema import Encoder, Net, Slug
+from clipstore.text.tokenizing import Entry
 from stages.lib import results
-from stages.lib.tokenizing import Entry
 from tests.committed import at_head
 from tests.workspace import PROJECT
 

@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 
 from clipstore.core.errors import InputError
+from clipstore.text import texts, tokens
+from clipstore.text.docstrings import paragraphs
 from stages import tokenizers
-from stages.lib import texts, tokens
-from stages.lib.docstrings import paragraphs
 from tests.synthetic import use
 from tests.workspace import PROJECT
 

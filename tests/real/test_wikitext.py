@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 
 from clipstore.core import schema
 from clipstore.core.params import check
+from clipstore.text import texts
+from clipstore.text.tokenizing import Entry
 from stages import download
-from stages.lib import texts
-from stages.lib.tokenizing import Entry
 from tests.mirror import serving, use_as_hub
 from tests.workspace import PROJECT
 

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
-from stages.lib.docstrings import paragraphs
-from stages.lib.tokenizing import Entry
+from clipstore.text.docstrings import paragraphs
+from clipstore.text.tokenizing import Entry
 from tests.workspace import PROJECT
 
 TABLE: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["tokenizers"]["entries"]

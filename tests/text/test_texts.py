@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipstore.core.errors import InputError
-from stages.lib import texts
+from clipstore.text import texts
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from stages.lib.tokens import Tally, compared, most_disputed, overlap, prose, readable, segments, surfaces, words
+from clipstore.text.tokens import Tally, compared, most_disputed, overlap, prose, readable, segments, surfaces, words
 
 UNKNOWN = "[UNK]"
 

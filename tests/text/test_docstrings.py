@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib import docstrings
+from clipstore.text import docstrings
 
 MODULE = '''"""First paragraph, on two
 lines of source.
