@@ -19,11 +19,13 @@ from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, Garden
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.encoders import info
+from clipstore.report import examples, figures, page, sections
+from clipstore.report import provenance as origins
+from clipstore.report import sentences as readings
+from clipstore.report.figures import Series
+from clipstore.report.gallery import Thumbnails
+from clipstore.report.page import Figure
 from clipstore.store import approaches
-from stages.lib import figures, origins, page, parts, readings, shown
-from stages.lib.figures import Series
-from stages.lib.gallery import Thumbnails
-from stages.lib.page import Figure
 
 TARGET = Path("report/index.html")
 LARGEST = 10_000_000  # bytes
@@ -40,14 +42,14 @@ class Report(Section):
 
 def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
     """Return everything that the page says of one data set."""
-    parts.existing(index.path_of(name))
+    sections.existing(index.path_of(name))
     indexed = index.read(name)
-    rows = parts.results(json.loads(parts.existing(Path(f"metrics/{name}.json")).read_text()))
+    rows = sections.results(json.loads(sections.existing(Path(f"metrics/{name}.json")).read_text()))
     titles = [row["title"] for row in rows]
     read = {one.title: one for one in approaches.read_all(name, approaches.approaches(axes), indexed.digest)}
     if set(read) != set(titles):
         raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(read)}: run `dvc repro`")
-    pairs = parts.table(Path(f"plots/score/{name}/pairs.csv"))
+    pairs = sections.table(Path(f"plots/score/{name}/pairs.csv"))
     return {
         "name": name,
         "classes": len(indexed.classes),
@@ -55,15 +57,15 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
         "rows": rows,
         "headline": readings.headline(rows),
         "sentences": readings.of_pairs(pairs, titles),
-        "curves": parts.curves(name),
-        "sweeps": parts.sweeps(name, axes.encoders),
-        "few_shot": parts.few_shot(name, axes.encoders),
-        "prompts": parts.prompts(name, axes.zero_shot),
-        "calibration": parts.calibration(name, rows),
-        "confusion": parts.confusion(name, rows),
-        "per_class": parts.per_class(name, rows),
-        "galleries": shown.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
-        "audits": shown.audits(name, axes.encoders, settings.findings),
+        "curves": sections.curves(name),
+        "sweeps": sections.sweeps(name, axes.encoders),
+        "few_shot": sections.few_shot(name, axes.encoders),
+        "prompts": sections.prompts(name, axes.zero_shot),
+        "calibration": sections.calibration(name, rows),
+        "confusion": sections.confusion(name, rows),
+        "per_class": sections.per_class(name, rows),
+        "galleries": examples.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
+        "audits": examples.audits(name, axes.encoders, settings.findings),
         "thumbnail": Thumbnails(indexed, settings.pixels),
     }
 
@@ -71,7 +73,7 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
 def of_corpus(name: str) -> dict[str, Any]:
     """Return everything that the page says of one corpus."""
     folder = Path("plots/tokenizers") / name
-    metrics = json.loads(parts.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
+    metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
     wanted = {
         "fertility": (
             "vocabulary",
@@ -93,19 +95,19 @@ def of_corpus(name: str) -> dict[str, Any]:
     }
     found = []
     for plot, (x, y, x_label, y_label, log, caption) in wanted.items():
-        frame = parts.table(folder / f"{plot}.csv")
+        frame = sections.table(folder / f"{plot}.csv")
         series = [
             Series(str(key), list(some[x]), list(some[y]), None, at, at)
             for at, (key, some) in enumerate(frame.groupby("series", sort=False))
         ]
         found.append(Figure(figures.lines(f"{name}-{plot}", f"{plot} of the tokenizers on {name}", series, x_label, y_label, log), caption))
-    encoded = pd.read_csv(parts.existing(folder / "sentences.csv"), keep_default_na=False, dtype={"token": str})
+    encoded = pd.read_csv(sections.existing(folder / "sentences.csv"), keep_default_na=False, dtype={"token": str})
     sentences = [
         {
             "name": sentence,
             **facts,
             "tokens": {
-                str(tokenizer): parts.records(some[["token", "id"]])
+                str(tokenizer): sections.records(some[["token", "id"]])
                 for tokenizer, some in encoded[encoded["sentence"] == sentence].groupby("tokenizer", sort=False)
             },
         }
@@ -120,7 +122,7 @@ def networks(axes: Axes) -> list[dict[str, str]]:
     return [
         {
             "title": f"{readings.called(f'{stage} {name}')} on {dataset}",
-            "text": parts.existing(Path(f"data/checkpoints/{stage}/{name}-{dataset}/network.txt")).read_text(),
+            "text": sections.existing(Path(f"data/checkpoints/{stage}/{name}-{dataset}/network.txt")).read_text(),
         }
         for dataset in axes.datasets
         for stage, name in cells
@@ -135,12 +137,12 @@ def provenance(axes: Axes) -> dict[str, Any]:
         for dataset in axes.datasets
         for encoder in axes.encoders
     }
-    contracts = {cell: json.loads(parts.existing(path).read_text()) for cell, path in paths.items()}
+    contracts = {cell: json.loads(sections.existing(path).read_text()) for cell, path in paths.items()}
     return {
         "git": origins.commit(),
         "parameters": Path("params.yaml").read_text(),
         "contracts": [{"cell": cell, "digest": digests.json_sha256(contract), **contract} for cell, contract in contracts.items()],
-        "weights": [info.read_card(name) for name in axes.weights if parts.existing(info.folder(name) / "encoder.json")],
+        "weights": [info.read_card(name) for name in axes.weights if sections.existing(info.folder(name) / "encoder.json")],
         "indices": {name: index.read(name).digest for name in axes.datasets},
         "versions": origins.versions(),
         "runs": origins.last_runs(Path("data/runs.jsonl"), named),
@@ -162,7 +164,7 @@ def main() -> dict[str, Any]:
             "drawn_weights": [name for name, entry in section(dict[Slug, Encoder], "encoders").items() if isinstance(entry, GardenClip)],
             "drawn": [name for name in axes.datasets if isinstance(tables[name], Garden)],
             "scans": [name for name in axes.datasets if isinstance(tables[name], Digits)],
-            "application": page.markdown(parts.existing(Path("report/application.md")).read_text(encoding="utf-8")),
+            "application": page.markdown(sections.existing(Path("report/application.md")).read_text(encoding="utf-8")),
         }
     )
     content = text.encode()

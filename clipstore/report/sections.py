@@ -7,9 +7,9 @@ import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.probes import ensemble
-from stages.lib import figures, heat_map, readings
-from stages.lib.figures import Series
-from stages.lib.page import Figure, percent
+from clipstore.report import figures, heat_map, sentences
+from clipstore.report.figures import Series
+from clipstore.report.page import Figure, percent
 
 SPLITS = {"test": 0, "val": 1, "train": 2}  # dashes
 PROMPTS = 20  # in a figure; the table has all
@@ -68,7 +68,7 @@ def curves(dataset: str) -> list[Figure]:
     for measure, label in (("accuracy", "accuracy, %"), ("loss", "loss")) if approaches else ():
         series = []
         for (approach, split), some in frame.groupby(["approach", "split"], sort=False):
-            name = readings.called(str(approach)) if split == named else ""
+            name = sentences.called(str(approach)) if split == named else ""
             values = percents(some[measure]) if measure == "accuracy" else list(some[measure])
             series.append(Series(name, list(some["epoch"]), values, None, approaches.index(str(approach)), SPLITS[str(split)]))
         svg = figures.lines(f"{dataset}-{measure}", f"{measure} by epoch on {dataset}", series, "epoch", label)
@@ -162,7 +162,7 @@ def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
         for at, when in enumerate(("before", "after")):
             part = some[some["temperature"] == when]
             series.append(Series(when, list(part["confidence"]), list(part["accuracy"]), None, 4 * (1 - at), 1 - at))
-        name = readings.called(row["title"])
+        name = sentences.called(row["title"])
         svg = figures.reliability(f"{dataset}-{row['stage']}-{row['name']}-reliability", f"reliability of {name} on {dataset}", series)
         found.append(Figure(svg, f"{name}: expected calibration error {percent(row['ece'])} %, after it {percent(row['ece_scaled'])} %."))
     return found
@@ -175,7 +175,7 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         frame = table(Path(f"plots/score/{dataset}/confusion/{row['stage']}-{row['name']}.csv"))
         actual, columns = list(dict.fromkeys(frame["actual"])), list(dict.fromkeys(frame["predicted"]))
         shape = (len(actual), len(columns))
-        name = readings.called(row["title"])
+        name = sentences.called(row["title"])
         svg = heat_map.draw(
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",

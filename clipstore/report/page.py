@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from stages.lib.readings import called
+from clipstore.report.sentences import called
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 

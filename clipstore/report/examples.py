@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clipstore.report import gallery, sections, sentences
 from clipstore.store import embeddings
 from clipstore.store.approaches import Outcome
-from stages.lib import gallery, parts, readings
 
 NEAREST = 3  # training images beside a wrong answer
 
@@ -19,7 +19,7 @@ def embedded_by(dataset: str, outcome: Outcome, encoders: tuple[str, ...]) -> tu
     if not encoders:
         return None
     encoder = outcome.made.name if outcome.made.name in encoders else encoders[0]
-    parts.existing(embeddings.folder(encoder, dataset) / "images.parquet")
+    sections.existing(embeddings.folder(encoder, dataset) / "images.parquet")
     return encoder, embeddings.read_images(encoder, dataset)
 
 
@@ -30,7 +30,7 @@ def galleries(dataset: str, outcomes: list[Outcome], encoders: tuple[str, ...], 
         by = embedded_by(dataset, outcome, encoders)
         near = (by[1].embedding, by[1].rows) if by else None
         right, wrong = (gallery.answers(outcome, which, count, near, 0 if which else NEAREST) for which in (True, False))
-        found.append({"name": readings.called(outcome.title), "encoder": by[0] if by else None, "right": right, "wrong": wrong})
+        found.append({"name": sentences.called(outcome.title), "encoder": by[0] if by else None, "right": right, "wrong": wrong})
     return found
 
 
@@ -39,13 +39,13 @@ def audits(dataset: str, encoders: tuple[str, ...], count: int) -> list[dict[str
     found = []
     for encoder in encoders:
         cell = f"{encoder}-{dataset}"
-        measures = json.loads(parts.existing(Path(f"metrics/audit/{cell}.json")).read_text())
-        findings = pd.read_parquet(parts.existing(Path(f"data/audit/{cell}.parquet"))).replace({np.nan: None})
+        measures = json.loads(sections.existing(Path(f"metrics/audit/{cell}.json")).read_text())
+        findings = pd.read_parquet(sections.existing(Path(f"data/audit/{cell}.parquet"))).replace({np.nan: None})
         kinds = {"pairs": ("copy", "near_duplicate", "mirrored"), "labels": ("label",), "outliers": ("outlier",)}
-        lists = {name: parts.records(findings[findings["kind"].isin(some)]) for name, some in kinds.items()}
-        cohesion = parts.table(Path(f"plots/audit/{cell}.csv"))
+        lists = {name: sections.records(findings[findings["kind"].isin(some)]) for name, some in kinds.items()}
+        cohesion = sections.table(Path(f"plots/audit/{cell}.csv"))
         cohesion = cohesion.assign(margin=cohesion["cohesion"] - cohesion["nearest"]).sort_values("margin", kind="stable")
         accuracy = [{"title": f"{stage} {name}", **one} for stage, names in measures["accuracy"].items() for name, one in names.items()]
         shown = {name: {"all": len(some), "shown": some[:count]} for name, some in lists.items()}
-        found.append({"encoder": encoder, "measures": measures, "accuracy": accuracy, "cohesion": parts.records(cohesion), **shown})
+        found.append({"encoder": encoder, "measures": measures, "accuracy": accuracy, "cohesion": sections.records(cohesion), **shown})
     return found

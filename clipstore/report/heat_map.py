@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from stages.lib.figures import PALETTE, style, svg, wrapped
+from clipstore.report.figures import PALETTE, style, svg, wrapped
 
 
 def draw(

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from clipstore.report import gallery
 from clipstore.store.approaches import Outcome
 from clipstore.store.predictions import Predictions
-from stages.lib import gallery
 from tests.synthetic import image_rows, picture
 
 SCORES = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.05, 0.95]]  # of classes 0 0 0 1 1

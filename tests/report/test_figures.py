@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from stages.lib import figures, heat_map
-from stages.lib.figures import Series
+from clipstore.report import figures, heat_map
+from clipstore.report.figures import Series
 
 TWO = [Series("a $x$ <b>", [1, 2, 3], [10.0, 20.0, 30.0], [1.0, float("nan"), 2.0]), Series("ب", [1, 2, 3], [5.0, 6.0, 7.0], None, 1, 1)]
 
