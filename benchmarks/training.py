@@ -16,12 +16,13 @@ from torch import nn
 from clipstore.core.schema import Training
 from clipstore.encoders.towers import without_classifier
 from clipstore.encoders.vision import torchvision, v2
-from stages.lib import pictures, training
+from clipstore.training import image_set
+from clipstore.training import loop as training
 
 COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
 
 
-def peer(data: pictures.Pictures) -> float:
+def peer(data: image_set.Pictures) -> float:
     """Return images a second of one epoch of the plain loop."""
     torch.manual_seed(0)
     model = torchvision.models.resnet34(num_classes=CLASSES)
@@ -40,14 +41,14 @@ def peer(data: pictures.Pictures) -> float:
     return len(data) / (time.perf_counter() - start)
 
 
-def ours(data: pictures.Pictures, settings: Training) -> float:
+def ours(data: image_set.Pictures, settings: Training) -> float:
     """Return images a second of one epoch of our loop, on the precision that ``auto`` chooses."""
     torch.manual_seed(0)
     body, length = without_classifier(torchvision.models.resnet34())
     model = training.Classifier(body, length, CLASSES, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0)
     loop = training.Loop(model, settings, seed=0)
     start = time.perf_counter()
-    loop.epoch(pictures.Augmented(data, settings), "ours")
+    loop.epoch(image_set.Augmented(data, settings), "ours")
     return len(data) / (time.perf_counter() - start)
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     """Print medians and ratio."""
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 256, 340), generator=random, dtype=torch.uint8) for _ in range(COUNT)]
-    data = pictures.Pictures(pixels, np.arange(COUNT) % CLASSES)
+    data = image_set.Pictures(pixels, np.arange(COUNT) % CLASSES)
     settings = Training(epochs=1, batch=BATCH, size=SIZE, lr=0.001, optimizer="sgd", flip=0.5, smallest_crop=0.08, ema=0)
     found: dict[str, list[float]] = {"plain": [], "ours": [], "bare": []}
     for _ in range(RUNS):

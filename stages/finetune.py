@@ -14,27 +14,27 @@ from clipstore.core.schema import FineTune
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:
-    from stages.lib.training import Classifier
+    from clipstore.training.loop import Classifier
 
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
     from clipstore.encoders import info, towers
-    from stages.lib import printout, supervised, training
+    from clipstore.training import loop, protocol, summary
 
     settings = section(FineTune, f"nets.{net}")
-    if supervised.launched(settings.processes, "stages.finetune", [net, dataset]):
+    if protocol.launched(settings.processes, "stages.finetune", [net, dataset]):
         return {"processes": settings.processes}
     card = info.read_card(net)
 
     def build(classes: int) -> "Classifier":
         tower, length = towers.load(card)
-        return training.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
+        return loop.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
 
     def described(network: "Classifier") -> str:
-        return printout.of_finetuned(card, network, settings.size)
+        return summary.of_finetuned(card, network, settings.size)
 
-    return supervised.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, json_sha256(asdict(card)))
+    return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, json_sha256(asdict(card)))
 
 
 if __name__ == "__main__":

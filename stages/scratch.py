@@ -1,6 +1,6 @@
 """Train a network of our own from scratch: python -m stages.scratch NET DATASET.
 
-Reads the index; the network is that of stages/lib/nets.py. Writes data/predictions/DATASET/scratch-NET.parquet,
+Reads the index; the network is that of clipstore/training/network.py. Writes data/predictions/DATASET/scratch-NET.parquet,
 data/checkpoints/scratch/NET-DATASET (weights, printout, settings) and the curves, plots/scratch/NET-DATASET.
 """
 
@@ -14,31 +14,32 @@ from clipstore.core.schema import Scratch
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:
-    from stages.lib.training import Classifier
+    from clipstore.training.loop import Classifier
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: pixels come to -2 .. 2
 
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
-    from stages.lib import nets, printout, supervised, training
+    from clipstore.training import loop, protocol, summary
+    from clipstore.training import network as nets
 
     settings = section(Scratch, f"nets.{net}")
-    if supervised.launched(settings.processes, "stages.scratch", [net, dataset]):
+    if protocol.launched(settings.processes, "stages.scratch", [net, dataset]):
         return {"processes": settings.processes}
 
     def build(classes: int) -> "Classifier":
         body = nets.Body(settings.widths, settings.depths, settings.stride, settings.drop)
-        own = training.Classifier(body, settings.widths[-1], classes, MEAN, STD, settings.dropout)
+        own = loop.Classifier(body, settings.widths[-1], classes, MEAN, STD, settings.dropout)
         count = nets.parameters(own)
         if count > nets.LIMIT:
             raise InputError(f"params.yaml: nets.{net}: a network of {count:,} parameters; expected at most {nets.LIMIT:,}")
         return own
 
     def described(network: "Classifier") -> str:
-        return printout.of_own(network, settings.size)
+        return summary.of_own(network, settings.size)
 
-    return supervised.run_cell("scratch", net, dataset, settings, load()["seed"], build, described, file_sha256(Path(nets.__file__)))
+    return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, described, file_sha256(Path(nets.__file__)))
 
 
 if __name__ == "__main__":

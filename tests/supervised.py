@@ -23,7 +23,8 @@ from torch import nn
 
 from clipstore.core.schema import Training
 from clipstore.data import index
-from stages.lib import pictures, supervised, training
+from clipstore.training import image_set, protocol
+from clipstore.training import loop as training
 from tests.project import make_index
 from tests.synthetic import use
 
@@ -61,7 +62,7 @@ def network(name: str, classes: int = CLASSES) -> training.Classifier:
 def run_small(name: str, **fields: Any) -> None:
     """Train the small network ``name`` as a stage of the name "small" would."""
     settings = Training.model_validate(FAST | fields)
-    supervised.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", "")
+    protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", "")
 
 
 def of_checkpoint(folder: str, fresh: training.Classifier, split: str, size: int = 32, crop: float = 0.875) -> npt.NDArray[np.float32]:
@@ -69,9 +70,9 @@ def of_checkpoint(folder: str, fresh: training.Classifier, split: str, size: int
     fresh.load_state_dict(load_file(f"data/checkpoints/{folder}/model.safetensors"))
     rows = index.read("own").usable
     settings = Training.model_validate(FAST | {"size": size, "crop": crop})
-    shown = pictures.decode(rows[rows["split"] == split], settings, split)
+    shown = image_set.decode(rows[rows["split"] == split], settings, split)
     with torch.inference_mode():
-        logits: npt.NDArray[np.float32] = fresh.eval()(pictures.centred(shown, range(len(shown)), size)).numpy()
+        logits: npt.NDArray[np.float32] = fresh.eval()(image_set.centred(shown, range(len(shown)), size)).numpy()
     return np.asarray(softmax(logits, axis=1), np.float32)
 
 
@@ -85,7 +86,7 @@ def epochs(killed_after: int | None = None) -> Iterator[list[str]]:
     seen: list[str] = []
     epoch = training.Loop.epoch
 
-    def counted(loop: training.Loop, train: pictures.Augmented, name: str) -> training.Point:
+    def counted(loop: training.Loop, train: image_set.Augmented, name: str) -> training.Point:
         if len(seen) == killed_after:
             raise KilledError
         seen.append(name)

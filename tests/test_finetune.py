@@ -17,8 +17,8 @@ from clipstore.core.errors import InputError
 from clipstore.encoders import info, towers
 from clipstore.encoders.vision import torchvision
 from clipstore.store import predictions, row_cache
+from clipstore.training import loop, network
 from stages import finetune
-from stages.lib import nets, training
 from tests.project import make_weights
 from tests.supervised import FAST, KilledError, epochs, make_data, of_checkpoint, run
 
@@ -33,9 +33,9 @@ def tiny(project: Path) -> info.Card:
     return info.read_card("tiny")
 
 
-def fresh(card: info.Card) -> training.Classifier:
+def fresh(card: info.Card) -> loop.Classifier:
     """Return the untrained classifier of two classes on the tower of ``card``."""
-    return training.Classifier(*towers.load(card), 2, card.preprocess["mean"], card.preprocess["std"], 0)
+    return loop.Classifier(*towers.load(card), 2, card.preprocess["mean"], card.preprocess["std"], 0)
 
 
 def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: info.Card, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_settings_and_classes_are_kept_beside_the_weights(tiny: info.Card, monke
 def test_the_printout_says_what_was_before_what_is_after_and_what_was_added(tiny: info.Card, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1)
     before, after = WEIGHTS.with_name("network.txt").read_text().split("\nAfter\n")
-    count = nets.parameters(fresh(tiny))
+    count = network.parameters(fresh(tiny))
     assert before.startswith("Before\n")
     assert f"Total params: {count - 34:,}" in before
     assert f"Total params: {count:,}" in after

@@ -9,15 +9,15 @@ import torch
 
 from clipstore.core.errors import InputError
 from clipstore.store import predictions
+from clipstore.training import loop, network
 from stages import scratch
-from stages.lib import nets, training
 from tests.supervised import epochs, make_data, of_checkpoint, run
 
 OWN: dict[str, Any] = {"widths": [8, 16], "depths": [1, 1], "stride": 2}
 
 
-def fresh() -> training.Classifier:
-    return training.Classifier(nets.Body([8, 16], [1, 1], 2, 0.0), 16, 2, scratch.MEAN, scratch.STD, 0)
+def fresh() -> loop.Classifier:
+    return loop.Classifier(network.Body([8, 16], [1, 1], 2, 0.0), 16, 2, scratch.MEAN, scratch.STD, 0)
 
 
 def test_the_checkpoint_is_the_network_that_spoke_of_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_the_printout_counts_its_parameters(project: Path, monkeypatch: pytest.M
     make_data(16)
     run(monkeypatch, scratch, "own", **OWN, epochs=1)
     text = Path("data/checkpoints/scratch/own-own/network.txt").read_text()
-    count = nets.parameters(fresh())
+    count = network.parameters(fresh())
     assert f"Total params: {count:,}" in text
     assert f"Input: RGB images of 32 x 32 pixels. Parameters: {count:,}; " in text
     assert text.endswith("Nothing was replaced: all of it starts from random numbers. 16 features in, 2 logits out, one a class.\n")
@@ -54,7 +54,7 @@ def test_a_network_beyond_the_limit_is_one_line(project: Path, monkeypatch: pyte
     make_data(16)
     widths, depths = [512, 640], [1, 3]
     with torch.device("meta"):
-        count = nets.parameters(training.Classifier(nets.Body(widths, depths, 2, 0.0), 640, 2, scratch.MEAN, scratch.STD, 0))
+        count = network.parameters(loop.Classifier(network.Body(widths, depths, 2, 0.0), 640, 2, scratch.MEAN, scratch.STD, 0))
     assert count > 20_000_000
     with pytest.raises(InputError) as caught, epochs() as seen:
         run(monkeypatch, scratch, "big", widths=widths, depths=depths, stride=2)
@@ -64,8 +64,8 @@ def test_a_network_beyond_the_limit_is_one_line(project: Path, monkeypatch: pyte
 
 def test_a_network_at_the_limit_is_trained(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
-    monkeypatch.setattr(nets, "LIMIT", nets.parameters(fresh()))
+    monkeypatch.setattr(network, "LIMIT", network.parameters(fresh()))
     run(monkeypatch, scratch, "own", **OWN, epochs=1)
-    monkeypatch.setattr(nets, "LIMIT", nets.LIMIT - 1)
+    monkeypatch.setattr(network, "LIMIT", network.LIMIT - 1)
     with pytest.raises(InputError, match=r"^params\.yaml: nets\.own: "):
         run(monkeypatch, scratch, "own", **OWN, epochs=1)

@@ -256,7 +256,7 @@ class FineTune(Training):
 
 
 class Scratch(Training):
-    """Our own network (stages/lib/nets.py), trained from scratch."""
+    """Our own network (clipstore/training/network.py), trained from scratch."""
 
     kind: Literal["scratch"]
     widths: Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=1)]  # channels of each stage

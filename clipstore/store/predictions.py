@@ -34,7 +34,7 @@ class Predictions:
         contract: digest of the vectors' contract.
         chosen: hyperparameters, chosen on val.
         notes: measures beside the headline (convergence, the figures of a train-only model, best on test ...), nested one level.
-        curve: of a network that was trained: loss and accuracies of each epoch and split (see `stages.lib.training.Point`).
+        curve: of a network that was trained: loss and accuracies of each epoch and split (see `clipstore.training.loop.Point`).
     """
 
     stage: str

@@ -109,7 +109,7 @@ def operations_of_own(net: Scratch) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stages.lib.nets import Body
+    from clipstore.training.network import Body
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         Body(net.widths, net.depths, net.stride, net.drop).eval().requires_grad_(False)(torch.empty(1, 3, net.size, net.size))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from stages.lib import nets
+from clipstore.training import network
 
 
-def body(drop: float = 0.0, stride: int = 2) -> nets.Body:
+def body(drop: float = 0.0, stride: int = 2) -> network.Body:
     torch.manual_seed(0)
-    return nets.Body([8, 16], [1, 2], stride, drop)
+    return network.Body([8, 16], [1, 2], stride, drop)
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 9), (2, 9), (2, 32)])
@@ -22,7 +22,7 @@ def test_parameters_by_hand() -> None:
     first = 2 * 8 + 72 * 8 + 2 * 8 + 72 * 8 + squeeze[0]
     second = 2 * 8 + 72 * 16 + 2 * 16 + 144 * 16 + squeeze[1] + 8 * 16
     third = 2 * 16 + 144 * 16 + 2 * 16 + 144 * 16 + squeeze[1]
-    assert nets.parameters(body()) == stem + first + second + third + 2 * 16
+    assert network.parameters(body()) == stem + first + second + third + 2 * 16
 
 
 def test_every_block_starts_as_its_shortcut() -> None:
@@ -43,7 +43,7 @@ def test_blocks_are_left_out_more_often_the_deeper_they_lie_and_only_in_training
 
 def test_activations_neither_vanish_nor_explode() -> None:
     torch.manual_seed(0)
-    deep = nets.Body([32, 64, 128], [3, 3, 3], 1, 0.0)
+    deep = network.Body([32, 64, 128], [3, 3, 3], 1, 0.0)
     assert 0.3 < deep.blocks(deep.stem(torch.randn(16, 3, 32, 32))).std().item() < 3
 
 

@@ -27,8 +27,8 @@ from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
-from stages.lib import pictures
-from stages.lib.pictures import Pictures
+from clipstore.training import image_set
+from clipstore.training.image_set import Pictures
 
 State = dict[str, Tensor]
 
@@ -175,7 +175,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.done = state["done"]
 
-    def epoch(self, train: pictures.Augmented, name: str) -> Point:
+    def epoch(self, train: image_set.Augmented, name: str) -> Point:
         """Train for one epoch; return its mean loss and accuracy on the augmented images.
 
         Raises:
@@ -183,9 +183,9 @@ class Loop:
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
         batch = min(settings.batch, len(train.pictures) // world * world)  # a share for each process, all of one size
-        batches = pictures.epochs_batches(len(train.pictures), batch, self.seed, self.done)
+        batches = image_set.epochs_batches(len(train.pictures), batch, self.seed, self.done)
         steps, warm_up = settings.epochs * len(batches), round(settings.warm_up * len(batches))
-        torch.manual_seed(pictures.seed_of(self.seed, self.done, rank))
+        torch.manual_seed(image_set.seed_of(self.seed, self.done, rank))
         self.model.train()
         if settings.frozen_norms:
             for module in self.model.modules():
@@ -195,7 +195,7 @@ class Loop:
             for parameter in group["params"]:
                 parameter.requires_grad_(not (group["body"] and self.done < settings.frozen_epochs))
         shares = [batch[rank::world] for batch in batches]
-        told = tqdm(pictures.augmented(train, shares, settings.workers), name, len(shares), unit="step", mininterval=1, disable=rank > 0)
+        told = tqdm(image_set.augmented(train, shares, settings.workers), name, len(shares), unit="step", mininterval=1, disable=rank > 0)
         losses, hits = [], []
         for number, (pixels, labels) in enumerate(told):
             now = share(self.done * len(batches) + number, steps, warm_up)
@@ -232,7 +232,7 @@ class Loop:
         mine = list(range(accelerator.process_index, len(pictured), accelerator.num_processes))
         found = []
         for at in range(0, len(mine), settings.batch):
-            pixels = pictures.centred(pictured, mine[at : at + settings.batch], settings.size).to(accelerator.device)
+            pixels = image_set.centred(pictured, mine[at : at + settings.batch], settings.size).to(accelerator.device)
             with accelerator.autocast():
                 found.append(model(pixels).float().cpu().numpy())
         shares = gather_object(list(zip(mine, np.concatenate(found) if found else [], strict=True)))
@@ -265,7 +265,7 @@ def fit(loop: Loop, train: Pictures, watched: Mapping[str, Pictures], stop: int,
         state = torch.load(saved, map_location=loop.accelerator.device, weights_only=True)
         loop.restore(state["loop"])
         fitted, best = Fitted(state["state"], state["epoch"], state["curve"]), state["best"]
-    augmented = pictures.Augmented(train, loop.settings)
+    augmented = image_set.Augmented(train, loop.settings)
     while loop.done < stop:
         try:
             fitted.curve.append(loop.epoch(augmented, f"{name}: epoch {loop.done + 1} of {stop}"))

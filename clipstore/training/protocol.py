@@ -28,11 +28,12 @@ from clipstore.data import index
 from clipstore.measure import metrics
 from clipstore.store import predictions
 from clipstore.store.row_cache import root
-from stages.lib import pictures, training
-from stages.lib.training import Classifier
+from clipstore.training import image_set
+from clipstore.training import loop as training
+from clipstore.training.loop import Classifier
 
 Matrix = npt.NDArray[np.float32]
-CODE = (training, pictures)  # modules that a state of training depends on besides its parameters
+CODE = (training, image_set)  # modules that a state of training depends on besides its parameters
 
 
 class Outcome(NamedTuple):
@@ -58,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 def run_seed(
-    build: Callable[[], Classifier], shown: dict[str, pictures.Pictures], settings: Training, seed: int, key: str, name: str
+    build: Callable[[], Classifier], shown: dict[str, image_set.Pictures], settings: Training, seed: int, key: str, name: str
 ) -> Outcome:
     """Choose the epoch on val, refit if the settings say so, and return what comes of it.
 
@@ -72,7 +73,7 @@ def run_seed(
     """
     saved: list[Path] = []
 
-    def fit(train: pictures.Pictures, watched: list[str], stop: int, phase: str) -> tuple[training.Loop, training.Fitted]:
+    def fit(train: image_set.Pictures, watched: list[str], stop: int, phase: str) -> tuple[training.Loop, training.Fitted]:
         torch.manual_seed(seed)
         loop = training.Loop(build(), settings, seed)
         what = {"key": key, "settings": settings.model_dump(mode="json"), "seed": seed, "phase": phase, "stop": stop}
@@ -170,7 +171,7 @@ def run_cell(
     classes, rows = listed.classes, listed.usable
     by_split = {split: rows[rows["split"] == split] for split in index.SPLITS}
     check(build(len(classes)), settings.size, name)
-    shown = {split: pictures.decode(some, settings, f"{dataset} {split}") for split, some in by_split.items()}
+    shown = {split: image_set.decode(some, settings, f"{dataset} {split}") for split, some in by_split.items()}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
     key = json_sha256({"start": start, "index": listed.digest, "code": code, "torch": torch.__version__, "device": training.device_type()})
     cell = f"{stage} {name}-{dataset}"

@@ -16,9 +16,9 @@ from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.data import index
 from clipstore.store import predictions, row_cache
-from stages.lib import supervised, training
-from stages.lib.supervised import Outcome
-from stages.lib.training import Point
+from clipstore.training import loop, protocol
+from clipstore.training.loop import Point
+from clipstore.training.protocol import Outcome
 from tests.supervised import CLASSES, FAST, IN_SEVERAL, KilledError, epochs, make_data, network, of_checkpoint, run_small
 from tests.workspace import PROJECT
 
@@ -45,7 +45,7 @@ def outcome(test: Sequence[int], curve: Sequence[Point] = ()) -> Outcome:
 
 
 def test_notes_by_hand() -> None:
-    assert supervised.notes_of([outcome([0, 0, 0, 0])], LABELS, settings()) == {
+    assert protocol.notes_of([outcome([0, 0, 0, 0])], LABELS, settings()) == {
         "train_only": {"top1": 0.25, "mean_per_class": 0.5},
         "val_mean_per_class": 0.5,
         "trained_on": "train + val",
@@ -53,14 +53,14 @@ def test_notes_by_hand() -> None:
 
 
 def test_the_best_epoch_on_test_is_called_so_and_is_there_with_a_curve_of_test_alone() -> None:
-    found = supervised.notes_of([outcome([0, 0, 0, 0], CURVE)], LABELS, settings(refit=False))
+    found = protocol.notes_of([outcome([0, 0, 0, 0], CURVE)], LABELS, settings(refit=False))
     assert found.pop("best_on_test") == {"top1": 0.75, "epoch": 2}
     assert set(found) == {"train_only", "val_mean_per_class", "trained_on"}
     assert found["trained_on"] == "train"
 
 
 def test_spread_over_seeds_by_hand() -> None:
-    found = supervised.notes_of([outcome([0, 0, 0, 1]), outcome([0, 0, 0, 0]), outcome([0, 0, 1, 0])], LABELS, settings(seeds=[0, 1, 2]))
+    found = protocol.notes_of([outcome([0, 0, 0, 1]), outcome([0, 0, 0, 0]), outcome([0, 0, 1, 0])], LABELS, settings(seeds=[0, 1, 2]))
     assert found["seeds"] == {
         "n": 3,
         "top1_mean": pytest.approx((1 + 0.75 + 0.5) / 3),
@@ -71,11 +71,11 @@ def test_spread_over_seeds_by_hand() -> None:
 
 
 def test_curves_have_a_row_an_epoch(tmp_path: Path) -> None:
-    supervised.write_curve(tmp_path / "curves", CURVE)
+    protocol.write_curve(tmp_path / "curves", CURVE)
     found = pd.read_csv(tmp_path / "curves/plots/metrics/test/accuracy.tsv", sep="\t")
     assert found.to_dict("list") == {"step": [1, 2, 3], "accuracy": [0.5, 0.75, 0.8]}
     assert {path.name for path in (tmp_path / "curves/plots/metrics").iterdir()} == {"train", "test"}
-    supervised.write_curve(tmp_path / "curves", CURVE[:2])
+    protocol.write_curve(tmp_path / "curves", CURVE[:2])
     assert len(pd.read_csv(tmp_path / "curves/plots/metrics/test/loss.tsv", sep="\t")) == 1
 
 
@@ -133,7 +133,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, **scores: list[float]) -> None:
     def scored(_: object, __: object, epoch: int, split: str) -> Point:
         return point(epoch, split, scores[split][epoch - 1], scores[split][epoch - 1])
 
-    monkeypatch.setattr(training, "judged", scored)
+    monkeypatch.setattr(loop, "judged", scored)
 
 
 def test_the_epoch_is_chosen_on_val_whatever_test_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_two_processes_are_as_one(project: Path, monkeypatch: pytest.MonkeyPatch
     one = made()
     Path("data/predictions/own/small-plain.parquet").unlink()
     monkeypatch.setattr("subprocess.run", reaped)
-    assert supervised.launched(2, "tests.supervised", ["2", "plain", "normed"])
+    assert protocol.launched(2, "tests.supervised", ["2", "plain", "normed"])
     two = made()
     assert two.rows["image_id"].tolist() == one.rows["image_id"].tolist()
     np.testing.assert_allclose(two.probabilities, one.probabilities, atol=1e-3)
@@ -251,9 +251,9 @@ def test_two_processes_are_as_one(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_one_process_is_not_launched_and_neither_is_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.run", None)
     monkeypatch.delenv("RANK", raising=False)
-    assert not supervised.launched(1, "stages.finetune", ["tiny", "own"])
+    assert not protocol.launched(1, "stages.finetune", ["tiny", "own"])
     monkeypatch.setenv("RANK", "0")
-    assert not supervised.launched(2, "stages.finetune", ["tiny", "own"])
+    assert not protocol.launched(2, "stages.finetune", ["tiny", "own"])
 
 
 def test_a_process_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ def test_a_process_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
         return subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr("subprocess.run", failing)
-    monkeypatch.setattr(training, "device_type", lambda: "cpu")
+    monkeypatch.setattr(loop, "device_type", lambda: "cpu")
     with pytest.raises(InputError, match=r"^tiny own: one of 3 processes failed$"):
-        supervised.launched(3, "stages.finetune", ["tiny", "own"])
+        protocol.launched(3, "stages.finetune", ["tiny", "own"])
     assert asked[0][1:] == [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "stages.finetune", "tiny", "own")]

@@ -10,17 +10,17 @@ from PIL import Image
 
 from clipstore.core.schema import Training
 from clipstore.data import images
-from stages.lib import pictures
+from clipstore.training import image_set
 
 
 def settings(**fields: object) -> Training:
     return Training.model_validate({"epochs": 1, "batch": 4, "size": 16, "lr": 0.1, "crop": 0.5} | fields)
 
 
-def some(count: int = 6) -> pictures.Pictures:
+def some(count: int = 6) -> image_set.Pictures:
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 32, 40), generator=random, dtype=torch.uint8) for _ in range(count)]
-    return pictures.Pictures(pixels, np.arange(count))
+    return image_set.Pictures(pixels, np.arange(count))
 
 
 def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_p
         path = tmp_path / f"{number}.png"
         Image.new("RGB", size, (number, 100, 200)).save(path)
         rows.append({"path": str(path), "sha256": images.examine(path).sha256, "label": number})
-    found = pictures.decode(pd.DataFrame(rows), settings(), "x")
+    found = image_set.decode(pd.DataFrame(rows), settings(), "x")
     assert [tuple(pixels.shape) for pixels in found.pixels] == [(3, 32, 64), (3, 48, 32)]
     assert [pixels[:, 0, 0].tolist() for pixels in found.pixels] == [[0, 100, 200], [1, 100, 200]]
     assert found.labels.tolist() == [0, 1]
@@ -37,30 +37,30 @@ def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_p
 
 def test_the_centre_is_judged() -> None:
     pixels = torch.arange(40, dtype=torch.uint8).expand(3, 32, 40)
-    found = pictures.centred(pictures.Pictures([pixels], np.zeros(1, np.int64)), [0], 16)
+    found = image_set.centred(image_set.Pictures([pixels], np.zeros(1, np.int64)), [0], 16)
     assert found.shape == (1, 3, 16, 16)
     assert found[0, 0, 0].tolist() == list(range(12, 28))
 
 
 def test_an_epoch_shows_every_picture_at_most_once_in_batches_of_one_size() -> None:
-    batches = pictures.epochs_batches(10, 4, seed=1, epoch=2)
+    batches = image_set.epochs_batches(10, 4, seed=1, epoch=2)
     assert [len(batch) for batch in batches] == [4, 4]
     assert len({position for batch in batches for _, _, position in batch}) == 8
     assert {key[:2] for batch in batches for key in batch} == {(1, 2)}
-    assert batches == pictures.epochs_batches(10, 4, seed=1, epoch=2)
-    assert batches != pictures.epochs_batches(10, 4, seed=1, epoch=3)
+    assert batches == image_set.epochs_batches(10, 4, seed=1, epoch=2)
+    assert batches != image_set.epochs_batches(10, 4, seed=1, epoch=3)
 
 
 def test_fewer_pictures_than_a_batch_make_one_batch() -> None:
-    assert [len(batch) for batch in pictures.epochs_batches(3, 64, 0, 0)] == [3]
+    assert [len(batch) for batch in image_set.epochs_batches(3, 64, 0, 0)] == [3]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(workers: int) -> None:
-    dataset = pictures.Augmented(some(), settings(trivial_augment=True, flip=0.5))
+    dataset = image_set.Augmented(some(), settings(trivial_augment=True, flip=0.5))
     keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
-    found = [pixels for pixels, _ in pictures.augmented(dataset, keys, workers)]
+    found = [pixels for pixels, _ in image_set.augmented(dataset, keys, workers)]
     assert torch.equal(found[0][1], dataset[(0, 1, 2)][0])
     assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])
 
@@ -68,7 +68,7 @@ def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(worker
 def test_augmentation_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     seeded: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
-    assert pictures.Augmented(some(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
+    assert image_set.Augmented(some(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
     assert seeded == []
     torch.manual_seed(0)
     assert seeded == [0]  # what would have been seen

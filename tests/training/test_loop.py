@@ -10,8 +10,8 @@ from torch import nn
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
-from stages.lib import training
-from stages.lib.pictures import Pictures
+from clipstore.training import loop as training
+from clipstore.training.image_set import Pictures
 
 CLASSES = 3
 

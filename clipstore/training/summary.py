@@ -6,8 +6,8 @@ from torchinfo import summary
 from clipstore.encoders import towers
 from clipstore.encoders.info import Card
 from clipstore.encoders.vision import torchvision
-from stages.lib.nets import parameters
-from stages.lib.training import Classifier
+from clipstore.training.loop import Classifier
+from clipstore.training.network import parameters
 
 DEPTH = 3  # of nested modules
 
