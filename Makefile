@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 repro: $(INSTALLED)  ## set up, run the pipeline on what params.yaml says, print the results
 	$(RUN) dvc repro
-	@$(RUN) python -m stages.lib.results
+	@$(RUN) python -m clipstore.tools.results
 	@echo && echo "Report: $(CURDIR)/$(REPORT)"
 
 report-pdf:  ## print the report to report/report.pdf with the Chromium that is installed
@@ -42,11 +42,11 @@ endif
 
 full: $(INSTALLED)  ## fetch Flowers 102, Oxford-IIIT Pet, WikiText-2, OpenAI's ViT-B/32 and ResNet34, run the same pipeline on them
 	$(RUN) dvc exp run $(foreach axis,$(FULL),-S 'axes.$(axis)')
-	@$(RUN) python -m stages.lib.results
+	@$(RUN) python -m clipstore.tools.results
 	@echo && echo "Report: $(CURDIR)/$(REPORT)"
 
 verify: $(INSTALLED)  ## hold the figures of `make full` against the published ones
-	@$(RUN) python -m stages.lib.verify
+	@$(RUN) python -m clipstore.tools.verify
 
 rehearsal: $(INSTALLED)  ## run `make full` on drawn archives and random weights, served on this machine, with failures
 	$(RUN) python -m pytest tests/test_rehearsal.py
@@ -60,8 +60,8 @@ test: $(INSTALLED)  ## set up, lint, check types, run the tests
 check: test  ## the same as test
 
 plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and keep, and about how long they take
-	@echo "make repro (params.yaml as it is):" && $(RUN) python -m stages.lib.plan
-	@echo "make full:" && $(RUN) python -m stages.lib.plan $(foreach axis,$(FULL),'$(axis)')
+	@echo "make repro (params.yaml as it is):" && $(RUN) python -m clipstore.tools.plan
+	@echo "make full:" && $(RUN) python -m clipstore.tools.plan $(foreach axis,$(FULL),'$(axis)')
 
 clean:  ## remove what the stages made, but neither data/raw nor the row cache
 	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/predictions/* data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache

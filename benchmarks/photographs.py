@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     target, names = Path(arguments[0]), arguments[1:] or ["flowers", "pets"]
     made = photographs.workspace(target, target / "data/cache", Path(os.environ["REAL_DATA"]).resolve(), names, NETS)
     subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=target, env=made.environment(), check=True)
-    subprocess.run([sys.executable, "-m", "stages.lib.results"], cwd=target, env=made.environment(), check=True)
+    subprocess.run([sys.executable, "-m", "clipstore.tools.results"], cwd=target, env=made.environment(), check=True)
     for path in sorted((target / "metrics/audit").glob("*.json")):
         print(path.name, path.read_text())
     print(*made.runs(), sep="\n")

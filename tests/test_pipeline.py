@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from clipstore.core.params import check
 from clipstore.core.schema import Encoder, Net, Slug
 from clipstore.text.tokenizing import Entry
-from stages.lib import results
+from clipstore.tools import results
 from tests.committed import at_head
 from tests.workspace import PROJECT
 

@@ -40,5 +40,5 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
         sweep = pd.read_csv(workspace.root / f"plots/knn/mobilenetv2-{name}.csv").query("split == 'test' and votes == 'uniform' and k == 1")
         assert abs(sweep["top1"].item() - nearest) < 0.005
         assert found["linear_probe"]["mobilenetv2"]["top1"] > probe - 0.015
-    print(subprocess.run([sys.executable, "-m", "stages.lib.results"], cwd=workspace.root, capture_output=True, text=True).stdout)
+    print(subprocess.run([sys.executable, "-m", "clipstore.tools.results"], cwd=workspace.root, capture_output=True, text=True).stdout)
     print(*workspace.runs(), sep="\n")

@@ -1,4 +1,4 @@
-"""The results of every data set and corpus on the axes, as Markdown: python -m stages.lib.results."""
+"""The results of every data set and corpus on the axes, as Markdown: python -m clipstore.tools.results."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The results table."""
 
-from stages.lib.results import table
+from clipstore.tools.results import table
 
 BEST = {"to_best": 0.0, "beyond_chance": False}
 ZERO_SHOT = BEST | {

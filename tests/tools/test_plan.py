@@ -8,7 +8,7 @@ import pytest
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
 from clipstore.core.schema import Axes, Dataset, Encoder, Net, Scratch
-from stages.lib import plan
+from clipstore.tools import plan
 from tests.project import make_images
 
 PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}

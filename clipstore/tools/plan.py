@@ -1,4 +1,4 @@
-"""Say what a run will do before it does it: python -m stages.lib.plan [AXIS=[NAME,...] ...].
+"""Say what a run will do before it does it: python -m clipstore.tools.plan [AXIS=[NAME,...] ...].
 
 Prints every fetch, every network and every pass over images that the axes of params.yaml name (or those given), with megabytes and minutes.
 The minutes are estimates: an encoder's operations are counted, the machine's speed is measured for a moment, the network's is assumed.

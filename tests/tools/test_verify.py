@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from clipstore.core.errors import InputError
-from stages.lib import verify
+from clipstore.tools import verify
 from tests.workspace import PROJECT
 
 TEXT = """

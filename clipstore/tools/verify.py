@@ -1,4 +1,4 @@
-"""Hold measured figures against published ones: python -m stages.lib.verify.
+"""Hold measured figures against published ones: python -m clipstore.tools.verify.
 
 Reads the tables of docs/expected.md, and metrics/DATASET.json of the data sets in them; prints a line for each figure both published and
 measured; exits with 1 where a checked one, or the number of test images, disagrees.
