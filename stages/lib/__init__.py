@@ -1,1 +1,0 @@
-"""What the stages share: nouns, one idea each."""
