@@ -55,14 +55,14 @@ def prepare(count: int) -> list[str]:
     torch.manual_seed(0)
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)
     config = open_clip.get_model_config(ARCHITECTURE)
-    weights.save_open_clip(weights.open_clip_card("vitb32", model, ARCHITECTURE, config, "random"), model, config)
+    weights.save_open_clip(weights.open_clip_info("vitb32", model, ARCHITECTURE, config, "random"), model, config)
     weights.measured("vitb32")
     return made.usable["path"].tolist()
 
 
 def ours() -> float:
     """Return the images per second of one run of embed_images."""
-    settings = embed_images.EmbedImages(batch=32, precision="auto", vectors="float32")
+    settings = embed_images.EmbedImages(batch_size=32, precision="auto", vectors="float32")
     setattr(embed_images, "section", lambda *_: settings)  # noqa: B010  outside DVC there is no section to read
     with tempfile.TemporaryDirectory() as empty:
         os.environ[row_cache.VARIABLE] = empty

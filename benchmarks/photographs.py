@@ -14,12 +14,30 @@ from pathlib import Path
 from clipstore.core.errors import InputError
 from tests import photographs
 
-COMMON = {"batch": 32, "lr": 0.003, "flip": 0.5}
-FINETUNE = {"kind": "finetune", "epochs": 6, "size": 224, "body": 0.1, "first_layer": 0.1, "frozen_epochs": 1, "frozen_norms": True}
-SCRATCH = {"kind": "scratch", "widths": [48, 96, 192, 384], "depths": [1, 1, 2, 1], "stride": 2, "drop": 0.1, "epochs": 60, "size": 96}
+COMMON = {"batch_size": 32, "lr": 0.003, "hflip_prob": 0.5}
+FINETUNE = {
+    "kind": "finetune",
+    "epochs": 6,
+    "image_size": 224,
+    "backbone_lr_scale": 0.1,
+    "layer_decay": 0.1,
+    "freeze_backbone_epochs": 1,
+    "freeze_batch_norm": True,
+}
+SCRATCH = {
+    "kind": "scratch",
+    "widths": [48, 96, 192, 384],
+    "depths": [1, 1, 2, 1],
+    "stride": 2,
+    "drop_path": 0.1,
+    "epochs": 60,
+    "image_size": 96,
+}
 NETS = {
-    "nets.mobilenetv2": FINETUNE | COMMON | {"smallest_crop": 0.5, "ema": 0.98},
-    "nets.little": SCRATCH | COMMON | {"warm_up": 3, "smallest_crop": 0.4, "trivial_augment": True, "ema": 0.9, "refit": False},
+    "nets.mobilenetv2": FINETUNE | COMMON | {"min_crop_scale": 0.5, "ema_decay": 0.98},
+    "nets.little": SCRATCH
+    | COMMON
+    | {"warmup_epochs": 3, "min_crop_scale": 0.4, "trivial_augment": True, "ema_decay": 0.9, "refit": False},
     "axes.finetune": ["mobilenetv2"],
     "axes.scratch": ["little"],
 }

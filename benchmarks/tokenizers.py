@@ -23,7 +23,7 @@ Encode = Callable[[], object]
 
 def ours(settings: Tokenizers, name: str, train: list[str], test: list[str]) -> Encode:
     """Train and return what encodes the test documents."""
-    made = settings.entries[name].trained(train, settings.vocabulary, [])
+    made = settings.entries[name].trained(train, settings.vocab_size, [])
     return lambda: made.encode_batch(test)
 
 
@@ -33,7 +33,7 @@ def theirs(settings: Tokenizers, name: str, train: list[str], test: list[str]) -
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(train),
         model_writer=model,
-        vocab_size=settings.vocabulary,
+        vocab_size=settings.vocab_size,
         model_type=name,
         num_threads=2,
         minloglevel=2,

@@ -22,7 +22,7 @@ from clipstore.training import loop as training
 COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
 
 
-def peer(data: image_set.Pictures) -> float:
+def peer(data: image_set.ImageSet) -> float:
     """Return images a second of one epoch of the plain loop."""
     torch.manual_seed(0)
     model = torchvision.models.resnet34(num_classes=CLASSES)
@@ -41,7 +41,7 @@ def peer(data: image_set.Pictures) -> float:
     return len(data) / (time.perf_counter() - start)
 
 
-def ours(data: image_set.Pictures, settings: Training) -> float:
+def ours(data: image_set.ImageSet, settings: Training) -> float:
     """Return images a second of one epoch of our loop, on the precision that ``auto`` chooses."""
     torch.manual_seed(0)
     body, length = without_classifier(torchvision.models.resnet34())
@@ -73,8 +73,10 @@ def main() -> None:
     """Print medians and ratio."""
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 256, 340), generator=random, dtype=torch.uint8) for _ in range(COUNT)]
-    data = image_set.Pictures(pixels, np.arange(COUNT) % CLASSES)
-    settings = Training(epochs=1, batch=BATCH, size=SIZE, lr=0.001, optimizer="sgd", flip=0.5, smallest_crop=0.08, ema=0)
+    data = image_set.ImageSet(pixels, np.arange(COUNT) % CLASSES)
+    settings = Training(
+        epochs=1, batch_size=BATCH, image_size=SIZE, lr=0.001, optimizer="sgd", hflip_prob=0.5, min_crop_scale=0.08, ema_decay=0
+    )
     found: dict[str, list[float]] = {"plain": [], "ours": [], "bare": []}
     for _ in range(RUNS):
         found["plain"].append(peer(data))

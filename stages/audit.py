@@ -34,7 +34,7 @@ class Audit(label_errors.Folds):
     """What counts as a near-duplicate, and how labels and outliers are judged."""
 
     neighbors: int = Field(ge=1)  # nearest images of each split whose pixels are compared; and that tell how far out an image lies
-    pixels: float = Field(gt=0, le=1)  # least agreement of the outlines of two near-duplicates, in cosine
+    min_agreement: float = Field(gt=0, le=1)  # least agreement of the outlines of two near-duplicates, in cosine
     outliers: int = Field(ge=0)  # how many are listed
 
 
@@ -96,7 +96,7 @@ def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd
     """Return all findings in one table, those of a kind together, the first to look at first.
 
     Columns: kind ("copy", "near_duplicate", "mirrored", "label" or "outlier"); image_id, split, class_name; of pairs other_id,
-    other_split, other_class (the other is of the earlier split) and pixels, the agreement of the outlines; of labels suggested_class;
+    other_split, other_class (the other is of the earlier split) and agreement, that of the outlines; of labels suggested_class;
     score: cosine of a pair, probability of the given label, an outlier's mean cosine to its nearest.
 
     Args:
@@ -111,11 +111,13 @@ def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd
         return rows[["image_id", "split", "class_name"]].iloc[positions].set_axis(list(columns), axis=1).reset_index(drop=True)
 
     this, other = ("image_id", "split", "class_name"), ("other_id", "other_split", "other_class")
-    paired = of(same["second"], this).join(of(same["first"], other)).assign(kind=same["kind"], score=same["cosine"], pixels=same["pixels"])
+    paired = (
+        of(same["second"], this).join(of(same["first"], other)).assign(kind=same["kind"], score=same["cosine"], agreement=same["agreement"])
+    )
     labelled = of(wrong["position"], this).assign(kind="label", suggested_class=np.array(names)[wrong["suggested"]], score=wrong["score"])
     far = of(odd["position"], this).assign(kind="outlier", score=odd["score"])
     paired = paired.sort_values("kind", kind="stable")
-    columns = ["kind", *this, *other, "suggested_class", "score", "pixels"]
+    columns = ["kind", *this, *other, "suggested_class", "score", "agreement"]
     return pd.concat([paired, labelled, far], ignore_index=True).reindex(columns=columns)
 
 
@@ -129,19 +131,19 @@ def main(encoder: str, dataset: str) -> None:
         raise InputError(f"{embeddings.folder(encoder, dataset)}: made from another index than {index.path_of(dataset)}: run `dvc repro`")
     read = approaches.read_all(dataset, approaches.approaches(section(Axes, "axes")), indexed.digest)
     made = {(one.made.stage, one.made.name): one.made for one in read}
-    chosen = made["linear_probe", encoder].chosen
+    selected = made["linear_probe", encoder].selected
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
     small = images.in_order(lambda place: duplicates.thumbnail(images.load(*place)), places)
     thumbnails = np.stack(list(tqdm(small, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
     splits = rows["split"].to_numpy(str)
     near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)
-    same = duplicates.pairs(rows, near, thumbnails, settings.pixels)
+    same = duplicates.pairs(rows, near, thumbnails, settings.min_agreement)
     groups = duplicates.groups(len(rows), same)
     leaked = rows["image_id"].to_numpy()[duplicates.leaked(groups, splits)]
 
-    vectors = logistic.inputs(embedded)[chosen["vectors"]]
-    shares, judged = label_errors.out_of_sample(vectors, labels, groups, settings, chosen["C"], len(names))
+    vectors = logistic.inputs(embedded)[selected["vectors"]]
+    shares, judged = label_errors.out_of_sample(vectors, labels, groups, settings, selected["C"], len(names))
     wrong = label_errors.find(labels, shares, judged)
     odd = outliers(typicality(near, groups, settings.neighbors), settings.outliers)
 

@@ -43,7 +43,7 @@ def garden(entry: Garden, root: Path) -> pd.DataFrame:
     from clipstore.data import garden as drawing
 
     lines = []
-    for split, label, number, image in drawing.images(entry.train, entry.val, entry.test, entry.size, entry.seed):
+    for split, label, number, image in drawing.images(entry.train, entry.val, entry.test, entry.image_size, entry.seed):
         path = f"{label:02}/{split}_{number:03}.png"
         _save(image, root / path)
         lines.append({"path": path, "class_name": drawing.name(drawing.TASK[label]), "split": split})

@@ -22,7 +22,7 @@ from clipstore.store import embeddings
 class EmbedImages(Section):
     """How images are embedded; batch and precision are part of the contract."""
 
-    batch: int = Field(ge=1, le=4096)  # images
+    batch_size: int = Field(ge=1, le=4096)  # images
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     vectors: Literal["float32", "float16"]  # as stored in images.parquet
 
@@ -36,19 +36,19 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     settings = section(EmbedImages, "embed_images")
     listed = index.read(dataset)
     rows = listed.usable
-    card = info.read_card(encoder)
+    card = info.read_info(encoder)
     precision, device = encoders.resolve(settings.precision, card), encoders.device()
-    terms = contract.of_images(card, precision, settings.batch, device)
+    terms = contract.of_images(card, precision, settings.batch_size, device)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
     def batches(positions: list[int]) -> embeddings.Batches:
         nonlocal seconds
-        model = encoders.Encoder(card, precision, settings.batch)
+        model = encoders.Encoder(card, precision, settings.batch_size)
         start = time.perf_counter()
-        decoded = images.in_order(lambda at: model.transform(images.load(paths[at], keys[at])), positions, ahead=2 * settings.batch)
+        decoded = images.in_order(lambda at: model.transform(images.load(paths[at], keys[at])), positions, ahead=2 * settings.batch_size)
         with tqdm(total=len(positions), desc=f"embed {encoder}-{dataset}", unit="img", mininterval=1) as bar:
-            for some in embeddings.batched(positions, settings.batch):
+            for some in embeddings.batched(positions, settings.batch_size):
                 yield some, model.encode_images(torch.stack([next(decoded) for _ in some]))
                 bar.update(len(some))
         seconds = time.perf_counter() - start

@@ -24,7 +24,7 @@ from clipstore.store import embeddings
 class EmbedTexts(Section):
     """How texts are embedded; both are part of their contract."""
 
-    batch: int = Field(ge=1, le=4096)  # texts
+    batch_size: int = Field(ge=1, le=4096)  # texts
     precision: Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -46,14 +46,14 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()
-    card = info.read_card(encoder)
+    card = info.read_info(encoder)
     precision, device = encoders.resolve(settings.precision, card), encoders.device()
-    terms = contract.of_texts(card, precision, settings.batch, device)
+    terms = contract.of_texts(card, precision, settings.batch_size, device)
 
     def batches(positions: list[int]) -> embeddings.Batches:
-        model = encoders.Encoder(card, precision, settings.batch)
+        model = encoders.Encoder(card, precision, settings.batch_size)
         with tqdm(total=len(positions), desc=f"embed {encoder}", unit="text", mininterval=1) as bar:
-            for some in embeddings.batched(positions, settings.batch):
+            for some in embeddings.batched(positions, settings.batch_size):
                 yield some, model.encode_texts([texts[position] for position in some])
                 bar.update(len(some))
 

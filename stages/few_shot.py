@@ -56,7 +56,7 @@ def outcomes(
     methods: tuple[Method, ...],
     settings: FewShot,
 ) -> list[dict[str, Any]]:
-    """Return for each number of shots, and all images at the end, each seed and method the measures on test and what was chosen.
+    """Return for each number of shots, and all images at the end, each seed and method the measures on test and what was selected.
 
     Args:
         vectors: float32 (n, d), unit rows.

@@ -25,14 +25,14 @@ def main(net: str, dataset: str) -> dict[str, Any]:
     settings = section(FineTune, f"nets.{net}")
     if protocol.launched(settings.processes, "stages.finetune", [net, dataset]):
         return {"processes": settings.processes}
-    card = info.read_card(net)
+    card = info.read_info(net)
 
     def build(classes: int) -> "Classifier":
         tower, length = towers.load(card)
         return loop.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
 
     def described(network: "Classifier") -> str:
-        return summary.of_finetuned(card, network, settings.size)
+        return summary.of_finetuned(card, network, settings.image_size)
 
     return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, json_sha256(asdict(card)))
 

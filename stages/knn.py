@@ -116,15 +116,15 @@ def main(encoder: str, dataset: str) -> None:
     k, vote = int(best["k"]), best["votes"]
     lucky = tables["test"].iloc[tables["test"]["top1"].argmax()]
 
-    def chosen(found: Neighbours) -> Matrix:
+    def selected(found: Neighbours) -> Matrix:
         return probabilities(found, k, vote, settings.temperature, classes)
 
     notes = {
-        "train_only": metrics.accuracies(chosen(on_test_by_train).argmax(axis=1), labels[test]),
+        "train_only": metrics.accuracies(selected(on_test_by_train).argmax(axis=1), labels[test]),
         "best_on_test": {"top1": float(lucky["top1"]), "k": int(lucky["k"]), "votes": lucky["votes"]},
         "val_mean_per_class": float(best["mean_per_class"]),
     }
-    made = {"val": chosen(on_val), "test": chosen(on_test)}
+    made = {"val": selected(on_val), "test": selected(on_test)}
     predictions.write(dataset, predictions.of_embeddings("knn", encoder, images, made, {"k": k, "votes": vote}, notes))
 
     table = pd.concat([table.assign(split=split, series=split + ", " + table["votes"]) for split, table in tables.items()])

@@ -101,8 +101,8 @@ def main(encoder: str, dataset: str) -> None:
         "grid_edge": edge,
     }
     made = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
-    chosen = {"C": C, "vectors": kind}
-    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, chosen, notes))
+    selected = {"C": C, "vectors": kind}
+    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, selected, notes))
 
     plot = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
     plot.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ BEST = 2  # approaches of a data set that have galleries
 class Report(Section):
     """How many pictures the report shows, and how large they are."""
 
-    pixels: int = Field(ge=16, le=512)  # of a thumbnail's longer side
+    thumbnail_size: int = Field(ge=16, le=512)  # of a thumbnail's longer side
     gallery: int = Field(ge=1)  # images of each kind in a gallery
     findings: int = Field(ge=0)  # of each kind of the audit
 
@@ -66,7 +66,7 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
         "per_class": sections.per_class(name, rows),
         "galleries": examples.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
         "audits": examples.audits(name, axes.encoders, settings.findings),
-        "thumbnail": Thumbnails(indexed, settings.pixels),
+        "thumbnail": Thumbnails(indexed, settings.thumbnail_size),
     }
 
 
@@ -76,7 +76,7 @@ def of_corpus(name: str) -> dict[str, Any]:
     metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
     wanted = {
         "fertility": (
-            "vocabulary",
+            "vocab_size",
             "fertility",
             "tokens in the vocabulary",
             "tokens a word of test",
@@ -142,7 +142,7 @@ def provenance(axes: Axes) -> dict[str, Any]:
         "git": origins.commit(),
         "parameters": Path("params.yaml").read_text(),
         "contracts": [{"cell": cell, "digest": digests.json_sha256(contract), **contract} for cell, contract in contracts.items()],
-        "weights": [info.read_card(name) for name in axes.weights if sections.existing(info.folder(name) / "encoder.json")],
+        "weights": [info.read_info(name) for name in axes.weights if sections.existing(info.folder(name) / "encoder.json")],
         "indices": {name: index.read(name).digest for name in axes.datasets},
         "versions": origins.versions(),
         "runs": origins.last_runs(Path("data/runs.jsonl"), named),
@@ -170,7 +170,8 @@ def main() -> dict[str, Any]:
     content = text.encode()
     if len(content) > LARGEST:
         raise InputError(
-            f"params.yaml: report: the page has {len(content):,} bytes, more than {LARGEST:,}: lower report.pixels, gallery or findings"
+            f"params.yaml: report: the page has {len(content):,} bytes, more than {LARGEST:,}: "
+            "lower report.thumbnail_size, gallery or findings"
         )
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(content)

@@ -2,7 +2,7 @@
 
 Reads the predictions of every approach that the axes name, and the index; writes metrics/DATASET.json, nested stage, name, measure, and
 plots/score/DATASET: confusion matrices, the most confused classes, accuracy per class, reliability, all pairs of approaches compared, and
-the curves of every network that was trained. docs/decisions/0009 says what was chosen in its statistics.
+the curves of every network that was trained. docs/decisions/0009 says what was selected in its statistics.
 """
 
 import json
@@ -33,7 +33,7 @@ class Score(Section):
 
 
 def measures(outcome: Outcome, temperature: float, settings: Score) -> dict[str, Any]:
-    """Return the measures on test, fractions of [0, 1] with their intervals, and beside them what was chosen and noted.
+    """Return the measures on test, fractions of [0, 1] with their intervals, and beside them what was selected and noted.
 
     top5 is left out where there are at most 5 classes. Only numbers, strings and booleans: `dvc metrics` drops anything else.
 
@@ -53,7 +53,7 @@ def measures(outcome: Outcome, temperature: float, settings: Score) -> dict[str,
     counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(made.classes) - len(sizes)}
     fitted = {"temperature": temperature, "calibrated_on": len(outcome.of("val")[1])}
     believed = calibration.measures(probabilities, labels, temperature, settings.bins, settings.threshold)
-    return {**found, **counts, "failed": made.failed, **fitted, **believed, "chosen": made.chosen, **made.notes}
+    return {**found, **counts, "failed": made.failed, **fitted, **believed, "selected": made.selected, **made.notes}
 
 
 def ends(measure: str, interval: intervals.Interval) -> dict[str, float]:
@@ -78,7 +78,7 @@ def compare(outcomes: list[Outcome], settings: Score) -> tuple[pd.DataFrame, lis
     right = {outcome.title: outcome.predicted == labels for outcome in outcomes}
     table = comparisons.compare(right, labels, settings.resamples, settings.seed)
     best = max(outcomes, key=lambda outcome: round(metrics.mean_per_class(outcome.predicted, labels), 6))
-    return table, [comparisons.to_best(table, outcome.title, best.title) for outcome in outcomes]
+    return table, [comparisons.gap_to_best(table, outcome.title, best.title) for outcome in outcomes]
 
 
 def per_class(outcome: Outcome) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         return {"processes": settings.processes}
 
     def build(classes: int) -> "Classifier":
-        body = nets.Body(settings.widths, settings.depths, settings.stride, settings.drop)
+        body = nets.Body(settings.widths, settings.depths, settings.stride, settings.drop_path)
         own = loop.Classifier(body, settings.widths[-1], classes, MEAN, STD, settings.dropout)
         count = nets.parameters(own)
         if count > nets.LIMIT:
@@ -37,7 +37,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         return own
 
     def described(network: "Classifier") -> str:
-        return summary.of_own(network, settings.size)
+        return summary.of_own(network, settings.image_size)
 
     return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, described, file_sha256(Path(nets.__file__)))
 

@@ -32,7 +32,7 @@ Sentence = Annotated[str, Field(pattern=r"\S")]
 class Tokenizers(Section):
     """What is trained, and on which sentences the tokenizers are shown."""
 
-    vocabulary: int = Field(ge=2)  # tokens
+    vocab_size: int = Field(ge=2)  # tokens
     curve: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
     entries: Annotated[Mapping[Slug, Entry], Field(min_length=1)]
     given: Sentence
@@ -62,8 +62,8 @@ def lengths(tokenizer: Tokenizer, tally: tokens.Tally) -> pd.DataFrame:
 def ranks(tally: tokens.Tally, points: int = 200) -> pd.DataFrame:
     """Return how often the most frequent token occurs, the second, and so on, at most ``points`` of them: columns rank, count."""
     counts = np.array(sorted(tally.ids.values(), reverse=True))
-    chosen = np.unique(np.geomspace(1, len(counts), points).round().astype(int))
-    return pd.DataFrame({"rank": chosen, "count": counts[chosen - 1]})
+    selected = np.unique(np.geomspace(1, len(counts), points).round().astype(int))
+    return pd.DataFrame({"rank": selected, "count": counts[selected - 1]})
 
 
 def shown(sentence: str, name: str, trained: Mapping[str, Tokenizer], settings: Tokenizers) -> pd.DataFrame:
@@ -100,25 +100,25 @@ def main(corpus: str) -> dict[str, Any]:
     plots: dict[str, list[pd.DataFrame]] = {"fertility": [], "lengths": [], "ranks": []}
     for name, entry in settings.entries.items():
         alphabet = entry.alphabet(train)
-        for size in sorted({*settings.curve, settings.vocabulary}):
+        for size in sorted({*settings.curve, settings.vocab_size}):
             start = time.perf_counter()
             try:
                 made = entry.trained(train, size, alphabet)
             except InputError as error:
-                if size == settings.vocabulary:
-                    raise InputError(f"params.yaml: tokenizers.vocabulary = {size}: {corpus}, {name}: {error}") from None
+                if size == settings.vocab_size:
+                    raise InputError(f"params.yaml: tokenizers.vocab_size = {size}: {corpus}, {name}: {error}") from None
                 print(f"tokenizers {corpus}: {name}: {error}: no point at {size} in the plot of fertility")
                 continue
             seconds = time.perf_counter() - start
             tally, encoding = encoded(made, entry.unknown, test, f"{name}, {size}")
             reached, found = made.get_vocab_size(), tally.measures()
-            plots["fertility"].append(pd.DataFrame({"series": [name], "vocabulary": [reached], "fertility": [found["fertility"]]}))
+            plots["fertility"].append(pd.DataFrame({"series": [name], "vocab_size": [reached], "fertility": [found["fertility"]]}))
             if reached < size:
                 print(f"tokenizers {corpus}: {name} reached {reached} tokens of {size}: the text gives no more")
-            if size == settings.vocabulary:
+            if size == settings.vocab_size:
                 trained[name] = made
                 speed = tally.bytes / 1e6 / encoding
-                measures[name] = rounded(found | {"vocabulary": reached, "training_seconds": seconds, "megabytes_per_second": speed})
+                measures[name] = rounded(found | {"vocab_size": reached, "training_seconds": seconds, "megabytes_per_second": speed})
                 plots["lengths"].append(lengths(made, tally).assign(series=name))
                 plots["ranks"].append(ranks(tally).assign(series=name))
                 path = Path("data/tokenizers") / corpus / name / "tokenizer.json"

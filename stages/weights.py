@@ -76,7 +76,7 @@ def origin(path: Path, *parts: str) -> str:
     return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
 
 
-def save_open_clip(card: info.Card, model: Any, config: dict[str, Any], tokenizer: Any = None) -> None:
+def save_open_clip(card: info.EncoderInfo, model: Any, config: dict[str, Any], tokenizer: Any = None) -> None:
     """Write an open_clip model (float32) as the folder of ``card``.
 
     Args:
@@ -92,10 +92,10 @@ def save_open_clip(card: info.Card, model: Any, config: dict[str, Any], tokenize
     save_file(model.state_dict(), folder / info.FILES["open_clip"])
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-    info.write_card(card)
+    info.write_info(card)
 
 
-def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str) -> info.Card:
+def open_clip_info(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str) -> info.EncoderInfo:
     """Return the card of an open_clip model, float32; vector lengths are those that a blank image gives."""
     preprocess = dict(model.visual.preprocess_cfg)
     size = preprocess["size"]
@@ -103,7 +103,7 @@ def open_clip_card(name: str, model: Any, architecture: str, config: dict[str, A
         model.eval()
         embedding, features = towers.image_vectors(model, torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size)))
     width = embedding.shape[1]
-    return info.Card(
+    return info.EncoderInfo(
         name=name,
         library="open_clip",
         architecture=architecture,
@@ -125,9 +125,9 @@ def save_garden_clip(name: str, entry: GardenClip) -> None:
     """Train garden_clip and write it."""
     from clipstore.encoders import garden_clip
 
-    model = garden_clip.train(load()["seed"], entry.steps, entry.drawings, entry.size)
-    config = garden_clip.model_config(entry.size)
-    save_open_clip(open_clip_card(name, model, "garden_clip", config, f"trained on drawings, {entry.steps} steps"), model, config)
+    model = garden_clip.train(load()["seed"], entry.steps, entry.drawings, entry.image_size)
+    config = garden_clip.model_config(entry.image_size)
+    save_open_clip(open_clip_info(name, model, "garden_clip", config, f"trained on drawings, {entry.steps} steps"), model, config)
 
 
 def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
@@ -169,15 +169,15 @@ def save_published(name: str, entry: OpenClipTag | OpenClipFile) -> None:
         model = open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
     except UNLOADABLE as error:
         raise InputError(f"{path}: no weights of {entry.architecture}: {str(error).splitlines()[0]}") from None
-    card = open_clip_card(name, model, entry.architecture, config, origin(path, *parts))
+    card = open_clip_info(name, model, entry.architecture, config, origin(path, *parts))
     save_open_clip(card, model, config, tokenizer)
 
 
-def image_card(
+def image_encoder_info(
     name: str, library: Literal["timm", "torchvision"], architecture: str, preprocess: dict[str, Any], length: int, origin: str
-) -> info.Card:
+) -> info.EncoderInfo:
     """Return the card of an encoder without a text tower, whose embeddings have ``length`` numbers."""
-    return info.Card(name, library, architecture, None, preprocess, {"embedding": length}, {}, None, origin)
+    return info.EncoderInfo(name, library, architecture, None, preprocess, {"embedding": length}, {}, None, origin)
 
 
 def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
@@ -219,13 +219,13 @@ def save_timm(name: str, entry: TimmFile | TimmTag) -> None:
             "interpolation": settings.interpolation,
             "mean": settings.mean,
             "std": settings.std,
-            "crop_pct": settings.crop,
+            "crop_pct": settings.crop_pct,
             "crop_mode": "center",
         }
     )
     folder = info.folder(name)
     timm.models.save_for_hf(model, folder, model_args=dict(entry.arguments), safe_serialization=True, data_config=preprocess)
-    info.write_card(image_card(name, "timm", entry.architecture, preprocess, model.num_features, origin(path, *parts)))
+    info.write_info(image_encoder_info(name, "timm", entry.architecture, preprocess, model.num_features, origin(path, *parts)))
 
 
 def save_torchvision(name: str, entry: Torchvision) -> None:
@@ -262,14 +262,14 @@ def save_torchvision(name: str, entry: Torchvision) -> None:
     folder.mkdir(parents=True)
     save_file(state, folder / info.FILES["torchvision"])
     come = origin(path, f"weights {entry.weights}")
-    info.write_card(image_card(name, "torchvision", entry.architecture, preprocess, length, come))
+    info.write_info(image_encoder_info(name, "torchvision", entry.architecture, preprocess, length, come))
 
 
-def measured(name: str) -> info.Card:
+def measured(name: str) -> info.EncoderInfo:
     """Complete the card of ``name`` by what bfloat16 costs it; return it."""
-    card = info.read_card(name)
+    card = info.read_info(name)
     card = dataclasses.replace(card, bfloat16_cosine=round(encoder.bfloat16_cosine(card), 5))
-    info.write_card(card)
+    info.write_info(card)
     return card
 
 

@@ -47,9 +47,9 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
         prompts: the templates, by number.
     """
     labels, number = rows["label"].to_numpy(np.int64), rows["prompt"].to_numpy()
-    chosen = {template: number == position for position, template in enumerate(prompts)} | {ensemble.NAME: np.ones(len(rows), bool)}
+    selected = {template: number == position for position, template in enumerate(prompts)} | {ensemble.NAME: np.ones(len(rows), bool)}
     lines = []
-    for template, some in chosen.items():
+    for template, some in selected.items():
         classes = ensemble.class_embeddings(texts[some], labels[some])
         for split in ("val", "test"):
             at = images.of(split)
@@ -64,11 +64,11 @@ def main(encoder: str, dataset: str) -> None:
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
     classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     made = {split: probabilities(images.embedding[images.of(split)], classes, contract["logit_scale"]) for split in ("val", "test")}
-    chosen: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
+    selected: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
     class_names = index.read(dataset).notes.get("class_names")
     if class_names:
-        chosen["class_names"] = class_names
-    predictions.write(dataset, predictions.of_embeddings("zero_shot", encoder, images, made, chosen, {}))
+        selected["class_names"] = class_names
+    predictions.write(dataset, predictions.of_embeddings("zero_shot", encoder, images, made, selected, {}))
 
     path = Path("plots/zero_shot") / f"{encoder}-{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

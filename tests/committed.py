@@ -20,7 +20,7 @@ OF_NETS = 0.1  # other last bits grow over the steps of a training on a few hund
 
 # Probabilities move farther than answers do: with another C the probe's confidence is another altogether. And a difference to the best has
 # the tolerances of both, whose accuracies are compared already.
-NOT_COMPARED = (".chosen.", ".nll", ".brier", ".ece", ".temperature", ".coverage", ".covered_top1", ".to_best")
+NOT_COMPARED = (".selected.", ".nll", ".brier", ".ece", ".temperature", ".coverage", ".covered_top1", ".gap_to_best")
 
 
 def differences(committed: object, found: object, where: str) -> list[str]:

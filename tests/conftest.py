@@ -9,7 +9,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     # Before anything loads torch: as many threads in all as there are cores. With more they wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 
-from clipstore.store import row_cache
+from clipstore.core import caches
 
 LONGEST = ("test_repro", "test_rehearsal", "test_photographs")
 
@@ -31,5 +31,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)
-    monkeypatch.setenv(row_cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(caches.VARIABLE, str(tmp_path / "cache"))
     return root

@@ -49,7 +49,7 @@ def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 
         model = open_clip.CLIP(**config)
     preprocess = open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"])
     open_clip.model.set_model_preprocess_cfg(model, dataclasses.asdict(preprocess))
-    card = weights.open_clip_card(name, model, "tiny", config, "random")
+    card = weights.open_clip_info(name, model, "tiny", config, "random")
     weights.save_open_clip(card, model, config)
 
 
@@ -62,14 +62,14 @@ def prepare(count: int) -> None:
 
 def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
     """Run embed_images in this process with the tiny encoder; return how many images were computed."""
-    settings = embed_images.EmbedImages.model_validate({"batch": 4, "precision": precision, "vectors": vectors})
+    settings = embed_images.EmbedImages.model_validate({"batch_size": 4, "precision": precision, "vectors": vectors})
     monkeypatch.setattr(embed_images, "section", lambda *_: settings)
     return int(embed_images.main("tiny", dataset)["images"])
 
 
 def embed_prompts(monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...], dataset: str = "own") -> int:
     """Run embed_texts in this process with the tiny encoder; return how many texts were computed."""
-    settings = embed_texts.EmbedTexts(batch=4, precision="float32")
+    settings = embed_texts.EmbedTexts(batch_size=4, precision="float32")
     monkeypatch.setattr(embed_texts, "section", lambda _, name: settings if name == "embed_texts" else prompts)
     return int(embed_texts.main("tiny", dataset)["texts"])
 

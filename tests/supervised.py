@@ -29,8 +29,14 @@ from tests.project import make_index
 from tests.synthetic import use
 
 CLASSES = 2
-FAST: dict[str, Any] = {"epochs": 3, "batch": 4, "size": 32, "lr": 0.01, "precision": "float32"}
-IN_SEVERAL: dict[str, Any] = {"epochs": 4, "lr": 0.03, "frozen_epochs": 1, "ema": 0.5, "flip": 0.5}  # what does not depend on who computes
+FAST: dict[str, Any] = {"epochs": 3, "batch_size": 4, "image_size": 32, "lr": 0.01, "precision": "float32"}
+IN_SEVERAL: dict[str, Any] = {
+    "epochs": 4,
+    "lr": 0.03,
+    "freeze_backbone_epochs": 1,
+    "ema_decay": 0.5,
+    "hflip_prob": 0.5,
+}  # what does not depend on who computes
 
 
 def make_data(count: int = 30) -> None:
@@ -69,7 +75,7 @@ def of_checkpoint(folder: str, fresh: training.Classifier, split: str, size: int
     """Return the probabilities of a split by the weights in ``folder``, put into ``fresh``: float32 (n, classes)."""
     fresh.load_state_dict(load_file(f"data/checkpoints/{folder}/model.safetensors"))
     rows = index.read("own").usable
-    settings = Training.model_validate(FAST | {"size": size, "crop": crop})
+    settings = Training.model_validate(FAST | {"image_size": size, "crop_pct": crop})
     shown = image_set.decode(rows[rows["split"] == split], settings, split)
     with torch.inference_mode():
         logits: npt.NDArray[np.float32] = fresh.eval()(image_set.centred(shown, range(len(shown)), size)).numpy()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from clipstore.core import params
+from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.store import embeddings
 
@@ -75,7 +76,7 @@ def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0)
 def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
     """Return unit vectors close to one corner a class, which any probe tells apart."""
     vectors = np.eye(8)[labels] + np.random.default_rng(seed).normal(0, 0.05, (len(labels), 8))
-    return embeddings.unit(vectors.astype(np.float32))[0]
+    return unit(vectors.astype(np.float32))[0]
 
 
 def embed(

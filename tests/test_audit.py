@@ -16,10 +16,10 @@ from clipstore.data import index
 from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
 from stages import audit
-from tests.lib.test_duplicates import again, scene
+from tests.audit.test_duplicates import again, scene
 from tests.synthetic import clusters, image_rows, use
 
-SECTION = {"neighbors": 3, "pixels": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
+SECTION = {"neighbors": 3, "min_agreement": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
 SETTINGS = audit.Audit.model_validate(SECTION)
 
 
@@ -100,9 +100,9 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
     answers = np.eye(2, dtype=np.float32)[judged["label"].to_numpy()]
     answers[judged["image_id"].to_numpy() == rows["image_id"][11]] = [0, 1]
     for stage in ("linear_probe", "knn"):
-        chosen = {"C": 10.0, "vectors": "embedding_normalised"} if stage == "linear_probe" else {}
+        selected = {"C": 10.0, "vectors": "embedding_normalised"} if stage == "linear_probe" else {}
         digest = "0" * 64 if other_index and stage == "knn" else made.digest
-        predictions.write("toy", Predictions(stage, "enc", judged, answers, ["a", "b"], 0, digest, "c0", chosen=chosen))
+        predictions.write("toy", Predictions(stage, "enc", judged, answers, ["a", "b"], 0, digest, "c0", selected=selected))
     empty: dict[str, list[str]] = {axis: [] for axis in Axes.model_fields}
     use(monkeypatch, {"audit": SECTION, "axes": empty | {"datasets": ["toy"], "encoders": ["enc"]}})
     return rows
@@ -120,7 +120,7 @@ def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: py
     assert first[["image_id", "split", "other_id", "other_split"]].tolist() == [rows["image_id"][10], "test", rows["image_id"][0], "train"]
     assert (first["class_name"], first["other_class"]) == ("class 0", "class 0")
     assert first["score"] == pytest.approx(1)
-    assert table["pixels"].isna().tolist() == [False, True, True]
+    assert table["agreement"].isna().tolist() == [False, True, True]
 
     found: dict[str, Any] = json.loads(Path(WRITTEN[1]).read_text())
     assert found["pairs"] == {"copy": 0, "near_duplicate": 1, "mirrored": 0, "across_splits": 1, "of_two_classes": 0}

@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, entry: schema.Dataset) -> pd.DataFrame:
 
 
 def test_the_garden_is_drawn_with_its_splits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = schema.Garden(kind="garden", size=32, train=2, val=1, test=1, seed=0)
+    entry = schema.Garden(kind="garden", image_size=32, train=2, val=1, test=1, seed=0)
     manifest = run(monkeypatch, entry)
     assert manifest.groupby("split").size().to_dict() == {"train": 56, "val": 28, "test": 28}
     assert manifest["class_name"].nunique() == 28

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipstore.core import caches
 from clipstore.core.errors import InputError
 from clipstore.data import images
 from clipstore.data import index as index_file
@@ -38,13 +39,13 @@ def outputs() -> dict[str, bytes]:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Return what a run with an empty row cache writes."""
     with monkeypatch.context() as patch:
-        patch.setenv(row_cache.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
+        patch.setenv(caches.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
         embed(patch)
     return outputs()
 
 
 def parts() -> list[Path]:
-    return sorted(row_cache.root().glob("v1/*/part-*.parquet"))
+    return sorted(caches.root().glob("v1/*/part-*.parquet"))
 
 
 def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +62,7 @@ def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), made.embedding)
     contract = json.loads((OUTPUT / "contract.json").read_text())
     assert contract["precision"] == "float32"
-    assert contract["batch"] == 4
+    assert contract["batch_size"] == 4
     assert contract["preprocess"]["interpolation"] == "bicubic"
     assert set(contract["versions"]) == {"torch", "open_clip_torch", "timm", "torchvision", "pillow"}
 
@@ -187,7 +188,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
 
 def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ready / "file").write_text("")
-    monkeypatch.setenv(row_cache.VARIABLE, str(ready / "file"))
+    monkeypatch.setenv(caches.VARIABLE, str(ready / "file"))
     with pytest.raises(InputError, match=r"cache folder .*: Not a directory; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
         embed(monkeypatch)
 
@@ -203,7 +204,7 @@ def slowly(path, sha256):
     time.sleep(0.02)
     return load(path, sha256)
 images.load = slowly
-settings = embed_images.EmbedImages(batch=4, precision="float32", vectors="float32")
+settings = embed_images.EmbedImages(batch_size=4, precision="float32", vectors="float32")
 embed_images.section = lambda *_: settings
 embed_images.main("tiny", "own")
 """

@@ -13,6 +13,7 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.core.vectors import unit
 from clipstore.probes import adapters, methods, shots
 from clipstore.store import embeddings
 from stages import few_shot
@@ -103,7 +104,7 @@ def test_zero_shot_is_a_constant_line(folder: Path) -> None:
     line = table[table["method"] == "zero_shot"]["mean_per_class"]
     images = embeddings.read_images("enc", "toy")
     test = images.of("test")
-    right = (images.embedding[test] @ embeddings.unit(TEXTS)[0].T).argmax(axis=1) == images.labels[test]
+    right = (images.embedding[test] @ unit(TEXTS)[0].T).argmax(axis=1) == images.labels[test]
     assert line.nunique() == 1
     assert line.iloc[0] == pytest.approx(np.mean([right[images.labels[test] == label].mean() for label in (0, 1)]))
 

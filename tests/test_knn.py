@@ -10,7 +10,8 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from clipstore.core.errors import InputError
-from clipstore.store import embeddings, predictions
+from clipstore.core.vectors import unit
+from clipstore.store import predictions
 from stages import knn
 from stages.knn import Neighbours
 from tests.synthetic import embed, use
@@ -18,8 +19,8 @@ from tests.synthetic import embed, use
 Angles = list[float]
 
 
-def unit(random: np.random.Generator, count: int) -> knn.Matrix:
-    return embeddings.unit(random.normal(size=(count, 6)).astype(np.float32))[0]
+def unit_rows(random: np.random.Generator, count: int) -> knn.Matrix:
+    return unit(random.normal(size=(count, 6)).astype(np.float32))[0]
 
 
 def found(labels: list[int], cosines: list[float] | None = None) -> Neighbours:
@@ -35,7 +36,7 @@ def circle(degrees: Angles) -> npt.NDArray[np.float64]:
 
 def test_nearest_are_sklearns_nearest() -> None:
     random = np.random.default_rng(0)
-    gallery, queries, labels = unit(random, 200), unit(random, 50), np.arange(200)
+    gallery, queries, labels = unit_rows(random, 200), unit_rows(random, 50), np.arange(200)
     cosines, positions = knn.search(gallery, labels, queries, 5)
     distances, expected = NearestNeighbors(n_neighbors=5, metric="cosine", algorithm="brute").fit(gallery).kneighbors(queries)
     assert positions.tolist() == expected.tolist()
@@ -45,7 +46,7 @@ def test_nearest_are_sklearns_nearest() -> None:
 @pytest.mark.parametrize(("k", "classes"), [(1, 4), (7, 2)])  # no two classes can tie
 def test_prediction_is_sklearns(k: int, classes: int) -> None:
     random = np.random.default_rng(k)
-    gallery, queries, labels = unit(random, 300), unit(random, 100), random.integers(0, classes, 300)
+    gallery, queries, labels = unit_rows(random, 300), unit_rows(random, 100), random.integers(0, classes, 300)
     predicted = knn.probabilities(knn.search(gallery, labels, queries, k), k, "uniform", 0.07, classes).argmax(axis=1)
     expected = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(gallery, labels).predict(queries)
     assert predicted.tolist() == expected.tolist()
@@ -53,13 +54,13 @@ def test_prediction_is_sklearns(k: int, classes: int) -> None:
 
 def test_vectors_in_column_order_are_searched_as_they_stand() -> None:
     random = np.random.default_rng(3)
-    gallery, queries, labels = unit(random, 20), unit(random, 5), np.arange(20)
+    gallery, queries, labels = unit_rows(random, 20), unit_rows(random, 5), np.arange(20)
     expected = knn.search(gallery, labels, queries, 3)
     assert knn.search(np.asfortranarray(gallery), labels, np.asfortranarray(queries), 3).labels.tolist() == expected.labels.tolist()
 
 
 def test_more_neighbours_than_rows_are_refused() -> None:
-    gallery = unit(np.random.default_rng(0), 3)
+    gallery = unit_rows(np.random.default_rng(0), 3)
     with pytest.raises(AssertionError):
         knn.search(gallery, np.arange(3), gallery, 4)
 
@@ -103,7 +104,7 @@ def test_softmax_votes_are_dinov2s_by_hand() -> None:
 
 def test_softmax_vote_predicts_as_dinov2_on_random_neighbours() -> None:
     random = np.random.default_rng(4)
-    some = knn.search(unit(random, 200), random.integers(0, 5, 200), unit(random, 100), 20)
+    some = knn.search(unit_rows(random, 200), random.integers(0, 5, 200), unit_rows(random, 100), 20)
     weights = np.exp(some.cosines.astype(float) / 0.07)
     weights /= weights.sum(axis=1, keepdims=True)
     votes = np.stack([(weights * (some.labels == label)).sum(axis=1) for label in range(5)], axis=1)
@@ -113,7 +114,7 @@ def test_softmax_vote_predicts_as_dinov2_on_random_neighbours() -> None:
 @pytest.mark.parametrize("vote", ["uniform", "softmax"])
 def test_rows_are_positive_and_sum_to_1(vote: knn.Vote) -> None:
     random = np.random.default_rng(5)
-    some = knn.search(unit(random, 50), random.integers(0, 9, 50), unit(random, 30), 21)
+    some = knn.search(unit_rows(random, 50), random.integers(0, 9, 50), unit_rows(random, 30), 21)
     shares = knn.probabilities(some, 21, vote, 0.07, 9)
     assert shares.shape == (30, 9)
     assert (shares > 0).all()
@@ -149,7 +150,7 @@ def test_number_of_neighbours_is_chosen_on_val(folder: Path, monkeypatch: pytest
     write_val_and_test_that_differ()
     knn.main("enc", "toy")
     made = predictions.read("toy", "knn", "enc")
-    assert made.chosen == {"k": 3, "votes": "uniform"}
+    assert made.selected == {"k": 3, "votes": "uniform"}
     assert made.notes["val_mean_per_class"] == 1.0
     assert made.notes["best_on_test"] == {"top1": 1.0, "k": 1, "votes": "uniform"}
     test = (made.rows["split"] == "test").to_numpy()
@@ -161,7 +162,7 @@ def test_few_neighbours_are_chosen_where_they_are_better_on_val(folder: Path, mo
     use(monkeypatch, {"knn": SECTION | {"neighbors": [1, 3, 5]}})
     cell(train=[(0, 0), (5, 1), (6, 1), (90, 0), (95, 1), (96, 1)], val=[(1, 0), (94, 1)], test=[(91, 0)])
     knn.main("enc", "toy")
-    assert predictions.read("toy", "knn", "enc").chosen["k"] == 1
+    assert predictions.read("toy", "knn", "enc").selected["k"] == 1
 
 
 def test_what_is_chosen_has_the_best_mean_per_class_not_the_best_top1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +175,7 @@ def test_what_is_chosen_has_the_best_mean_per_class_not_the_best_top1(folder: Pa
     knn.main("enc", "toy")
     table = pd.read_csv("plots/knn/enc-toy.csv").query("split == 'val'")
     assert table[["k", "top1", "mean_per_class"]].values.tolist() == [[1, 0.75, 0.5], [3, 0.5, pytest.approx(2 / 3, abs=1e-6)]]
-    assert predictions.read("toy", "knn", "enc").chosen["k"] == 3
+    assert predictions.read("toy", "knn", "enc").selected["k"] == 3
 
 
 def test_best_on_test_is_named_nowhere_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,8 +61,8 @@ def test_final_probe_is_fitted_on_train_and_val_and_vals_on_train(folder: Path) 
     embed(SPLITS, LABELS, 2, embedding=raw)
     made = run()
     normalised = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    vectors = {"embedding_normalised": normalised, "embedding_raw": raw}[made.chosen["vectors"]]
-    labels, C = np.array(LABELS), made.chosen["C"]
+    vectors = {"embedding_normalised": normalised, "embedding_raw": raw}[made.selected["vectors"]]
+    labels, C = np.array(LABELS), made.selected["C"]
 
     def plain(until: int, start: int, stop: int) -> npt.NDArray[np.float64]:
         model = LogisticRegression(C=C, max_iter=10_000, tol=1e-8).fit(vectors[:until].astype(float), labels[:until])
@@ -83,7 +83,7 @@ def test_best_on_val_is_the_choice(folder: Path, monkeypatch: pytest.MonkeyPatch
     embed(SPLITS, labels, 2, embedding=blobs(3, labels))
     made = run()
     table = pd.read_csv("plots/linear_probe/enc-toy.csv")
-    best = table[(table["C"] == made.chosen["C"]) & (table["series"] == made.chosen["vectors"])]["mean_per_class"].item()
+    best = table[(table["C"] == made.selected["C"]) & (table["series"] == made.selected["vectors"])]["mean_per_class"].item()
     assert best == pytest.approx(table["mean_per_class"].max(), abs=1e-6) == pytest.approx(made.notes["val_mean_per_class"], abs=1e-6)
     assert table["mean_per_class"].nunique() > 1  # there was something to choose
 
@@ -94,18 +94,18 @@ def test_notes_name_no_choice_on_test(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("separating", "chosen"),
+    ("separating", "selected"),
     [("embedding", "embedding_normalised"), ("norm", "embedding_raw"), ("features", "features_normalised"), ("length", "features_raw")],
 )
-def test_vectors_that_tell_the_classes_apart_are_chosen(folder: Path, separating: str, chosen: str) -> None:
-    """Of four kinds of vectors only the chosen one, and what it is computed from, knows the class."""
+def test_vectors_that_tell_the_classes_apart_are_chosen(folder: Path, separating: str, selected: str) -> None:
+    """Of four kinds of vectors only the selected one, and what it is computed from, knows the class."""
     alike, apart = np.tile([1.0, 0.0], (70, 1)), np.eye(2)[LABELS]
     length = np.where(np.array(LABELS)[:, None] == 1, 10.0, 1.0)
     embedding = {"embedding": apart, "norm": alike * length}.get(separating, alike)
     features = {"features": apart, "length": alike * length}.get(separating, alike)
     embed(SPLITS, LABELS, 2, embedding=embedding, features=features)
     made = run()
-    assert made.chosen["vectors"] == chosen
+    assert made.selected["vectors"] == selected
     assert made.notes["val_mean_per_class"] == 1.0
 
 
@@ -156,7 +156,7 @@ def test_best_value_inside_the_grid_is_no_edge(folder: Path, monkeypatch: pytest
     labels = UNEVEN + LABELS[30:]
     embed(SPLITS, labels, 2, embedding=np.eye(2)[labels])
     made = run()
-    assert made.chosen["C"] == 100.0
+    assert made.selected["C"] == 100.0
     assert made.notes["grid_edge"] is False
     assert WARNING not in capsys.readouterr().out
 

@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from clipstore.core.vectors import unit
 from clipstore.encoders import encoder as encoders
 from clipstore.encoders import info as folders
 from clipstore.encoders.vision import open_clip
@@ -98,7 +99,7 @@ def make_weights(family: str) -> None:
         settle(model, open_clip.transform.image_transform_v2(preprocess, is_train=False))
     open_clip.model.set_model_preprocess_cfg(model, dataclasses.asdict(preprocess))
     tokenizer = unigram_tokenizer() if "hf_tokenizer_name" in config["text_cfg"] else None
-    weights.save_open_clip(weights.open_clip_card(family, model, family, config, "random"), model, config, tokenizer)
+    weights.save_open_clip(weights.open_clip_info(family, model, family, config, "random"), model, config, tokenizer)
 
 
 def make_images(files: dict[str, bytes]) -> None:
@@ -118,7 +119,7 @@ def drawings() -> dict[str, bytes]:
 
 def run(monkeypatch: pytest.MonkeyPatch, family: str, precision: Precision, prompts: tuple[str, ...] = PROMPTS) -> None:
     """Run both embedding stages."""
-    stated = {name: PARAMS[name] | {"precision": precision, "batch": 4} for name in ("embed_images", "embed_texts")}
+    stated = {name: PARAMS[name] | {"precision": precision, "batch_size": 4} for name in ("embed_images", "embed_texts")}
     use(monkeypatch, stated | {"prompts": {"own": list(prompts)}})
     embed_images.main(family, "own")
     embed_texts.main(family, "own")
@@ -205,7 +206,7 @@ def test_a_palette_resized_before_its_conversion_gives_another_vector(project: P
 def test_siglips_texts_are_canonicalised(project: Path) -> None:
     """Lower case and no punctuation, as its tokenizer_kwargs say: what is left of both texts is the same."""
     make_weights("siglip")
-    encoder = encoders.Encoder(folders.read_card("siglip"), "float32", 2)
+    encoder = encoders.Encoder(folders.read_info("siglip"), "float32", 2)
     one, other = encoder.encode_texts(["A Blue_Tit!", "a blue tit"])["embedding"]
     np.testing.assert_array_equal(one, other)
     tokens = encoder.tokenize(["a blue tit"])[0].tolist()
@@ -287,8 +288,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
             "scratch": [],
             "corpora": [],
         },
-        "datasets": {DATA: PARAMS["datasets"][DATA] | {"size": 32, "train": 3, "val": 2, "test": 4}},
-        "encoders": {NAME: PARAMS["encoders"][NAME] | {"size": 32, "drawings": 1, "steps": 40}},
+        "datasets": {DATA: PARAMS["datasets"][DATA] | {"image_size": 32, "train": 3, "val": 2, "test": 4}},
+        "encoders": {NAME: PARAMS["encoders"][NAME] | {"image_size": 32, "drawings": 1, "steps": 40}},
         "prompts": {DATA: list(TEMPLATES)},
         "linear_probe": PARAMS["linear_probe"] | {"C": [0.1, 1.0, 10.0]},
     }
@@ -351,7 +352,7 @@ def test_an_ensemble_is_open_clips_and_clip_benchmarks(inside: Cell) -> None:
     for expected in (by_open_clip, by_clip_benchmark):
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert_alike(found, expected, 0.9999)
-    single = embeddings.unit(texts[rows["prompt"] == 0])[0]
+    single = unit(texts[rows["prompt"] == 0])[0]
     assert (single * found).sum(axis=1).max() < 0.999  # one prompt would not do
 
 
@@ -403,7 +404,7 @@ def test_knns_predictions_are_scikit_learns_on_images_npy(
     use(monkeypatch, inside.params | {"knn": PARAMS["knn"] | {"neighbors": [k], "votes": [votes]}})
     knn.main(NAME, DATA)
     made = predictions.read(DATA, "knn", NAME)
-    assert made.chosen == {"k": k, "votes": votes}
+    assert made.selected == {"k": k, "votes": votes}
     for split, gallery in (("val", inside.of("train")), ("test", inside.of("train", "val"))):
         queries = inside.vectors[inside.of(split)]
         model = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights_of)
@@ -425,10 +426,10 @@ def test_linear_probes_predictions_are_a_plain_logistic_regressions_on_images_pa
         "embedding_raw": embedding * inside.rows["norm"].to_numpy()[:, None],
         "features_normalised": features / np.linalg.norm(features, axis=1, keepdims=True),
         "features_raw": features,
-    }[made.chosen["vectors"]]
+    }[made.selected["vectors"]]
     np.testing.assert_array_equal(embedding, inside.vectors)
     for split, known in (("val", inside.of("train")), ("test", inside.of("train", "val"))):
-        model = LogisticRegression(C=made.chosen["C"], max_iter=10_000, tol=1e-8).fit(vectors[known].astype(float), inside.labels[known])
+        model = LogisticRegression(C=made.selected["C"], max_iter=10_000, tol=1e-8).fit(vectors[known].astype(float), inside.labels[known])
         expected = model.predict_proba(vectors[inside.of(split)])
         found = made.probabilities[(made.rows["split"] == split).to_numpy()]
         np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -88,13 +88,13 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
         metrics = workspace.metrics(dataset)
         found = {(stage, name): measures["n"] for stage, names in metrics.items() for name, measures in names.items()}
         assert found == dict.fromkeys(APPROACHES, counts["test"])
-        assert metrics["zero_shot"]["vitb32"]["chosen"]["class_names"] == "openai"
+        assert metrics["zero_shot"]["vitb32"]["selected"]["class_names"] == "openai"
         assert f"| {dataset:<10} | zero_shot    | vitb32 " in printed
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
         assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
         assert contract["vectors"] == {"embedding": 512, "features": 768}
     tokenizers = workspace.metrics("tokenizers-wikitext2")["tokenizers"]
-    assert {name: found["vocabulary"] > 3000 for name, found in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)
+    assert {name: found["vocab_size"] > 3000 for name, found in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)
     assert "| wikitext2 | bpe " in printed
     again = full(workspace)
     assert "Running stage" not in again

@@ -13,6 +13,7 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
@@ -123,7 +124,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 
     """Write what the other stages would: three approaches by one encoder, ``wrong`` answers each."""
     made = make_index(SPLITS, LABELS, CLASSES)
     provenance = {"classes": CLASSES, "failed": 0, "index": made.digest, "contract": "c0"}
-    vectors, _ = embeddings.unit(blobs(0, LABELS))
+    vectors, _ = unit(blobs(0, LABELS))
     embeddings.write_images(embeddings.folder("enc", "toy"), made.rows, {"embedding": vectors}, provenance, "float32")
     (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
     card = {
@@ -138,8 +139,8 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
     predict(made, "zero_shot", "enc", wrong[0], CLASSES)
-    predict(made, "linear_probe", "enc", wrong[1], CLASSES, chosen={"C": 1.0, "vectors": "embedding_normalised"})
-    predict(made, "knn", "enc", wrong[2], CLASSES, chosen={"k": 3, "votes": "uniform"})
+    predict(made, "linear_probe", "enc", wrong[1], CLASSES, selected={"C": 1.0, "vectors": "embedding_normalised"})
+    predict(made, "knn", "enc", wrong[2], CLASSES, selected={"k": 3, "votes": "uniform"})
     accuracy = {"top1": 0.5, "mean_per_class": 0.5}
     csv("plots/knn/enc-toy.csv", [{"k": 1, "votes": "uniform", **accuracy, "split": split} for split in ("val", "test")])
     csv("plots/linear_probe/enc-toy.csv", [{"C": C, "series": "embedding_normalised", "mean_per_class": 0.5} for C in (0.1, 1.0)])

@@ -61,9 +61,9 @@ def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> N
     assert set(ran(done)) == {"validate", "report", *(f"{cell}{data}" for cell in cells for data in ("garden", "digits"))}
     assert workspace.git("diff", "--stat", "params.yaml").strip().endswith("deletions(-)")
     changed = json.loads(workspace.dvc("metrics", "diff", "--json").stdout)["metrics/garden.json"]
-    assert changed["knn.garden_clip.chosen.k"]["new"] in {2, 4}
+    assert changed["knn.garden_clip.selected.k"]["new"] in {2, 4}
     others = {key for key in changed if not key.startswith("knn.")}
-    assert not {key for key in others if not key.split(".")[-1].startswith(("to_best", "beyond_chance"))}  # they are told from the best
+    assert not {key for key in others if not key.split(".")[-1].startswith(("gap_to_best", "significant"))}  # they are told from the best
     plots = json.loads(workspace.dvc("plots", "diff", "--json").stdout)["data"]
     assert plots[f"plots/knn/{CELL}.csv"][0]["revisions"] == ["workspace", "HEAD"]
 

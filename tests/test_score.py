@@ -82,8 +82,8 @@ def test_temperature_changes_what_is_believed_and_no_accuracy(digest: str) -> No
 
 
 def test_what_was_chosen_and_noted_stands_beside_the_measures(digest: str) -> None:
-    found = measures(put(digest, chosen={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
-    assert (found["chosen"], found["converged"], found["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
+    found = measures(put(digest, selected={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
+    assert (found["selected"], found["converged"], found["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
 
 
 def many_classes(classes: int) -> Predictions:
@@ -120,7 +120,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def test_metrics_are_numbers_strings_and_booleans_of_at_most_6_digits(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(digest, chosen={"k": 3, "votes": "uniform"}, notes={"converged": True, "best_on_test": {"top1": 2 / 3, "k": 1}})
+    put(digest, selected={"k": 3, "votes": "uniform"}, notes={"converged": True, "best_on_test": {"top1": 2 / 3, "k": 1}})
     put(digest, "linear_probe")
     found = metrics(monkeypatch, encoders=["enc"])
     assert {type(leaf) for leaf in leaves(found)} == {int, float, str, bool}
@@ -189,11 +189,11 @@ def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pyte
     put(digest, "linear_probe", scores=BETTER)
     put(digest, "knn", scores=BETTER)
     found = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
-    keys = ("to_best", "to_best_low", "to_best_high", "beyond_chance")
+    keys = ("gap_to_best", "gap_to_best_low", "gap_to_best_high", "significant")
     assert [found["linear_probe"]["enc"][key] for key in keys] == [0, 0, 0, False]
     assert [found["knn"]["enc"][key] for key in keys] == [0, 0, 0, False]  # identical to the best
-    assert found["zero_shot"]["enc"]["to_best"] == -0.333333
-    assert found["zero_shot"]["enc"]["to_best_low"] == -0.5
+    assert found["zero_shot"]["enc"]["gap_to_best"] == -0.333333
+    assert found["zero_shot"]["enc"]["gap_to_best_low"] == -0.5
     table = pd.read_csv("plots/score/toy/pairs.csv")
     assert table[["a", "b", "only_a_right", "only_b_right", "p", "p_corrected"]].to_numpy().tolist() == [
         ["zero_shot enc", "linear_probe enc", 0, 2, 0.5, 1],
@@ -204,7 +204,7 @@ def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pyte
 
 def test_one_approach_is_the_best_and_no_pair(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
-    assert metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]["to_best"] == 0
+    assert metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]["gap_to_best"] == 0
     assert Path("plots/score/toy/pairs.csv").read_text() == "a,b,difference,low,high,only_a_right,only_b_right,p,p_corrected\n"
 
 
@@ -223,7 +223,7 @@ def test_one_class_and_one_image(digest: str, monkeypatch: pytest.MonkeyPatch) -
     found = metrics(monkeypatch, encoders=["enc"])["knn"]["enc"]
     assert (found["top1"], found["mean_per_class"], found["n"], found["smallest_class"]) == (1, 1, 1, 1)
     assert (found["top1_low"], found["top1_high"]) == (0.206549, 1)
-    assert (found["nll"], found["ece"], found["temperature"], found["beyond_chance"]) == (0, 0, 1, False)
+    assert (found["nll"], found["ece"], found["temperature"], found["significant"]) == (0, 0, 1, False)
     assert Path("plots/score/toy/confusion/knn-enc.csv").read_text() == "actual,predicted,count,share\n<script>,<script>,1,1.0\n"
 
 

@@ -22,7 +22,7 @@ def fresh() -> loop.Classifier:
 
 def test_the_checkpoint_is_the_network_that_spoke_of_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data()
-    run(monkeypatch, scratch, "own", **OWN, drop=0.2, mixup=0.2, cutmix=1, ema=0.5)
+    run(monkeypatch, scratch, "own", **OWN, drop_path=0.2, mixup=0.2, cutmix=1, ema_decay=0.5)
     made = predictions.read("own", "scratch", "own")
     test = (made.rows["split"] == "test").to_numpy()
     np.testing.assert_allclose(made.probabilities[test], of_checkpoint("scratch/own-own", fresh(), "test"), atol=1e-5)

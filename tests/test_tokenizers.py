@@ -25,7 +25,7 @@ from tests.workspace import PROJECT
 SECTION: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["tokenizers"]
 NAMES = ["bpe", "wordpiece", "unigram"]
 OWN = "Emoji 👩‍👩‍👧, 漢字 and e\u0301 don't trouble it."
-SMALL = {"vocabulary": 400, "curve": [150, 600], "sentences": [OWN]}
+SMALL = {"vocab_size": 400, "curve": [150, 600], "sentences": [OWN]}
 TRAIN = paragraphs([topics[name] for name in ("assignment", "class", "execmodel", "import")])
 TEST = paragraphs([topics[name] for name in ("numbers", "strings")])
 
@@ -85,11 +85,11 @@ def test_every_measure_of_every_tokenizer_is_there(printed: str) -> None:
             "whole_words",
             "unknown",
             "round_trip",
-            "vocabulary",
+            "vocab_size",
             "training_seconds",
             "megabytes_per_second",
         }
-        assert of_test["vocabulary"] == 400 == saved(name).get_vocab_size()
+        assert of_test["vocab_size"] == 400 == saved(name).get_vocab_size()
         assert of_test["training_seconds"] > 0 < of_test["megabytes_per_second"]
         assert 1 < of_test["fertility"] < 5
     assert found["tokenizers"]["bpe"]["round_trip"] == 1
@@ -148,16 +148,16 @@ def test_fertility_falls_with_the_vocabulary(printed: str) -> None:
     table = plot("fertility")
     for name in ("wordpiece", "unigram"):
         series = table.query("series == @name")
-        assert series["vocabulary"].tolist() == [150, 400, 600]
+        assert series["vocab_size"].tolist() == [150, 400, 600]
         assert series["fertility"].is_monotonic_decreasing
-        at_400 = series.query("vocabulary == 400")["fertility"].item()
+        at_400 = series.query("vocab_size == 400")["fertility"].item()
         assert at_400 == metrics()["tokenizers"][name]["fertility"]
 
 
 def test_a_size_that_cannot_be_had_is_told_and_left_out_of_the_plot(printed: str) -> None:
     line = "tokenizers toy: bpe: a vocabulary of 150 is too small: the characters alone are 256: no point at 150 in the plot of fertility"
     assert line in printed.splitlines()
-    assert plot("fertility").query("series == 'bpe'")["vocabulary"].tolist() == [400, 600]
+    assert plot("fertility").query("series == 'bpe'")["vocab_size"].tolist() == [400, 600]
 
 
 def test_shares_of_lengths_add_up_and_ranks_fall(printed: str) -> None:
@@ -187,9 +187,9 @@ def test_two_runs_write_the_same_but_for_times(project: Path, monkeypatch: pytes
 
 def test_vocabulary_that_cannot_be_had_names_its_parameter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        InputError, match=r"^params\.yaml: tokenizers\.vocabulary = 100: toy, bpe: a vocabulary of 100 is too small: "
+        InputError, match=r"^params\.yaml: tokenizers\.vocab_size = 100: toy, bpe: a vocabulary of 100 is too small: "
     ) as caught:
-        run(monkeypatch, vocabulary=100, curve=[])
+        run(monkeypatch, vocab_size=100, curve=[])
     assert "\n" not in str(caught.value)
     assert not Path("metrics").exists()
 
@@ -202,10 +202,10 @@ def test_empty_corpus_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_vocabulary_larger_than_the_text_is_what_the_text_gives(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, train=["the mast and the sail"], test=["the mast"], vocabulary=5000, **ONE)
+    run(monkeypatch, train=["the mast and the sail"], test=["the mast"], vocab_size=5000, **ONE)
     reached = saved("wordpiece").get_vocab_size()
     assert reached < 100
-    assert metrics()["tokenizers"]["wordpiece"]["vocabulary"] == reached
+    assert metrics()["tokenizers"]["wordpiece"]["vocab_size"] == reached
     assert f"tokenizers toy: wordpiece reached {reached} tokens of 5000: the text gives no more" in capsys.readouterr().out
 
 
@@ -228,7 +228,7 @@ def test_further_entry_is_trained_and_compared(project: Path, monkeypatch: pytes
     [
         ({"given": " "}, r"tokenizers\.given = ' ': "),
         ({"sentences": [""]}, r"tokenizers\.sentences\.0 = '': "),
-        ({"vocabulary": 1}, r"tokenizers\.vocabulary = 1: "),
+        ({"vocab_size": 1}, r"tokenizers\.vocab_size = 1: "),
         ({"entries": {}}, r"tokenizers\.entries: "),
         ({"entries": {"my-bpe": SECTION["entries"]["bpe"]}}, r"tokenizers\.entries\.my-bpe = 'my-bpe': "),
     ],

@@ -41,7 +41,7 @@ def lines(values: dict[str, Any]) -> list[str]:
 def image_encoder(folder: Path) -> dict[str, Any]:
     path = folder / "resnet.pt"
     path.write_bytes(b"weights")
-    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop": 1}
+    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 1}
     sha256 = hashlib.sha256(b"weights").hexdigest()
     return {"source": "timm_file", "architecture": "resnet18", "file": str(path), "sha256": sha256, "preprocess": preprocess}
 
@@ -110,7 +110,7 @@ def message(values: dict[str, Any]) -> str:
 
 
 def test_batch_is_shared_out_evenly(values: dict[str, Any]) -> None:
-    values["nets"]["small"] |= {"batch": 32, "processes": 3}
+    values["nets"]["small"] |= {"batch_size": 32, "processes": 3}
     assert message(values) == "params.yaml: nets.small: batch = 32 is not a multiple of processes = 3"
 
 

@@ -34,11 +34,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any]) -> folders.Card:
+def run(monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any]) -> folders.EncoderInfo:
     """Run the stage on one entry."""
     monkeypatch.setattr(weights, "section", lambda kind, where: check(kind, entry, where))
     weights.main("mine")
-    return folders.read_card("mine")
+    return folders.read_info("mine")
 
 
 def local(path: Path, **fields: Any) -> dict[str, Any]:

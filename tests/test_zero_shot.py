@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 import torch
 
+from clipstore.core.vectors import unit
 from clipstore.store import embeddings, predictions
 from stages import zero_shot
 from tests.synthetic import embed, use
 
 
-def unit(vectors: list[list[float]]) -> zero_shot.Matrix:
-    return embeddings.unit(np.array(vectors, np.float32))[0]
+def unit_rows(vectors: list[list[float]]) -> zero_shot.Matrix:
+    return unit(np.array(vectors, np.float32))[0]
 
 
 def test_probabilities_are_torchs_softmax() -> None:
     random = np.random.default_rng(0)
-    images, classes = unit(random.normal(size=(20, 8)).tolist()), unit(random.normal(size=(5, 8)).tolist())
+    images, classes = unit_rows(random.normal(size=(20, 8)).tolist()), unit_rows(random.normal(size=(5, 8)).tolist())
     found = zero_shot.probabilities(images, classes, 100.0)
     expected = (100.0 * torch.from_numpy(images) @ torch.from_numpy(classes).T).softmax(dim=1).numpy()
     assert found.dtype == np.float32
@@ -27,7 +28,7 @@ def test_probabilities_are_torchs_softmax() -> None:
 
 
 def test_logit_scale_decides_how_sure_the_answer_is() -> None:
-    images, classes = unit([[1, 0]]), unit([[1, 0], [0, 1]])
+    images, classes = unit_rows([[1, 0]]), unit_rows([[1, 0], [0, 1]])
     found = [zero_shot.probabilities(images, classes, scale)[0, 0] for scale in (1.0, 14.29)]
     assert found == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-14.29))], abs=1e-6)
 
@@ -61,7 +62,7 @@ def test_main_normalises_before_it_averages(tmp_path: Path, monkeypatch: pytest.
     expected = np.exp(10 * cosines) / np.exp(10 * cosines).sum()
     np.testing.assert_allclose(made.probabilities[1], expected, atol=1e-5)
     assert made.rows["split"].tolist() == ["val", "test"]
-    assert made.chosen == {"prompts": 2, "logit_scale": 10.0}
+    assert made.selected == {"prompts": 2, "logit_scale": 10.0}
     raw = np.array(LONG).mean(axis=0)
     by_raw_mean = np.array([np.cos(1.1 - np.arctan2(raw[1], raw[0])), cosines[1]])
     assert made.probabilities[1].argmax() == 0
@@ -96,6 +97,6 @@ def test_one_prompt_is_the_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     embed(["train", "val", "test"], [0, 0, 1], 2, embedding=np.array([[1, 0], [1, 0.1], [1, 2]]))
     rows = pd.DataFrame({"label": [0, 1], "prompt": [0, 0]})
-    found = zero_shot.wordings(embeddings.read_images("enc", "toy"), unit([[1, 0], [0, 1]]), rows, ("a {}",))
+    found = zero_shot.wordings(embeddings.read_images("enc", "toy"), unit_rows([[1, 0], [0, 1]]), rows, ("a {}",))
     assert found["mean_per_class"].tolist() == [1, 1, 1, 1]
     assert found["template"].tolist() == ["a {}", "a {}", "ensemble", "ensemble"]

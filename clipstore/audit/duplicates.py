@@ -148,7 +148,7 @@ def comparable(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def pairs(rows: pd.DataFrame, near: Neighbours, thumbnails: Thumbnails, threshold: float) -> pd.DataFrame:
-    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, pixels; those of most cosine first.
+    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, agreement; those of most cosine first.
 
     ``kind`` is "copy" (the same bytes; each is paired with the first of them alone), "near_duplicate" or "mirrored". ``first`` is of the
     earlier split: train, then val, then test. Of images that are not `comparable` only copies are found.
@@ -166,7 +166,7 @@ def pairs(rows: pd.DataFrame, near: Neighbours, thumbnails: Thumbnails, threshol
     digests = rows["sha256"].to_numpy()
     original = pd.Series(order).groupby(digests[order]).transform("first").to_numpy()
     again = original != order
-    copies = pd.DataFrame({"first": original[again], "second": order[again], "kind": "copy", "cosine": 1.0, "pixels": 1.0})
+    copies = pd.DataFrame({"first": original[again], "second": order[again], "kind": "copy", "cosine": 1.0, "agreement": 1.0})
 
     left, column = np.nonzero(near.positions >= 0)
     right = near.positions[left, column]
@@ -179,9 +179,9 @@ def pairs(rows: pd.DataFrame, near: Neighbours, thumbnails: Thumbnails, threshol
     found = found[large[first] & large[second] & (digests[first] != digests[second])].drop_duplicates(["first", "second"])
 
     first, second, close = (found.pop(name).to_numpy() for name in ("first", "second", "close"))
-    pixels, turned = compared(thumbnails, first, second, close, threshold)
-    found = found.assign(first=first, second=second, kind=np.where(turned, "mirrored", "near_duplicate"), pixels=pixels)
-    both: pd.DataFrame = pd.concat([copies, found[pixels >= threshold]], ignore_index=True)
+    agreements, turned = compared(thumbnails, first, second, close, threshold)
+    found = found.assign(first=first, second=second, kind=np.where(turned, "mirrored", "near_duplicate"), agreement=agreements)
+    both: pd.DataFrame = pd.concat([copies, found[agreements >= threshold]], ignore_index=True)
     return both.sort_values(["cosine", "first", "second"], ascending=[False, True, True], ignore_index=True)
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def put(path: Path, write: Callable[[Path], object]) -> None:
+def write(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a temporary file and give it the name ``path``: whoever looks finds the whole file or none.
 
     Raises:

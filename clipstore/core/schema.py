@@ -41,7 +41,7 @@ class Garden(Section):
     """The drawn sample: ``train``, ``val`` and ``test`` images a class, ``size`` pixels square."""
 
     kind: Literal["garden"]
-    size: int = Field(ge=32, le=512)
+    image_size: int = Field(ge=32, le=512)
     train: int = Field(ge=1)
     val: int = Field(ge=1)
     test: int = Field(ge=1)
@@ -135,7 +135,7 @@ class GardenClip(Section):
     """A small CLIP, trained by the ``weights`` stage on captioned drawings of other flowers than the sample's."""
 
     source: Literal["garden"]
-    size: int = Field(ge=32, le=512)  # pixels, square
+    image_size: int = Field(ge=32, le=512)  # pixels, square
     drawings: int = Field(ge=1)  # of every captioned flower
     steps: int = Field(ge=1)  # of the optimiser
 
@@ -184,7 +184,7 @@ class TimmPreprocess(Section):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"]
-    crop: float = Field(gt=0, le=1)
+    crop_pct: float = Field(gt=0, le=1)
 
 
 class Timm(Section):
@@ -215,37 +215,37 @@ class Training(Section):
     """How a network is trained; what is 0 is off."""
 
     epochs: int = Field(ge=1)  # over which the learning rate falls; the best one on val is taken
-    batch: int = Field(ge=2)  # images, over all processes
-    size: int = Field(ge=16)  # pixels, square
+    batch_size: int = Field(ge=2)  # images, over all processes
+    image_size: int = Field(ge=16)  # pixels, square
     lr: float = Field(gt=0)  # peak, of the head
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = Field(default=0.05, ge=0)
-    warm_up: float = Field(default=1, ge=0)  # epochs, linear; a cosine follows
-    body: float = Field(default=1, gt=0, le=1)  # learning rate of the body's last layer, as a share of the new layer's
-    first_layer: float = Field(default=1, gt=0, le=1)  # of the body's first layer, as a share of its last one's; geometric in between
-    frozen_epochs: int = Field(default=0, ge=0)  # in which only the new last layer learns
-    frozen_norms: bool = False  # BatchNorm keeps the statistics that it came with
+    warmup_epochs: float = Field(default=1, ge=0)  # epochs, linear; a cosine follows
+    backbone_lr_scale: float = Field(default=1, gt=0, le=1)  # learning rate of the body's last layer, as a share of the new layer's
+    layer_decay: float = Field(default=1, gt=0, le=1)  # of the body's first layer, as a share of its last one's; geometric in between
+    freeze_backbone_epochs: int = Field(default=0, ge=0)  # in which only the new last layer learns
+    freeze_batch_norm: bool = False  # BatchNorm keeps the statistics that it came with
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     mixup: float = Field(default=0, ge=0)  # alpha of its Beta distribution
     cutmix: float = Field(default=0, ge=0)
     trivial_augment: bool = False
-    smallest_crop: float = Field(default=0.35, gt=0, le=1)  # share of the image's area
-    flip: float = Field(default=0, ge=0, le=1)  # probability of mirroring left and right
-    crop: float = Field(default=0.875, gt=0, le=1)  # of the shorter side, when judged
+    min_crop_scale: float = Field(default=0.35, gt=0, le=1)  # share of the image's area
+    hflip_prob: float = Field(default=0, ge=0, le=1)  # probability of mirroring left and right
+    crop_pct: float = Field(default=0.875, gt=0, le=1)  # of the shorter side, when judged
     dropout: float = Field(default=0, ge=0, lt=1)  # before the last layer
-    ema: float = Field(default=0, ge=0, lt=1)  # decay of the weights' moving average at each step
-    clip: float = Field(default=1, ge=0)  # of the gradient's norm
+    ema_decay: float = Field(default=0, ge=0, lt=1)  # decay of the weights' moving average at each step
+    grad_clip_norm: float = Field(default=1, ge=0)  # of the gradient's norm
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # added to `seed`; predictions are the first one's
-    refit: bool = True  # on train + val, for the chosen number of epochs
+    refit: bool = True  # on train + val, for the selected number of epochs
     test_curve: bool = True  # judge test after every epoch too, for the curves alone
     processes: int = Field(default=1, ge=1)  # started by torchrun
     workers: int = Field(default=0, ge=0)  # processes that augment
 
     @model_validator(mode="after")
     def _shares(self) -> "Training":
-        if self.batch % self.processes:
-            raise ValueError(f"batch = {self.batch} is not a multiple of processes = {self.processes}")
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size = {self.batch_size} is not a multiple of processes = {self.processes}")
         return self
 
 
@@ -262,7 +262,7 @@ class Scratch(Training):
     widths: Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=1)]  # channels of each stage
     depths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]  # blocks of each stage
     stride: Literal[1, 2]  # of the stem
-    drop: float = Field(default=0, ge=0, lt=1)  # probability to leave out the last block
+    drop_path: float = Field(default=0, ge=0, lt=1)  # probability to leave out the last block
 
     @model_validator(mode="after")
     def _stages(self) -> "Scratch":

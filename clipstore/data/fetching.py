@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from clipstore.core.caches import root
 from clipstore.core.digests import file_md5, file_sha256
 from clipstore.core.errors import InputError
-from clipstore.store.row_cache import root
 
 Result = TypeVar("Result")
 

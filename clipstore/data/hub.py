@@ -15,9 +15,9 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError, XetDownloadError
 
+from clipstore.core.caches import root
 from clipstore.core.errors import InputError
 from clipstore.data.fetching import BrokenOffError, patiently, silence
-from clipstore.store.row_cache import root
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 MORE_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # some repositories have them

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from clipstore.encoders.info import Card, folder
+from clipstore.encoders.info import EncoderInfo, folder
 from clipstore.encoders.towers import image_vectors, torchvision_tower
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -34,7 +34,7 @@ def fast_bfloat16() -> bool:
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
 
 
-def resolve(precision: Literal["auto"] | Precision, card: Card) -> Precision:
+def resolve(precision: Literal["auto"] | Precision, card: EncoderInfo) -> Precision:
     """Return the precision that "auto" stands for on this machine and with this encoder.
 
     That is bfloat16 where the hardware multiplies it and the encoder bears it, as the ``weights`` stage measured: transformers do
@@ -52,7 +52,7 @@ class Encoder:
     the rows beside it.
     """
 
-    def __init__(self, card: Card, precision: Precision, batch: int) -> None:
+    def __init__(self, card: EncoderInfo, precision: Precision, batch: int) -> None:
         """Load the weights of ``card`` from its folder, to be run on ``batch`` rows at a time."""
         from clipstore.encoders.vision import open_clip, timm, torchvision
 
@@ -106,11 +106,11 @@ def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
     return vectors[:count].float().cpu().numpy()
 
 
-def bfloat16_cosine(card: Card) -> float:
+def bfloat16_cosine(card: EncoderInfo) -> float:
     """Return the least cosine of float32 and bfloat16 embeddings, over eight crops of the photographs that scikit-learn carries."""
     from sklearn.datasets import load_sample_images
 
-    from clipstore.store.embeddings import unit
+    from clipstore.core.vectors import unit
 
     side = 213  # half of their height: 4 crops each
     photographs = load_sample_images().images

@@ -83,12 +83,12 @@ def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """Return a tenth of the steps of linear warm-up, then a cosine down to 0."""
-    warm_up = max(1, steps // 10)
+    warmup_steps = max(1, steps // 10)
 
     def share(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 

@@ -18,7 +18,7 @@ FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Card:
+class EncoderInfo:
     """encoder.json.
 
     Attributes:
@@ -32,7 +32,7 @@ class Card:
         logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
         origin: where the weights come from, in words.
         tokenizer: SHA-256 of tokenizer.json; None where the library's own tokenizer serves.
-        weights_sha256: of the safetensors file; `write_card` fills in both.
+        weights_sha256: of the safetensors file; `write_info` fills in both.
         bfloat16_cosine: the least cosine between float32 and bfloat16 embeddings of some photographs; the ``weights`` stage measures it.
     """
 
@@ -55,7 +55,7 @@ def folder(name: str) -> Path:
     return Path("data/weights") / name
 
 
-def write_card(card: Card) -> None:
+def write_info(card: EncoderInfo) -> None:
     """Write encoder.json beside the weights, with the SHA-256 of these and of the tokenizer."""
     path = folder(card.name)
     tokenizer = path / "tokenizer.json"
@@ -67,6 +67,6 @@ def write_card(card: Card) -> None:
     (path / "encoder.json").write_text(json.dumps(dataclasses.asdict(complete), indent=2) + "\n")
 
 
-def read_card(name: str) -> Card:
+def read_info(name: str) -> EncoderInfo:
     """Read encoder.json of ``name``."""
-    return Card(**json.loads((folder(name) / "encoder.json").read_text()))
+    return EncoderInfo(**json.loads((folder(name) / "encoder.json").read_text()))

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from clipstore.encoders.info import FILES, Card, folder
+from clipstore.encoders.info import FILES, EncoderInfo, folder
 
 
 def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -29,7 +29,7 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch
     return visual(pixels), None
 
 
-def torchvision_tower(card: Card) -> Any:
+def torchvision_tower(card: EncoderInfo) -> Any:
     """Return the torchvision network of ``card`` without its last linear layer."""
     from clipstore.encoders.vision import torchvision
 
@@ -53,7 +53,7 @@ def without_classifier(model: Any) -> tuple[Any, int]:
     return model, length
 
 
-def load(card: Card) -> tuple[nn.Module, int]:
+def load(card: EncoderInfo) -> tuple[nn.Module, int]:
     """Return the tower of ``card``, float32, and the length of what it gives: the embedding, of CLIP models projected."""
     from clipstore.encoders.vision import open_clip, timm
 

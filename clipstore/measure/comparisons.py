@@ -68,14 +68,14 @@ def compare(right: dict[str, Right], labels: Labels, resamples: int, seed: int) 
     return pd.DataFrame(rows, columns=COLUMNS[:-1]).assign(p_corrected=corrected)
 
 
-def to_best(pairs: pd.DataFrame, name: str, best: str) -> dict[str, float | bool]:
+def gap_to_best(pairs: pd.DataFrame, name: str, best: str) -> dict[str, float | bool]:
     """Return how ``name`` stands to ``best``: by how much its mean_per_class is higher, with the interval, and a verdict on top1.
 
-    beyond_chance is the verdict: the corrected p is below CHANCE. The best is no different from itself.
+    significant is the verdict: the corrected p is below CHANCE. The best is no different from itself.
     """
     if name == best:
-        return {"to_best": 0.0, "to_best_low": 0.0, "to_best_high": 0.0, "beyond_chance": False}
+        return {"gap_to_best": 0.0, "gap_to_best_low": 0.0, "gap_to_best_high": 0.0, "significant": False}
     row = pairs[pairs["a"].isin([name, best]) & pairs["b"].isin([name, best])].iloc[0]
     ends = [row["low"], row["high"]] if row["a"] == name else [-row["high"], -row["low"]]
     found = row["difference"] if row["a"] == name else -row["difference"]
-    return {"to_best": found, "to_best_low": ends[0], "to_best_high": ends[1], "beyond_chance": bool(row["p_corrected"] < CHANCE)}
+    return {"gap_to_best": found, "gap_to_best_low": ends[0], "gap_to_best_high": ends[1], "significant": bool(row["p_corrected"] < CHANCE)}

@@ -66,15 +66,15 @@ def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
     Every cell is there, so that the first row names the columns in their order. Classes without test images have no row; what went to
     classes that are not shown is one column, the last.
     """
-    chosen = worst_classes(counts, worst)
-    chosen = chosen[order(counts[np.ix_(chosen, chosen)])]
-    columns, shown, of = [names[label] for label in chosen], counts[:, chosen], counts.sum(axis=1)
-    if len(chosen) < len(counts):
-        columns.append(f"({len(counts) - len(chosen)} other classes)")
+    selected = worst_classes(counts, worst)
+    selected = selected[order(counts[np.ix_(selected, selected)])]
+    columns, shown, of = [names[label] for label in selected], counts[:, selected], counts.sum(axis=1)
+    if len(selected) < len(counts):
+        columns.append(f"({len(counts) - len(selected)} other classes)")
         shown = np.column_stack([shown, of - shown.sum(axis=1)])
     rows: list[dict[str, Any]] = [
         {"actual": names[label], "predicted": column, "count": int(count), "share": count / of[label]}
-        for label in chosen
+        for label in selected
         if of[label]
         for column, count in zip(columns, shown[label], strict=True)
     ]

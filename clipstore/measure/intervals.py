@@ -25,15 +25,15 @@ def wilson(hits: int, n: int) -> Interval:
     return Interval(float(low), float(high))
 
 
-def by_class(chosen: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer[Any]]) -> tuple[Counts, Counts]:
-    """Return how many images of each class are ``chosen``, and how many there are, int64 (c,) each.
+def by_class(selected: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer[Any]]) -> tuple[Counts, Counts]:
+    """Return how many images of each class are ``selected``, and how many there are, int64 (c,) each.
 
     Args:
-        chosen: (n,).
+        selected: (n,).
         labels: (n,); c classes occur in them, the only ones that are counted.
     """
     _, at = np.unique(labels, return_inverse=True)
-    return np.bincount(at, weights=chosen).astype(np.int64), np.bincount(at)
+    return np.bincount(at, weights=selected).astype(np.int64), np.bincount(at)
 
 
 def mean_per_class(hits: Counts, sizes: Counts, resamples: int, seed: int) -> Interval:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from clipstore.store import embeddings
+from clipstore.core.vectors import unit
 
 Matrix = npt.NDArray[np.float32]
 
@@ -20,4 +20,4 @@ def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
         labels: int64 (prompts x classes,), each class 0 .. classes - 1 equally often.
     """
     means = np.stack([texts[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
-    return embeddings.unit(means)[0]
+    return unit(means)[0]

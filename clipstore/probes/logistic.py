@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from clipstore.core.vectors import unit
 from clipstore.store import embeddings
 
 Matrix = npt.NDArray[np.float32]
@@ -64,5 +65,5 @@ def inputs(images: embeddings.Images) -> dict[str, Matrix]:
     """Return what the probe may be fitted on, each float32 (n, width): the vectors of an image, normalised and raw."""
     kinds = {"embedding_normalised": np.asarray(images.embedding), "embedding_raw": images.embedding * images.norm[:, None]}
     if images.features is not None:
-        kinds |= {"features_normalised": embeddings.unit(images.features)[0], "features_raw": images.features}
+        kinds |= {"features_normalised": unit(images.features)[0], "features_raw": images.features}
     return kinds

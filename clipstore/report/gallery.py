@@ -32,9 +32,9 @@ class Answer:
 class Thumbnails:
     """Small pictures of a data set's images as data URIs, each made once."""
 
-    def __init__(self, index: Index, pixels: int) -> None:
-        """Take the images of ``index``, at most ``pixels`` wide and high."""
-        self.pixels = pixels
+    def __init__(self, index: Index, size: int) -> None:
+        """Take the images of ``index``, at most ``size`` wide and high."""
+        self.size = size
         self.rows = index.rows.set_index("image_id")
         self.made: dict[str, str] = {}
 
@@ -46,7 +46,7 @@ class Thumbnails:
         """
         if image_id not in self.made:
             row = self.rows.loc[image_id]
-            self.made[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.pixels)
+            self.made[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
         return self.made[image_id]
 
     def class_of(self, image_id: str) -> str:
@@ -58,15 +58,15 @@ class Thumbnails:
         return Counter(map(self.class_of, image_ids))
 
 
-def data_uri(image: Image.Image, pixels: int) -> str:
-    """Return the image, at most ``pixels`` wide and high, as a data URI: PNG where it is tiny, else WebP."""
+def data_uri(image: Image.Image, size: int) -> str:
+    """Return the image, at most ``size`` wide and high, as a data URI: PNG where it is tiny, else WebP."""
     file = io.BytesIO()
     if max(image.size) <= TINY:
-        times = max(1, min(pixels, 2 * TINY) // max(image.size))
+        times = max(1, min(size, 2 * TINY) // max(image.size))
         image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
     else:
         image = image.copy()
-        image.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
         image.save(file, "WEBP", quality=80)
     kind = "png" if max(image.size) <= TINY else "webp"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -77,11 +77,11 @@ def surest(outcome: Outcome, right: bool, count: int) -> npt.NDArray[np.intp]:
 
     Of the right ones one a class: else an easy class would fill the gallery.
     """
-    chosen = np.flatnonzero((outcome.predicted == outcome.labels) == right)
-    chosen = chosen[np.argsort(-outcome.probabilities[chosen].max(axis=1), kind="stable")]
+    selected = np.flatnonzero((outcome.predicted == outcome.labels) == right)
+    selected = selected[np.argsort(-outcome.probabilities[selected].max(axis=1), kind="stable")]
     if right:
-        chosen = chosen[np.sort(np.unique(outcome.labels[chosen], return_index=True)[1])]
-    return chosen[:count]
+        selected = selected[np.sort(np.unique(outcome.labels[selected], return_index=True)[1])]
+    return selected[:count]
 
 
 def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) -> list[str]:

@@ -41,7 +41,7 @@ def sentence(text: str) -> str:
 
 
 def plain(values: Mapping[str, Any]) -> str:
-    """Return what was chosen, "k 5, votes uniform"."""
+    """Return what was selected, "k 5, votes uniform"."""
     return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items())
 
 

@@ -95,7 +95,7 @@ def sweeps(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
             for (vote, split), some in frame.groupby(["votes", "split"], sort=False)
         ]
         svg = figures.lines(f"{dataset}-{encoder}-k", f"kNN of {encoder} on {dataset}", series, "neighbours k", "mean per class, %")
-        found.append(Figure(svg, f"kNN on {encoder}'s embeddings: chosen where val (dashed) is highest; test (solid) only looks on."))
+        found.append(Figure(svg, f"kNN on {encoder}'s embeddings: selected where val (dashed) is highest; test (solid) only looks on."))
         frame = table(Path(f"plots/linear_probe/{encoder}-{dataset}.csv"))
         series = [
             Series(str(name).replace("_", ", "), list(some["C"]), percents(some["mean_per_class"]), None, at, 1)

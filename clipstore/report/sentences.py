@@ -61,12 +61,12 @@ def headline(results: list[dict[str, Any]]) -> str:
     """Return which approach is the best on a data set, and which cannot be told from it.
 
     Args:
-        results: of each approach, the best first: title, mean_per_class with its ends, beyond_chance.
+        results: of each approach, the best first: title, mean_per_class with its ends, significant.
     """
     best, *others = results
     measure = f"{100 * best['mean_per_class']:.1f} % mean per class"
     between = f"95 % interval {100 * best['mean_per_class_low']:.1f} to {100 * best['mean_per_class_high']:.1f}"
-    close = [called(other["title"]) for other in others if not other["beyond_chance"]]
+    close = [called(other["title"]) for other in others if not other["significant"]]
     told = (
         f"; not to be told from it: {', '.join(close)}" if close else "; every other approach is behind it beyond chance" if others else ""
     )

@@ -25,8 +25,8 @@ class Outcome:
 
     def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Return probabilities float64 (rows, classes) and label (rows,) of the images of "val" or "test"."""
-        chosen = (self.made.rows["split"] == split).to_numpy()
-        return self.made.probabilities[chosen].astype(float), self.made.rows["label"].to_numpy()[chosen]
+        selected = (self.made.rows["split"] == split).to_numpy()
+        return self.made.probabilities[selected].astype(float), self.made.rows["label"].to_numpy()[selected]
 
     @cached_property
     def images(self) -> list[str]:

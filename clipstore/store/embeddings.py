@@ -18,8 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipstore.core import vectors as lists
-from clipstore.core.errors import InputError
+from clipstore.core.vectors import to_column, to_matrix, unit
 from clipstore.store.row_cache import PART_ROWS, RowCache
 
 Matrix = npt.NDArray[np.float32]
@@ -57,19 +56,6 @@ class Images:
 def folder(encoder: str, dataset: str) -> Path:
     """Return where the embeddings of ``dataset`` by ``encoder`` lie."""
     return Path("data/embeddings") / f"{encoder}-{dataset}"
-
-
-def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
-    """Return rows of unit length, float32 (n, d), and the length that they had, float32 (n,).
-
-    Raises:
-        InputError: a vector is 0 or not finite, and has no direction.
-    """
-    norm = np.linalg.norm(vectors, axis=1)
-    without = ~(np.isfinite(norm) & (norm > 0))
-    if without.any():
-        raise InputError(f"{without.sum()} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help")
-    return vectors / norm[:, None], norm
 
 
 def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[list[int]], Batches]) -> tuple[dict[str, Matrix], int]:
@@ -118,7 +104,7 @@ def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], p
     """
     embedding, norm = unit(vectors["embedding"])
     columns = {name: pa.array(rows[name]) for name in ("image_id", "label", "class_name", "split", "sha256")}
-    columns |= {name: lists.column(values.astype(dtype, copy=False)) for name, values in (vectors | {"embedding": embedding}).items()}
+    columns |= {name: to_column(values.astype(dtype, copy=False)) for name, values in (vectors | {"embedding": embedding}).items()}
     columns["norm"] = pa.array(norm)
     _write(target / "images", pa.table(columns), embedding, provenance)
 
@@ -126,7 +112,7 @@ def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], p
 def write_texts(target: Path, rows: pd.DataFrame, vectors: Matrix, provenance: dict[str, Any]) -> None:
     """Write texts.parquet and texts.npy: ``rows`` (class_name, label, prompt, text) and their float32 (n, d) vectors as unit rows."""
     embedding, _ = unit(vectors)
-    columns = {name: pa.array(rows[name]) for name in rows} | {"embedding": lists.column(embedding)}
+    columns = {name: pa.array(rows[name]) for name in rows} | {"embedding": to_column(embedding)}
     _write(target / "texts", pa.table(columns), embedding, provenance)
 
 
@@ -139,7 +125,7 @@ def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
         table = file.read(wanted)
     matrix = None
     if "features" in table.column_names:
-        matrix = lists.matrix(table["features"])
+        matrix = to_matrix(table["features"])
         table = table.drop_columns("features")
     provenance = json.loads(table.schema.metadata[b"provenance"])
     rows = table.drop_columns("norm").to_pandas()

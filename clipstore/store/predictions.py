@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipstore.core import vectors as lists
+from clipstore.core.vectors import to_column, to_matrix
 from clipstore.store.embeddings import Images
 
 
@@ -32,7 +32,7 @@ class Predictions:
         failed: unusable images of the index, which no row stands for.
         index: digest of the index.
         contract: digest of the vectors' contract.
-        chosen: hyperparameters, chosen on val.
+        selected: hyperparameters, selected on val.
         notes: measures beside the headline (convergence, the figures of a train-only model, best on test ...), nested one level.
         curve: of a network that was trained: loss and accuracies of each epoch and split (see `clipstore.training.loop.Point`).
     """
@@ -45,7 +45,7 @@ class Predictions:
     failed: int
     index: str
     contract: str
-    chosen: dict[str, Any] = field(default_factory=dict)
+    selected: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     curve: list[Any] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ def of_embeddings(
     encoder: str,
     images: Images,
     probabilities: dict[str, npt.NDArray[np.float32]],
-    chosen: dict[str, Any],
+    selected: dict[str, Any],
     notes: dict[str, Any],
 ) -> Predictions:
     """Return predictions made from embeddings; ``probabilities`` has those of "val" and of "test", float32 (rows of the split, classes)."""
@@ -63,7 +63,7 @@ def of_embeddings(
     stacked = np.concatenate(list(probabilities.values())).astype(np.float32)
     facts = images.provenance
     return Predictions(
-        stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], chosen=chosen, notes=notes
+        stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], selected=selected, notes=notes
     )
 
 
@@ -75,9 +75,9 @@ def path_of(dataset: str, stage: str, name: str) -> Path:
 def write(dataset: str, made: Predictions) -> None:
     """Write the predictions; the probabilities must be finite and each row's sum 1."""
     assert np.allclose(made.probabilities.sum(axis=1), 1, atol=1e-3)
-    facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "chosen", "notes", "curve")}
+    facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "selected", "notes", "curve")}
     columns = {name: pa.array(made.rows[name]) for name in ("image_id", "split", "label")}
-    columns["probabilities"] = lists.column(made.probabilities)
+    columns["probabilities"] = to_column(made.probabilities)
     path = path_of(dataset, made.stage, made.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns).replace_schema_metadata({"predictions": json.dumps(facts)}), path)
@@ -88,4 +88,4 @@ def read(dataset: str, stage: str, name: str) -> Predictions:
     table = pq.read_table(path_of(dataset, stage, name))
     facts = json.loads(table.schema.metadata[b"predictions"])
     rows = table.drop_columns("probabilities").to_pandas()
-    return Predictions(rows=rows, probabilities=lists.matrix(table["probabilities"]), **facts)
+    return Predictions(rows=rows, probabilities=to_matrix(table["probabilities"]), **facts)

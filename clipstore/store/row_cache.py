@@ -6,7 +6,6 @@ is always safe. CACHE is the environment's CLIP_FEATURE_STORE_CACHE, or the user
 """
 
 import json
-import os
 import secrets
 import sys
 import time
@@ -17,26 +16,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipstore.core import atomic
-from clipstore.core import vectors as lists
+from clipstore.core.caches import VARIABLE, root
 from clipstore.core.digests import json_sha256
 from clipstore.core.errors import InputError
+from clipstore.core.vectors import to_column, to_matrix
 
-VARIABLE = "CLIP_FEATURE_STORE_CACHE"
 PART_ROWS = 4096
 FLUSH_SECONDS = 5.0
 Vectors = Mapping[str, npt.NDArray[np.float32]]
 Add = Callable[[Sequence[bytes], Vectors], None]
-
-
-def root() -> Path:
-    """Return the cache folder of this user."""
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("clip-feature-store"))
 
 
 class RowCache:
@@ -54,7 +47,7 @@ class RowCache:
         self.schema = pa.schema([pa.field("sha256", pa.binary(32), nullable=False), *vectors])
         if not (self.folder / "contract.json").exists():
             text = json.dumps(contract, indent=2)
-            self._attempt(lambda: atomic.put(self.folder / "contract.json", lambda path: path.write_text(text)))
+            self._attempt(lambda: atomic.write(self.folder / "contract.json", lambda path: path.write_text(text)))
 
     def read(self, keys: Sequence[bytes]) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_]]:
         """Return the vectors of ``keys`` and which of them were found.
@@ -80,7 +73,7 @@ class RowCache:
                 if table is None:  # its keys could be read, its vectors can't: another part may have them
                     return self.read(keys)
                 for name, values in vectors.items():
-                    values[hits] = lists.matrix(table[name])[(at[hits] - start).astype(np.int64)]
+                    values[hits] = to_matrix(table[name])[(at[hits] - start).astype(np.int64)]
                 found[hits] = True
             start += len(have)
         return vectors, found
@@ -98,11 +91,11 @@ class RowCache:
         assert 0 < len(keys) <= PART_ROWS, len(keys)
         if not all(np.isfinite(vectors[name]).all() for name in self.widths):
             raise InputError("the encoder gives vectors that are not finite (NaN, or beyond the range of its precision): try float32")
-        columns = [lists.column(vectors[name]) for name in self.widths]
+        columns = [to_column(vectors[name]) for name in self.widths]
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
         options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
         part = self.folder / f"part-{secrets.token_hex(16)}.parquet"
-        self._attempt(lambda: atomic.put(part, lambda path: pq.write_table(table, path, **options)))
+        self._attempt(lambda: atomic.write(part, lambda path: pq.write_table(table, path, **options)))
 
     @contextmanager
     def writing(self) -> Iterator[Add]:

@@ -83,7 +83,7 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
         try:
             match entry:
                 case GardenClip():
-                    model: Any = garden_clip.untrained(entry.size)
+                    model: Any = garden_clip.untrained(entry.image_size)
                 case OpenClipTag() | OpenClipFile():
                     model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
                 case Torchvision():
@@ -112,7 +112,9 @@ def operations_of_own(net: Scratch) -> float:
     from clipstore.training.network import Body
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        Body(net.widths, net.depths, net.stride, net.drop).eval().requires_grad_(False)(torch.empty(1, 3, net.size, net.size))
+        Body(net.widths, net.depths, net.stride, net.drop_path).eval().requires_grad_(False)(
+            torch.empty(1, 3, net.image_size, net.image_size)
+        )
     return float(counter.get_total_flops())
 
 
@@ -174,7 +176,7 @@ def costs(
         text = datasets[name]
         if isinstance(text, WikiText):
             rows.append(Cost(f"tokenizers {name}", seconds=text.megabytes * TEXT))
-    trained = {("finetune", name): sizes[name].operations * (nets[name].size / sizes[name].side) ** 2 for name in axes.finetune}
+    trained = {("finetune", name): sizes[name].operations * (nets[name].image_size / sizes[name].side) ** 2 for name in axes.finetune}
     trained |= {("scratch", name): operations_of_own(net) for name in axes.scratch if isinstance(net := nets[name], Scratch)}
     for dataset in axes.datasets:
         count, training, classes = size_of_dataset(dataset, datasets[dataset])

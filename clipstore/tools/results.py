@@ -25,7 +25,7 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
             "trained on train alone": _percent(found["train_only"]["mean_per_class"]) if "train_only" in found else ABSENT,
             "test images": found["n"],
             "failed": found["failed"],
-            "with": ", ".join(f"{key} {_plain(value)}" for key, value in found["chosen"].items()),
+            "with": ", ".join(f"{key} {_plain(value)}" for key, value in found["selected"].items()),
         }
         for dataset, stages in metrics.items()
         for stage, names in stages.items()
@@ -40,7 +40,7 @@ def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
         {
             "corpus": corpus,
             "tokenizer": name,
-            "vocabulary": found["vocabulary"],
+            "vocabulary": found["vocab_size"],
             "tokens a word": f"{found['fertility']:.3f}",
             "bytes a token": f"{found['bytes_per_token']:.2f}",
             "whole words": _percent(found["whole_words"]),
@@ -73,8 +73,8 @@ def _interval(found: dict[str, Any], measure: str) -> str:
 def _to_best(found: dict[str, Any], stages: dict[str, Any]) -> str:
     """Return the points of mean per class that an approach lacks; ≈ where its top-1 cannot be told from the best one's."""
     best = max((other for names in stages.values() for other in names.values()), key=lambda other: other["mean_per_class"])
-    points = round(100 * found["to_best"], 1) + 0.0  # no "-0.0"
-    return "best" if found is best else f"{points:.1f}" + " ≈" * (not found["beyond_chance"])
+    points = round(100 * found["gap_to_best"], 1) + 0.0  # no "-0.0"
+    return "best" if found is best else f"{points:.1f}" + " ≈" * (not found["significant"])
 
 
 def _plain(value: object) -> str:

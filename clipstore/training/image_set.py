@@ -24,7 +24,7 @@ Key = tuple[int, int, int]  # seed, epoch, position: what the random numbers of 
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """``pixels``: n tensors uint8 (3, h, w); ``labels``: int64 (n,)."""
 
     pixels: Sequence[Tensor]
@@ -34,17 +34,17 @@ class Pictures:
         """Return n."""
         return len(self.pixels)
 
-    def __add__(self, other: "Pictures") -> "Pictures":
+    def __add__(self, other: "ImageSet") -> "ImageSet":
         """Return these and the others, in this order."""
-        return Pictures([*self.pixels, *other.pixels], np.concatenate([self.labels, other.labels]))
+        return ImageSet([*self.pixels, *other.pixels], np.concatenate([self.labels, other.labels]))
 
 
 def shorter_side(settings: Training) -> int:
     """Return the length of the shorter side, in pixels, that images are kept at."""
-    return round(settings.size / settings.crop)
+    return round(settings.image_size / settings.crop_pct)
 
 
-def decode(rows: pd.DataFrame, settings: Training, name: str) -> Pictures:
+def decode(rows: pd.DataFrame, settings: Training, name: str) -> ImageSet:
     """Decode the images of ``rows`` (columns path, sha256, label of the index), resized with antialiasing by Pillow."""
     side = shorter_side(settings)
 
@@ -56,7 +56,7 @@ def decode(rows: pd.DataFrame, settings: Training, name: str) -> Pictures:
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
     pixels = list(tqdm(images.in_order(one, places), f"decode {name}", len(places), unit="img", mininterval=1))
-    return Pictures(pixels, rows["label"].to_numpy(np.int64))
+    return ImageSet(pixels, rows["label"].to_numpy(np.int64))
 
 
 def seed_of(*numbers: int) -> int:
@@ -65,12 +65,12 @@ def seed_of(*numbers: int) -> int:
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """Pictures seen through random crops and changes; an item's key fixes them, whatever process asks and in whatever order."""
+    """ImageSet seen through random crops and changes; an item's key fixes them, whatever process asks and in whatever order."""
 
-    def __init__(self, pictures: Pictures, settings: Training) -> None:
+    def __init__(self, pictures: ImageSet, settings: Training) -> None:
         """Take torchvision's transforms as the settings name them."""
-        steps = [v2.RandomResizedCrop(settings.size, scale=(settings.smallest_crop, 1.0), antialias=True)]
-        steps += [v2.RandomHorizontalFlip(settings.flip)] if settings.flip else []
+        steps = [v2.RandomResizedCrop(settings.image_size, scale=(settings.min_crop_scale, 1.0), antialias=True)]
+        steps += [v2.RandomHorizontalFlip(settings.hflip_prob)] if settings.hflip_prob else []
         steps += [v2.TrivialAugmentWide()] if settings.trivial_augment else []
         self.pictures = pictures
         self.transform = v2.Compose(steps)
@@ -94,7 +94,7 @@ def augmented(dataset: Augmented, batches: list[list[Key]], workers: int) -> Ite
     yield from DataLoader(dataset, batch_sampler=batches, num_workers=workers)
 
 
-def centred(pictures: Pictures, positions: Sequence[int], size: int) -> Tensor:
+def centred(pictures: ImageSet, positions: Sequence[int], size: int) -> Tensor:
     """Return the centres of the pictures at ``positions``: uint8 (n, 3, size, size)."""
     crop = v2.functional.center_crop
     return torch.stack([crop(pictures.pixels[position], [size, size]) for position in positions])

@@ -28,7 +28,7 @@ from clipstore.core.schema import Training
 from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
 from clipstore.training import image_set
-from clipstore.training.image_set import Pictures
+from clipstore.training.image_set import ImageSet
 
 State = dict[str, Tensor]
 
@@ -85,28 +85,28 @@ class Classifier(nn.Module):
         return logits
 
 
-def share(step: int, steps: int, warm_up: int) -> float:
+def share(step: int, steps: int, warmup_steps: int) -> float:
     """Return the learning rate at ``step`` of ``steps`` as a share of its peak: a linear warm-up, then a cosine down to 0."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
 def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, Any]]:
     """Return the optimiser's groups: learning rates that grow from the first layer to the head, no decay of gains and biases.
 
-    Howard and Ruder 2018 call such rates discriminative. The body's last layer has ``settings.body`` times the head's rate, its first one
-    ``settings.first_layer`` times that, and each in between the same multiple of the one before it.
+    Howard and Ruder 2018 call such rates discriminative. The body's last layer has ``settings.backbone_lr_scale`` times the head's rate, its
+    first one ``settings.layer_decay`` times that, and each in between the same multiple of the one before it.
     """
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     groups = []
     for place, layer in enumerate(layers):
         for decays in (True, False):
-            chosen = [p for p in layer.parameters(recurse=False) if p.requires_grad and (p.ndim > 1) == decays]
-            if chosen:
+            selected = [p for p in layer.parameters(recurse=False) if p.requires_grad and (p.ndim > 1) == decays]
+            if selected:
                 body = layer is not model.head
-                rate = settings.body * settings.first_layer ** (1 - place / max(1, len(layers) - 2)) if body else 1.0
-                groups.append({"params": chosen, "weight_decay": settings.weight_decay * decays, "rate": rate, "body": body})
+                rate = settings.backbone_lr_scale * settings.layer_decay ** (1 - place / max(1, len(layers) - 2)) if body else 1.0
+                groups.append({"params": selected, "weight_decay": settings.weight_decay * decays, "rate": rate, "body": body})
     return groups
 
 
@@ -139,14 +139,16 @@ class Loop:
 
     def __init__(self, model: Classifier, settings: Training, seed: int) -> None:
         """Put the model on its device, or on those of all processes."""
-        partly = DistributedDataParallelKwargs(find_unused_parameters=settings.frozen_epochs > 0)
+        partly = DistributedDataParallelKwargs(find_unused_parameters=settings.freeze_backbone_epochs > 0)
         self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[partly])
         self.settings, self.seed, classes = settings, seed, model.head.out_features
         model = model.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it
         groups = parameter_groups(model, settings)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer_of(groups, settings))
         plain = self.accelerator.unwrap_model(self.model)
-        self.average = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True) if settings.ema else None
+        self.average = (
+            AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True) if settings.ema_decay else None
+        )
         self.done = 0
         mixes = [v2.MixUp(alpha=settings.mixup, num_classes=classes)] if settings.mixup else []
         mixes += [v2.CutMix(alpha=settings.cutmix, num_classes=classes)] if settings.cutmix else []
@@ -182,23 +184,23 @@ class Loop:
             InputError: the loss is not finite.
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
-        batch = min(settings.batch, len(train.pictures) // world * world)  # a share for each process, all of one size
+        batch = min(settings.batch_size, len(train.pictures) // world * world)  # a share for each process, all of one size
         batches = image_set.epochs_batches(len(train.pictures), batch, self.seed, self.done)
-        steps, warm_up = settings.epochs * len(batches), round(settings.warm_up * len(batches))
+        steps, warmup_steps = settings.epochs * len(batches), round(settings.warmup_epochs * len(batches))
         torch.manual_seed(image_set.seed_of(self.seed, self.done, rank))
         self.model.train()
-        if settings.frozen_norms:
+        if settings.freeze_batch_norm:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
-                parameter.requires_grad_(not (group["body"] and self.done < settings.frozen_epochs))
+                parameter.requires_grad_(not (group["body"] and self.done < settings.freeze_backbone_epochs))
         shares = [batch[rank::world] for batch in batches]
         told = tqdm(image_set.augmented(train, shares, settings.workers), name, len(shares), unit="step", mininterval=1, disable=rank > 0)
         losses, hits = [], []
         for number, (pixels, labels) in enumerate(told):
-            now = share(self.done * len(batches) + number, steps, warm_up)
+            now = share(self.done * len(batches) + number, steps, warmup_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * group["rate"] * now
             pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
@@ -210,8 +212,8 @@ class Loop:
                 raise InputError(f"{name}: the loss is {loss.item()} at step {number + 1}: a lower lr (now {settings.lr:g}) may help")
             self.optimizer.zero_grad()
             self.accelerator.backward(loss)
-            if settings.clip:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
+            if settings.grad_clip_norm:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.accelerator.unwrap_model(self.model))
@@ -226,13 +228,13 @@ class Loop:
         return {"epoch": self.done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
 
     @torch.inference_mode()
-    def logits(self, pictured: Pictures) -> npt.NDArray[np.float32]:
+    def logits(self, pictured: ImageSet) -> npt.NDArray[np.float32]:
         """Return the logits of the pictures' centres, in order: float32 (n, classes), in every process; each computes its share."""
         model, settings, accelerator = self.judged.eval(), self.settings, self.accelerator
         mine = list(range(accelerator.process_index, len(pictured), accelerator.num_processes))
         found = []
-        for at in range(0, len(mine), settings.batch):
-            pixels = image_set.centred(pictured, mine[at : at + settings.batch], settings.size).to(accelerator.device)
+        for at in range(0, len(mine), settings.batch_size):
+            pixels = image_set.centred(pictured, mine[at : at + settings.batch_size], settings.image_size).to(accelerator.device)
             with accelerator.autocast():
                 found.append(model(pixels).float().cpu().numpy())
         shares = gather_object(list(zip(mine, np.concatenate(found) if found else [], strict=True)))
@@ -246,7 +248,7 @@ def judged(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epoch
     return {"epoch": epoch, "split": split, "loss": loss, "accuracy": found["top1"], "mean_per_class": found["mean_per_class"]}
 
 
-def fit(loop: Loop, train: Pictures, watched: Mapping[str, Pictures], stop: int, saved: Path, name: str) -> Fitted:
+def fit(loop: Loop, train: ImageSet, watched: Mapping[str, ImageSet], stop: int, saved: Path, name: str) -> Fitted:
     """Train for ``stop`` epochs of the schedule; the best epoch on val counts, or without val the last.
 
     Args:
@@ -290,6 +292,6 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, file)
 
     try:
-        atomic.put(path, write)
+        atomic.write(path, write)
     except OSError as error:
         raise InputError(f"{path}: the state of training cannot be kept: {error.strerror or error}") from None

@@ -1,6 +1,6 @@
 """Train a network on a data set by the protocol that all approaches share, and write what it says of val and test.
 
-The epoch is chosen on val, and the network of that epoch gives val's predictions. Refitted on train + val for as many epochs, it gives
+The epoch is selected on val, and the network of that epoch gives val's predictions. Refitted on train + val for as many epochs, it gives
 test's, measured once. Every seed does all of it; predictions and checkpoint are the first one's.
 """
 
@@ -21,13 +21,13 @@ from dvclive import Live
 from safetensors.torch import save_file
 from scipy.special import softmax
 
+from clipstore.core.caches import root
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.data import index
 from clipstore.measure import metrics
 from clipstore.store import predictions
-from clipstore.store.row_cache import root
 from clipstore.training import image_set
 from clipstore.training import loop as training
 from clipstore.training.loop import Classifier
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
         val: probabilities by the network trained on train, float32 (n, classes).
         test: probabilities by the final network.
         train_only: probabilities of test by the network trained on train.
-        epoch: the chosen one.
+        epoch: the selected one.
         curve: of the training on train.
         state: weights of the final network.
         saved: files of the training's states, of no use once everything is written.
@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 def run_seed(
-    build: Callable[[], Classifier], shown: dict[str, image_set.Pictures], settings: Training, seed: int, key: str, name: str
+    build: Callable[[], Classifier], shown: dict[str, image_set.ImageSet], settings: Training, seed: int, key: str, name: str
 ) -> Outcome:
     """Choose the epoch on val, refit if the settings say so, and return what comes of it.
 
@@ -73,7 +73,7 @@ def run_seed(
     """
     saved: list[Path] = []
 
-    def fit(train: image_set.Pictures, watched: list[str], stop: int, phase: str) -> tuple[training.Loop, training.Fitted]:
+    def fit(train: image_set.ImageSet, watched: list[str], stop: int, phase: str) -> tuple[training.Loop, training.Fitted]:
         torch.manual_seed(seed)
         loop = training.Loop(build(), settings, seed)
         what = {"key": key, "settings": settings.model_dump(mode="json"), "seed": seed, "phase": phase, "stop": stop}
@@ -82,13 +82,13 @@ def run_seed(
         loop.judged.load_state_dict(fitted.state)
         return loop, fitted
 
-    loop, chosen = fit(shown["train"], ["val", "test"] if settings.test_curve else ["val"], settings.epochs, "train")
+    loop, selected = fit(shown["train"], ["val", "test"] if settings.test_curve else ["val"], settings.epochs, "train")
     val, train_only = (softmax(loop.logits(shown[split]), axis=1) for split in ("val", "test"))
-    test, final = train_only, chosen
+    test, final = train_only, selected
     if settings.refit:
-        loop, final = fit(shown["train"] + shown["val"], [], chosen.epoch, "train + val")
+        loop, final = fit(shown["train"] + shown["val"], [], selected.epoch, "train + val")
         test = softmax(loop.logits(shown["test"]), axis=1)
-    return Outcome(val, test, train_only, chosen.epoch, chosen.curve, final.state, saved)
+    return Outcome(val, test, train_only, selected.epoch, selected.curve, final.state, saved)
 
 
 def notes_of(outcomes: list[Outcome], labels: dict[str, npt.NDArray[np.int64]], settings: Training) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def check(network: Classifier, size: int, name: str) -> None:
             network.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"params.yaml: nets.{name}.size = {size}: the network takes no such images: {problem}") from None
+        raise InputError(f"params.yaml: nets.{name}.image_size = {size}: the network takes no such images: {problem}") from None
 
 
 def run_cell(
@@ -170,7 +170,7 @@ def run_cell(
     listed = index.read(dataset)
     classes, rows = listed.classes, listed.usable
     by_split = {split: rows[rows["split"] == split] for split in index.SPLITS}
-    check(build(len(classes)), settings.size, name)
+    check(build(len(classes)), settings.image_size, name)
     shown = {split: image_set.decode(some, settings, f"{dataset} {split}") for split, some in by_split.items()}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
     key = json_sha256({"start": start, "index": listed.digest, "code": code, "torch": torch.__version__, "device": training.device_type()})
@@ -199,7 +199,7 @@ def run_cell(
             failed=len(listed.rows) - len(rows),
             index=listed.digest,
             contract=key,
-            chosen={"epoch": first.epoch},
+            selected={"epoch": first.epoch},
             notes=notes,
             curve=first.curve,
         )

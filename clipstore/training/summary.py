@@ -4,7 +4,7 @@ from torch import nn
 from torchinfo import summary
 
 from clipstore.encoders import towers
-from clipstore.encoders.info import Card
+from clipstore.encoders.info import EncoderInfo
 from clipstore.encoders.vision import torchvision
 from clipstore.training.loop import Classifier
 from clipstore.training.network import parameters
@@ -28,7 +28,7 @@ def reading(network: Classifier, size: int, replaced: str) -> str:
     )
 
 
-def of_finetuned(card: Card, network: Classifier, size: int) -> str:
+def of_finetuned(card: EncoderInfo, network: Classifier, size: int) -> str:
     """Return the printout of a network with a new last layer: before, after, and the reading."""
     if card.library == "torchvision":
         before: nn.Module = torchvision.models.get_model(card.architecture, weights=None)

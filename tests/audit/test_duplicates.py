@@ -64,12 +64,12 @@ def test_what_is_the_same_picture(change: Any, kind: str | None) -> None:
     found = pairs([original, change(original), scene(1)])
     assert found["kind"].tolist() == ([kind] if kind else [])
     assert found[["first", "second"]].to_numpy().tolist() == ([[0, 1]] if kind else [])
-    assert (found["pixels"] >= THRESHOLD).all()
+    assert (found["agreement"] >= THRESHOLD).all()
 
 
 def test_the_same_bytes_are_copies_each_linked_to_the_first_of_the_earliest_split() -> None:
     found = pairs([scene(0)] * 4 + [scene(1)], sha256=list("aaaab"), split=["test", "val", "test", "train", "test"], k=1)
-    assert found[["first", "second", "kind", "cosine", "pixels"]].to_numpy().tolist() == [
+    assert found[["first", "second", "kind", "cosine", "agreement"]].to_numpy().tolist() == [
         [3, second, "copy", 1.0, 1.0] for second in (0, 1, 2)
     ]
 

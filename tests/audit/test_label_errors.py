@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from clipstore.audit import label_errors
-from clipstore.store import embeddings
+from clipstore.core.vectors import unit
 from tests.synthetic import clusters
 
 FOLDS = label_errors.Folds(folds=5, max_iter=1000, seed=0)
@@ -40,7 +40,7 @@ def test_an_image_is_judged_by_a_probe_that_saw_none_of_its_group() -> None:
     """Three copies with a wrong label, in a corner of their own: each copy would vouch for the others."""
     labels = np.array([0, 1] * 30 + [1] * 3)
     vectors = clusters(labels)
-    vectors[60:] = embeddings.unit(np.eye(8)[[0] * 3].astype(np.float32) + 0.3 * np.eye(8)[[5] * 3].astype(np.float32))[0]
+    vectors[60:] = unit(np.eye(8)[[0] * 3].astype(np.float32) + 0.3 * np.eye(8)[[5] * 3].astype(np.float32))[0]
     apart = label_errors.out_of_sample(vectors, labels, np.arange(63), FOLDS, 1000.0, 8)[0]
     together = label_errors.out_of_sample(vectors, labels, np.array([*range(60), 60, 60, 60]), FOLDS, 1000.0, 8)[0]
     assert apart[60:, 1].mean() > 0.5

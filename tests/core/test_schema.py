@@ -94,14 +94,14 @@ def test_open_clip_file_with_one_of_both_passes(weights: Path, more: dict[str, s
 
 
 def test_timm_file_passes_with_its_preprocessing(weights: Path) -> None:
-    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop": 0.875}
+    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 0.875}
     entry = check(
         Encoder,
         {"source": "timm_file", "architecture": "resnet18", "file": str(weights), "sha256": SHA256, "preprocess": preprocess},
         "encoders.mine",
     )
     assert isinstance(entry, TimmFile)
-    assert (entry.preprocess.crop, dict(entry.arguments)) == (0.875, {})
+    assert (entry.preprocess.crop_pct, dict(entry.arguments)) == (0.875, {})
 
 
 def test_folder_needs_nothing_but_its_kind() -> None:

@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipstore.core import vectors as lists
+from clipstore.core.vectors import to_column, to_matrix
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_a_matrix_comes_back_as_float32(kind: type[np.floating]) -> None:
     matrix = np.asfortranarray(np.arange(6, dtype=kind).reshape(3, 2))
-    column = lists.column(matrix)
+    column = to_column(matrix)
     assert column.type == pa.list_(pa.from_numpy_dtype(kind), 2)
-    back = lists.matrix(pa.chunked_array([column[:1], column[1:]]))
+    back = to_matrix(pa.chunked_array([column[:1], column[1:]]))
     assert back.dtype == np.float32
     assert back.tolist() == [[0, 1], [2, 3], [4, 5]]

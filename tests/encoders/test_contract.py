@@ -8,9 +8,11 @@ import pytest
 from clipstore.core.digests import json_sha256
 from clipstore.data import images
 from clipstore.encoders import contract
-from clipstore.encoders.info import Card
+from clipstore.encoders.info import EncoderInfo
 
-CARD = Card("x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", None, "aa", 0.9999)
+CARD = EncoderInfo(
+    "x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", None, "aa", 0.9999
+)
 
 
 @pytest.mark.parametrize(

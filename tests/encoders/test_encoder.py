@@ -39,7 +39,7 @@ def pixels(count: int, size: int = 32) -> torch.Tensor:
 
 
 def load(name: str, precision: encoders.Precision = "float32", batch: int = 4) -> encoders.Encoder:
-    return encoders.Encoder(info.read_card(name), precision, batch)
+    return encoders.Encoder(info.read_info(name), precision, batch)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -51,7 +51,7 @@ def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
         expected = model.eval().encode_image(images).numpy()
     made = load(name).encode_images(images)
     np.testing.assert_allclose(made["embedding"], expected, rtol=1e-4, atol=1e-5)
-    assert {key: value.shape[1] for key, value in made.items()} == info.read_card(name).image_vectors
+    assert {key: value.shape[1] for key, value in made.items()} == info.read_info(name).image_vectors
 
 
 @pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
@@ -94,8 +94,8 @@ def test_models_are_in_eval_mode(project: Path) -> None:
     assert not any(module.training for module in load("resnet").model.modules())
 
 
-def card(bfloat16_cosine: float) -> info.Card:
-    plain = info.Card("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
+def card(bfloat16_cosine: float) -> info.EncoderInfo:
+    plain = info.EncoderInfo("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
     return dataclasses.replace(plain, bfloat16_cosine=bfloat16_cosine)
 
 

@@ -16,16 +16,16 @@ def pixels(size: int = 32) -> torch.Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def card(name: str, library: Any, architecture: str, length: int) -> info.Card:
+def card(name: str, library: Any, architecture: str, length: int) -> info.EncoderInfo:
     """Write and return the card of a folder of weights without a text tower."""
-    info.write_card(info.Card(name, library, architecture, None, {}, {"embedding": length}, {}, None, "random"))
-    return info.read_card(name)
+    info.write_info(info.EncoderInfo(name, library, architecture, None, {}, {"embedding": length}, {}, None, "random"))
+    return info.read_info(name)
 
 
 @torch.inference_mode()
 def test_the_tower_of_an_open_clip_folder_gives_the_embedding_bit_for_bit(project: Path) -> None:
     make_weights()
-    tower, length = towers.load(info.read_card("tiny"))
+    tower, length = towers.load(info.read_info("tiny"))
     model = open_clip.create_model("local-dir:data/weights/tiny", require_pretrained=True).eval()
     found = tower.eval()(pixels())
     assert torch.equal(found, model.encode_image(pixels()))

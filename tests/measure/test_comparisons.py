@@ -70,18 +70,18 @@ def test_a_pair_does_not_hang_on_the_others() -> None:
 def test_one_approach_is_no_pair() -> None:
     table = comparisons.compare({"a": RIGHT["a"]}, LABELS, 100, 0)
     assert (len(table), table.columns.tolist()) == (0, comparisons.COLUMNS)
-    assert comparisons.to_best(table, "a", "a") == {"to_best": 0, "to_best_low": 0, "to_best_high": 0, "beyond_chance": False}
+    assert comparisons.gap_to_best(table, "a", "a") == {"gap_to_best": 0, "gap_to_best_low": 0, "gap_to_best_high": 0, "significant": False}
 
 
 def test_to_best_is_seen_from_the_approach() -> None:
     table = comparisons.compare(RIGHT, LABELS, 100, 0)
     b, c = table.iloc[0], table.iloc[1]
-    assert comparisons.to_best(table, "b", "a") == {
-        "to_best": -b["difference"],
-        "to_best_low": -b["high"],
-        "to_best_high": -b["low"],
-        "beyond_chance": bool(b["p_corrected"] < 0.05),
+    assert comparisons.gap_to_best(table, "b", "a") == {
+        "gap_to_best": -b["difference"],
+        "gap_to_best_low": -b["high"],
+        "gap_to_best_high": -b["low"],
+        "significant": bool(b["p_corrected"] < 0.05),
     }
-    assert comparisons.to_best(table, "a", "c")["to_best_low"] == c["low"]
-    assert comparisons.to_best(table, "b", "a")["beyond_chance"] is True
-    assert comparisons.to_best(table, "c", "a")["beyond_chance"] is False
+    assert comparisons.gap_to_best(table, "a", "c")["gap_to_best_low"] == c["low"]
+    assert comparisons.gap_to_best(table, "b", "a")["significant"] is True
+    assert comparisons.gap_to_best(table, "c", "a")["significant"] is False

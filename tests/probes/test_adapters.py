@@ -7,13 +7,13 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
+from clipstore.core.vectors import unit
 from clipstore.probes import adapters
-from clipstore.store import embeddings
 from tests.synthetic import blobs
 
 
 def normalised(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    return embeddings.unit(vectors.astype(np.float32))[0]
+    return unit(vectors.astype(np.float32))[0]
 
 
 def fit(

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from clipstore.core.vectors import unit
 from clipstore.probes import ensemble
-from clipstore.store import embeddings
 
 
 def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> None:
@@ -14,5 +14,5 @@ def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> No
 
 
 def test_one_prompt_is_its_own_class_embedding() -> None:
-    texts = embeddings.unit(np.array([[3, 4], [1, -1]], np.float32))[0]
+    texts = unit(np.array([[3, 4], [1, -1]], np.float32))[0]
     np.testing.assert_allclose(ensemble.class_embeddings(texts, np.array([1, 0])), texts[::-1], atol=1e-6)

@@ -1,12 +1,12 @@
-"""Methods of few_shot: what they try, in which order, and what of it is chosen."""
+"""Methods of few_shot: what they try, in which order, and what of it is selected."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 
+from clipstore.core.vectors import unit
 from clipstore.probes import methods
-from clipstore.store import embeddings
 from tests.synthetic import blobs
 
 LABELS = [at % 2 for at in range(58)]
@@ -34,9 +34,9 @@ def test_of_equals_the_first_is_the_choice() -> None:
 
 @pytest.fixture
 def task() -> methods.Task:
-    vectors, _ = embeddings.unit(blobs(0, LABELS))
+    vectors, _ = unit(blobs(0, LABELS))
     labels = np.array(LABELS)
-    return methods.Task(vectors[:10], labels[:10], vectors[10:18], vectors[18:], 2, 10 * embeddings.unit(TEXTS)[0])
+    return methods.Task(vectors[:10], labels[:10], vectors[10:18], vectors[18:], 2, 10 * unit(TEXTS)[0])
 
 
 def test_candidates_come_from_the_one_nearest_to_zero_shot_on(task: methods.Task) -> None:

@@ -56,7 +56,7 @@ def result(title: str, mean: float, beyond: bool) -> dict[str, Any]:
         "mean_per_class": mean,
         "mean_per_class_low": mean - 0.01,
         "mean_per_class_high": mean + 0.01,
-        "beyond_chance": beyond,
+        "significant": beyond,
     }
 
 

@@ -21,9 +21,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(stage: str, rows: list[int] | None = None, index: str = "i0") -> None:
-    chosen = [0, 1, 2] if rows is None else rows
-    scores = np.array([[0.5, 0.5], [1, 0], [0.75, 0.25]], np.float32)[chosen]
-    predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[chosen], scores, ["a", "b"], 0, index, "c0"))
+    selected = [0, 1, 2] if rows is None else rows
+    scores = np.array([[0.5, 0.5], [1, 0], [0.75, 0.25]], np.float32)[selected]
+    predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[selected], scores, ["a", "b"], 0, index, "c0"))
 
 
 def test_an_outcome_is_that_of_the_test_images() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from clipstore.core.errors import InputError
+from clipstore.core.vectors import unit
 from clipstore.store import embeddings
 
 
 def test_unit_rows_times_their_norm_are_the_vectors() -> None:
-    rows, norm = embeddings.unit(np.array([[3, 4], [0, -2]], np.float32))
+    rows, norm = unit(np.array([[3, 4], [0, -2]], np.float32))
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0, -1]]), atol=1e-7)
     assert norm.tolist() == [5, 2]
 
@@ -20,7 +21,7 @@ def test_unit_rows_times_their_norm_are_the_vectors() -> None:
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_a_vector_without_direction_is_an_error(value: float) -> None:
     with pytest.raises(InputError, match="1 of 2 vectors have no direction"):
-        embeddings.unit(np.array([[1, 1], [value, 0]], np.float32))
+        unit(np.array([[1, 1], [value, 0]], np.float32))
 
 
 def test_batches_are_as_long_as_asked_but_the_last() -> None:

@@ -26,7 +26,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictions:
         failed=2,
         index="i0",
         contract="c0",
-        chosen={"k": 3, "votes": "uniform"},
+        selected={"k": 3, "votes": "uniform"},
         notes={"best_on_test": {"top1": 0.5, "k": 1}, "converged": True},
     )
 
@@ -68,4 +68,4 @@ def test_rows_of_embeddings_stand_beside_the_probabilities_of_their_split(tmp_pa
     np.testing.assert_allclose(made.probabilities, [[0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
     assert (made.classes, made.failed, made.contract) == (["class 0", "class 1"], 0, "c0")
     assert made.index == images.provenance["index"]
-    assert (made.chosen, made.notes) == ({"k": 1}, {"converged": True})
+    assert (made.selected, made.notes) == ({"k": 1}, {"converged": True})

@@ -238,10 +238,10 @@ def test_sentence_with_the_greatest_share_is_the_most_disputed() -> None:
 
 def test_of_equals_the_longest_then_the_first() -> None:
     other, longer = PLAIN.replace("and", "of"), "the mast and the mast and the mast and the mast."
-    for documents, chosen in (([PLAIN, other], PLAIN), ([other, PLAIN], other), ([PLAIN, longer, other], longer)):
+    for documents, selected in (([PLAIN, other], PLAIN), ([other, PLAIN], other), ([PLAIN, longer, other], longer)):
         found = most_disputed(documents, PAIR)
         assert found is not None
-        assert found.text == chosen
+        assert found.text == selected
 
 
 def test_a_share_counts_not_a_number() -> None:

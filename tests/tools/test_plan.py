@@ -14,9 +14,9 @@ from tests.project import make_images
 PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}
 VITB32 = {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"}
 DINOV2 = {"source": "timm", "architecture": "vit_small_patch14_dinov2.lvd142m"}
-FINE_TUNED = {"kind": "finetune", "epochs": 2, "batch": 64, "size": 112, "lr": 0.01}
-OWN = {"kind": "scratch", "epochs": 3, "batch": 64, "size": 16, "lr": 0.01, "widths": [8], "depths": [1], "stride": 1}
-GARDEN = {"source": "garden", "size": 64, "drawings": 1, "steps": 100}
+FINE_TUNED = {"kind": "finetune", "epochs": 2, "batch_size": 64, "image_size": 112, "lr": 0.01}
+OWN = {"kind": "scratch", "epochs": 3, "batch_size": 64, "image_size": 16, "lr": 0.01, "widths": [8], "depths": [1], "stride": 1}
+GARDEN = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 100}
 
 
 def encoder(entry: dict[str, Any]) -> Any:
@@ -34,7 +34,7 @@ def encoder(entry: dict[str, Any]) -> Any:
 )
 def test_size_of_an_encoder(entry: dict[str, Any], megabytes: float, gflop: float, numbers: int) -> None:
     if "arguments" in entry:
-        entry |= {"preprocess": {"size": 224, "mean": [0] * 3, "std": [1] * 3, "interpolation": "bicubic", "crop": 1}}
+        entry |= {"preprocess": {"size": 224, "mean": [0] * 3, "std": [1] * 3, "interpolation": "bicubic", "crop_pct": 1}}
     found = plan.size_of_encoder("mine", encoder(entry))
     assert found.megabytes == pytest.approx(megabytes, abs=1)
     assert found.operations / 1e9 == pytest.approx(gflop, rel=0.002)

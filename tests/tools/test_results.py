@@ -2,7 +2,7 @@
 
 from clipstore.tools.results import table
 
-BEST = {"to_best": 0.0, "beyond_chance": False}
+BEST = {"gap_to_best": 0.0, "significant": False}
 ZERO_SHOT = BEST | {
     "top1": 0.5,
     "top1_low": 0.352,
@@ -13,7 +13,7 @@ ZERO_SHOT = BEST | {
     "top5": 0.999,
     "n": 40,
     "failed": 1,
-    "chosen": {"prompts": 1, "logit_scale": 100.0},
+    "selected": {"prompts": 1, "logit_scale": 100.0},
 }
 PROBE = BEST | {
     "top1": 1.0,
@@ -24,7 +24,7 @@ PROBE = BEST | {
     "mean_per_class_high": 1.0,
     "n": 8,
     "failed": 0,
-    "chosen": {"C": 1e-05, "vectors": "features_raw"},
+    "selected": {"C": 1e-05, "vectors": "features_raw"},
 }
 
 
@@ -61,9 +61,9 @@ def test_rows_keep_the_order_of_data_sets_stages_and_names() -> None:
 def test_what_cannot_be_told_from_the_best_is_marked() -> None:
     behind = {"mean_per_class": 0.8}
     names = {
-        "x": PROBE | behind | {"to_best": -0.0765, "beyond_chance": True},
+        "x": PROBE | behind | {"gap_to_best": -0.0765, "significant": True},
         "y": PROBE,
-        "z": PROBE | behind | {"to_best": -0.0004},
+        "z": PROBE | behind | {"gap_to_best": -0.0004},
     }
     text = table({"a": {"knn": names, "zero_shot": {"y": dict(PROBE)}}})
     assert [cells(row)[6] for row in text.splitlines()] == ["to the best", cells(text.splitlines()[1])[6], "-7.6", "best", "0.0 ≈", "0.0 ≈"]

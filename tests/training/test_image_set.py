@@ -1,4 +1,4 @@
-"""Pictures are decoded once, and what an epoch shows of them follows from seed and epoch."""
+"""ImageSet are decoded once, and what an epoch shows of them follows from seed and epoch."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from clipstore.training import image_set
 
 
 def settings(**fields: object) -> Training:
-    return Training.model_validate({"epochs": 1, "batch": 4, "size": 16, "lr": 0.1, "crop": 0.5} | fields)
+    return Training.model_validate({"epochs": 1, "batch_size": 4, "image_size": 16, "lr": 0.1, "crop_pct": 0.5} | fields)
 
 
-def some(count: int = 6) -> image_set.Pictures:
+def some(count: int = 6) -> image_set.ImageSet:
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 32, 40), generator=random, dtype=torch.uint8) for _ in range(count)]
-    return image_set.Pictures(pixels, np.arange(count))
+    return image_set.ImageSet(pixels, np.arange(count))
 
 
 def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_p
 
 def test_the_centre_is_judged() -> None:
     pixels = torch.arange(40, dtype=torch.uint8).expand(3, 32, 40)
-    found = image_set.centred(image_set.Pictures([pixels], np.zeros(1, np.int64)), [0], 16)
+    found = image_set.centred(image_set.ImageSet([pixels], np.zeros(1, np.int64)), [0], 16)
     assert found.shape == (1, 3, 16, 16)
     assert found[0, 0, 0].tolist() == list(range(12, 28))
 
@@ -58,7 +58,7 @@ def test_fewer_pictures_than_a_batch_make_one_batch() -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(workers: int) -> None:
-    dataset = image_set.Augmented(some(), settings(trivial_augment=True, flip=0.5))
+    dataset = image_set.Augmented(some(), settings(trivial_augment=True, hflip_prob=0.5))
     keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
     found = [pixels for pixels, _ in image_set.augmented(dataset, keys, workers)]
     assert torch.equal(found[0][1], dataset[(0, 1, 2)][0])

@@ -11,23 +11,32 @@ from torch import nn
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.training import loop as training
-from clipstore.training.image_set import Pictures
+from clipstore.training.image_set import ImageSet
 
 CLASSES = 3
 
 
 def settings(**fields: object) -> Training:
-    fast = {"epochs": 4, "batch": 8, "size": 16, "lr": 0.01, "crop": 1.0, "precision": "float32", "ema": 0.8, "warm_up": 1}
+    fast = {
+        "epochs": 4,
+        "batch_size": 8,
+        "image_size": 16,
+        "lr": 0.01,
+        "crop_pct": 1.0,
+        "precision": "float32",
+        "ema_decay": 0.8,
+        "warmup_epochs": 1,
+    }
     return Training.model_validate(fast | fields)
 
 
-def pictures(count: int, seed: int) -> Pictures:
+def pictures(count: int, seed: int) -> ImageSet:
     """Return images whose colour is their class, under noise."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     colours = np.eye(3)[labels][:, :, None, None] * 80
     noisy = (colours + random.integers(0, 170, (count, 3, 16, 16))).astype(np.uint8)
-    return Pictures([torch.from_numpy(image) for image in noisy], labels)
+    return ImageSet([torch.from_numpy(image) for image in noisy], labels)
 
 
 def network(seed: int = 0) -> training.Classifier:
@@ -46,7 +55,9 @@ def same(one: training.Fitted, other: training.Fitted) -> bool:
     return one.curve == other.curve and all(torch.equal(value, other.state[key]) for key, value in one.state.items())
 
 
-@pytest.mark.parametrize("fields", [{}, {"optimizer": "sgd", "lr": 0.1, "ema": 0}, {"mixup": 0.2, "cutmix": 1.0}, {"label_smoothing": 0}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"optimizer": "sgd", "lr": 0.1, "ema_decay": 0}, {"mixup": 0.2, "cutmix": 1.0}, {"label_smoothing": 0}]
+)
 def test_it_learns(tmp_path: Path, fields: dict[str, Any]) -> None:
     fitted = fit(tmp_path, 12, epochs=12, **fields)
     assert max(point["accuracy"] for point in fitted.curve if point["split"] == "test") > 0.9
@@ -64,9 +75,9 @@ def test_two_runs_give_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole", mixup=0.2, frozen_epochs=1)
-    fit(tmp_path / "cut", 2, mixup=0.2, frozen_epochs=1)
-    assert same(fit(tmp_path / "cut", mixup=0.2, frozen_epochs=1), whole)
+    whole = fit(tmp_path / "whole", mixup=0.2, freeze_backbone_epochs=1)
+    fit(tmp_path / "cut", 2, mixup=0.2, freeze_backbone_epochs=1)
+    assert same(fit(tmp_path / "cut", mixup=0.2, freeze_backbone_epochs=1), whole)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +100,8 @@ def test_learning_rate_by_hand() -> None:
 
 
 def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() -> None:
-    groups = training.parameter_groups(network(), settings(body=0.1, first_layer=0.01, weight_decay=0.1))
-    assert [(group["rate"], group["weight_decay"], group["body"]) for group in groups] == [
+    groups = training.parameter_groups(network(), settings(backbone_lr_scale=0.1, layer_decay=0.01, weight_decay=0.1))
+    assert [(group["rate"], group["weight_decay"], group["backbone_lr_scale"]) for group in groups] == [
         (pytest.approx(0.001), 0.1, True),  # convolution
         (pytest.approx(0.001), 0.0, True),  # its bias
         (pytest.approx(0.1), 0.0, True),  # BatchNorm
@@ -103,13 +114,13 @@ def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() ->
 
 def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
     before = network().state_dict()
-    after = fit(tmp_path, 1, frozen_epochs=1, frozen_norms=True, ema=0).state
+    after = fit(tmp_path, 1, freeze_backbone_epochs=1, freeze_batch_norm=True, ema_decay=0).state
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"head.weight", "head.bias"}
 
 
 def test_norms_that_are_not_frozen_move(tmp_path: Path) -> None:
-    after = fit(tmp_path, 1, frozen_epochs=1, ema=0).state
+    after = fit(tmp_path, 1, freeze_backbone_epochs=1, ema_decay=0).state
     assert not torch.equal(after["body.1.running_mean"], network().state_dict()["body.1.running_mean"])
 
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from clipstore.core import caches
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Training
 from clipstore.data import index
-from clipstore.store import predictions, row_cache
+from clipstore.store import predictions
 from clipstore.training import loop, protocol
 from clipstore.training.loop import Point
 from clipstore.training.protocol import Outcome
@@ -99,7 +100,7 @@ def test_rows_are_those_of_val_and_then_of_test_each_once(project: Path) -> None
     assert (made().stage, made().name, made().classes, made().index) == ("small", "plain", ["even", "odd"], index.read("own").digest)
 
 
-@pytest.mark.parametrize("fields", [{}, {"ema": 0.5}, {"refit": False, "seeds": [0, 1]}])
+@pytest.mark.parametrize("fields", [{}, {"ema_decay": 0.5}, {"refit": False, "seeds": [0, 1]}])
 def test_probabilities_of_test_are_the_checkpoints(project: Path, fields: dict[str, Any]) -> None:
     make_data()
     run_small("normed", **fields)
@@ -141,7 +142,7 @@ def test_the_epoch_is_chosen_on_val_whatever_test_says(project: Path, monkeypatc
     judge(monkeypatch, val=[0.2, 0.9, 0.9], test=[0.9, 0.1, 0.3])
     with epochs() as seen:
         run_small("plain")
-    assert made().chosen == {"epoch": 2}
+    assert made().selected == {"epoch": 2}
     assert made().notes["best_on_test"] == {"top1": 0.9, "epoch": 1}
     assert [name.rpartition(", ")[2] for name in seen] == [
         *("train: epoch 1 of 3", "train: epoch 2 of 3", "train: epoch 3 of 3"),
@@ -174,7 +175,7 @@ def test_of_several_seeds_the_predictions_are_the_first_ones(project: Path) -> N
 
 
 def states() -> list[Path]:
-    return list((row_cache.root() / "training").glob("*"))
+    return list((caches.root() / "training").glob("*"))
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])  # of 3 epochs on train and 3 on train + val
@@ -183,23 +184,23 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_leaves_no_state(
 ) -> None:
     make_data()
     judge(monkeypatch, val=[0.1, 0.2, 0.3], test=[0.1, 0.2, 0.3])
-    run_small("normed", mixup=0.2, ema=0.5, flip=0.5)
+    run_small("normed", mixup=0.2, ema_decay=0.5, hflip_prob=0.5)
     whole, weights = made("normed"), Path("data/checkpoints/small/normed-own/model.safetensors").read_bytes()
     assert states() == []
     with pytest.raises(KilledError), epochs(killed_after) as before:
-        run_small("normed", mixup=0.2, ema=0.5, flip=0.5)
+        run_small("normed", mixup=0.2, ema_decay=0.5, hflip_prob=0.5)
     assert len(states()) == (2 if killed_after > 3 else 1)
     with epochs() as after:
-        run_small("normed", mixup=0.2, ema=0.5, flip=0.5)
+        run_small("normed", mixup=0.2, ema_decay=0.5, hflip_prob=0.5)
     assert (len(before), len(before) + len(after)) == (killed_after, 6)
     found = made("normed")
     assert np.array_equal(found.probabilities, whole.probabilities)
-    assert (found.curve, found.notes, found.chosen) == (whole.curve, whole.notes, whole.chosen)
+    assert (found.curve, found.notes, found.selected) == (whole.curve, whole.notes, whole.selected)
     assert Path("data/checkpoints/small/normed-own/model.safetensors").read_bytes() == weights
     assert states() == []
 
 
-@pytest.mark.parametrize("fields", [{"lr": 0.02}, {"seeds": [1]}, {"size": 24}])
+@pytest.mark.parametrize("fields", [{"lr": 0.02}, {"seeds": [1]}, {"image_size": 24}])
 def test_other_settings_do_not_go_on_with_a_killed_run(project: Path, fields: dict[str, Any]) -> None:
     make_data()
     run_small("plain", refit=False, **fields)
