@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipstore.core import caches
 from clipstore.data import garden
 from clipstore.data import index as index_file
 from clipstore.encoders.vision import open_clip
-from clipstore.store import row_cache
 from stages import embed_images, index, weights
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -65,7 +65,7 @@ def ours() -> float:
     settings = embed_images.EmbedImages(batch_size=32, precision="auto", vectors="float32")
     setattr(embed_images, "section", lambda *_: settings)  # noqa: B010  outside DVC there is no section to read
     with tempfile.TemporaryDirectory() as empty:
-        os.environ[row_cache.VARIABLE] = empty
+        os.environ[caches.VARIABLE] = empty
         facts = embed_images.main("vitb32", "drawn")
     print(f"ours: {facts['images_per_second']} images/s in {facts['precision']}")
     return float(facts["images_per_second"])

@@ -16,7 +16,7 @@ def mobilenet(real: Path) -> dict[str, Any]:
         "file": str(file),
         "sha256": file_sha256(file),
         "arguments": {"pad_type": "same"},
-        "preprocess": {"size": 224, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 0.875},
+        "preprocess": {"size": 224, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop_pct": 0.875},
     }
 
 

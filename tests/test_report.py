@@ -193,7 +193,7 @@ def test_identical_approaches_are_said_to_be(toy: Page) -> None:
 def test_what_a_sample_is_stands_beside_its_result_and_under_limits(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "87.5\xa0% mean per class (95\xa0% interval" in toy.text
     assert toy.text.count("Scans of 8 × 8 pixels.") == 2
-    garden = {"kind": "garden", "size": 64, "train": 4, "val": 2, "test": 4, "seed": 0}
+    garden = {"kind": "garden", "image_size": 64, "train": 4, "val": 2, "test": 4, "seed": 0}
     monkeypatch.setitem(PARAMS, "datasets", {"toy": garden})
     declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
     report.main()

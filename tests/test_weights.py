@@ -100,7 +100,7 @@ def test_a_file_that_is_no_checkpoint_is_one_line(project: Path, monkeypatch: py
 TIMM = {
     "source": "timm_file",
     "architecture": "resnet10t",
-    "preprocess": {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear", "crop": 0.9},
+    "preprocess": {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear", "crop_pct": 0.9},
 }
 
 
@@ -131,7 +131,7 @@ def test_weights_of_another_timm_model_are_refused(project: Path, monkeypatch: p
 
 def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
-    entry = {"source": "garden", "size": 64, "drawings": 1, "steps": 1}
+    entry = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 1}
     card = run(monkeypatch, entry)
     assert isinstance(check(schema.Encoder, entry), schema.GardenClip)
     assert card.image_vectors == {"embedding": 128, "features": 512}

@@ -95,8 +95,8 @@ def share(step: int, steps: int, warmup_steps: int) -> float:
 def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, Any]]:
     """Return the optimiser's groups: learning rates that grow from the first layer to the head, no decay of gains and biases.
 
-    Howard and Ruder 2018 call such rates discriminative. The body's last layer has ``settings.backbone_lr_scale`` times the head's rate, its
-    first one ``settings.layer_decay`` times that, and each in between the same multiple of the one before it.
+    Howard and Ruder 2018 call such rates discriminative. The body's last layer has ``settings.backbone_lr_scale`` times the head's rate,
+    its first one ``settings.layer_decay`` times that, and each in between the same multiple of the one before it.
     """
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     groups = []

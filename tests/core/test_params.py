@@ -18,7 +18,7 @@ from tests.synthetic import use
 from tests.workspace import PROJECT
 
 INDEX = {"seed": 0, "val": 0.2, "test": 0.3, "max_unusable": 0.01}
-GARDEN = {"kind": "garden", "size": 64, "train": 1, "val": 1, "test": 1, "seed": 0}
+GARDEN = {"kind": "garden", "image_size": 64, "train": 1, "val": 1, "test": 1, "seed": 0}
 KNN = {"neighbors": [1, 3], "votes": ["uniform"], "temperature": 0.07}
 
 
@@ -70,11 +70,13 @@ def test_infinity_is_refused() -> None:
 
 
 def test_kind_of_an_entry_is_no_part_of_the_key() -> None:
-    expected = ["params.yaml: datasets.garden.size = 3: input should be greater than or equal to 32"]
-    wrong = GARDEN | {"size": 3}
+    expected = ["params.yaml: datasets.garden.image_size = 3: input should be greater than or equal to 32"]
+    wrong = GARDEN | {"image_size": 3}
     assert lines(dict[Slug, Dataset], {"garden": wrong}, "datasets") == expected
     assert lines(Dataset, wrong, "datasets.garden") == expected
-    assert lines(Dataset, wrong, "datasets.mine") == ["params.yaml: datasets.mine.size = 3: input should be greater than or equal to 32"]
+    assert lines(Dataset, wrong, "datasets.mine") == [
+        "params.yaml: datasets.mine.image_size = 3: input should be greater than or equal to 32"
+    ]
 
 
 def test_missing_and_unknown_keys_of_an_entry_are_named_without_its_kind() -> None:
@@ -96,7 +98,7 @@ def test_model_in_a_model_is_named_in_full_without_where() -> None:
         index: Index
         encoders: dict[Slug, Encoder]
 
-    wrong = {"index": INDEX | {"test": 0}, "encoders": {"mine": {"source": "garden", "size": 64, "drawings": 0, "steps": 1}}}
+    wrong = {"index": INDEX | {"test": 0}, "encoders": {"mine": {"source": "garden", "image_size": 64, "drawings": 0, "steps": 1}}}
     assert lines(Whole, wrong) == [
         "params.yaml: index.test = 0: input should be greater than 0",
         "params.yaml: encoders.mine.drawings = 0: input should be greater than or equal to 1",
@@ -116,7 +118,7 @@ def test_wrong_name_of_an_entry_that_is_a_list_is_named() -> None:
 
 
 def test_short_list_of_fixed_length_is_named() -> None:
-    value = {"size": 32, "mean": [0.5, 0.5], "std": [1, 1, 1], "interpolation": "bicubic", "crop": 1}
+    value = {"size": 32, "mean": [0.5, 0.5], "std": [1, 1, 1], "interpolation": "bicubic", "crop_pct": 1}
     (line,) = lines(TimmPreprocess, value, "encoders.mine.preprocess")
     assert line.startswith("params.yaml: encoders.mine.preprocess.mean")
 
