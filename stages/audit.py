@@ -1,12 +1,12 @@
-"""Look for what is wrong with a data set: python -m stages.audit ENCODER DATASET.
+"""Look for what is wrong with a data set: dvc repro -s audit@ENCODER-DATASET.
 
-Reads data/embeddings/ENCODER-DATASET, the predictions of every approach, the index, and the images for small thumbnails. Writes
-data/audit/ENCODER-DATASET.parquet, a row a finding: near-duplicates, likely label errors, outliers; metrics/audit/ENCODER-DATASET.json:
-their counts, and every approach's accuracy with and without the test images that have a near-duplicate in train or val; and
-plots/audit/ENCODER-DATASET.csv, the cohesion of each class. It removes and corrects nothing: every finding is for a person to look at.
+Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for the C and vectors that it selected), the index, and the images
+for small thumbnails. Writes data/audit/ENCODER-DATASET.parquet, a row a finding: near-duplicates, likely label errors, outliers;
+ENCODER-DATASET.leaked.parquet, the test images that have a near-duplicate in train or val, which `score` leaves out for a second accuracy;
+metrics/audit/ENCODER-DATASET.json, the counts; and plots/audit/ENCODER-DATASET.csv, the cohesion of each class. It removes and corrects
+nothing: every finding is for a person to look at.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from clipstore.audit import duplicates, label_errors
 from clipstore.core.errors import InputError
+from clipstore.core.outputs import write_metrics, write_plot
 from clipstore.core.params import section
-from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import images, index
-from clipstore.measure import metrics
 from clipstore.probes import logistic
-from clipstore.store import approaches, embeddings, predictions
+from clipstore.store import audits, embeddings
+from clipstore.store.approaches import read_all
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -75,24 +75,13 @@ def cohesion(vectors: Matrix, labels: Labels, names: list[str]) -> pd.DataFrame:
     )
 
 
-def accuracy(made: predictions.Predictions, leaked: npt.NDArray[np.object_]) -> dict[str, float]:
-    """Return top1 and mean_per_class on test, and both without the images whose image_id is in ``leaked``, unless none would be left."""
-    rows = made.rows[made.rows["split"] == "test"]
-    labels, predicted = rows["label"].to_numpy(), made.probabilities[made.rows["split"] == "test"].argmax(axis=1)
-    kept = ~rows["image_id"].isin(leaked).to_numpy()
-    found = metrics.accuracies(predicted, labels)
-    if kept.any():
-        found |= {f"{name}_without_leaked": value for name, value in metrics.accuracies(predicted[kept], labels[kept]).items()}
-    return {name: round(value, 6) for name, value in found.items()}
-
-
 def outliers(typical: npt.NDArray[np.float64], count: int) -> pd.DataFrame:
     """Return the ``count`` images farthest out: columns position, score; NaN, an image without neighbours, is none of them."""
     order = np.argsort(typical, kind="stable")[: min(count, int(np.isfinite(typical).sum()))]
     return pd.DataFrame({"position": order, "score": typical[order]})
 
 
-def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd.DataFrame, odd: pd.DataFrame) -> pd.DataFrame:
+def findings(rows: pd.DataFrame, names: list[str], pairs: pd.DataFrame, errors: pd.DataFrame, far: pd.DataFrame) -> pd.DataFrame:
     """Return all findings in one table, those of a kind together, the first to look at first.
 
     Columns: kind ("copy", "near_duplicate", "mirrored", "label" or "outlier"); image_id, split, class_name; of pairs other_id,
@@ -102,9 +91,9 @@ def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd
     Args:
         rows: image_id, split, class_name of n images.
         names: of the classes.
-        same: see `duplicates.pairs`.
-        wrong: see `label_errors.find`.
-        odd: see `outliers`.
+        pairs: see `duplicates.pairs`.
+        errors: see `label_errors.find`.
+        far: see `outliers`.
     """
 
     def of(positions: pd.Series, columns: tuple[str, str, str]) -> pd.DataFrame:
@@ -112,13 +101,17 @@ def findings(rows: pd.DataFrame, names: list[str], same: pd.DataFrame, wrong: pd
 
     this, other = ("image_id", "split", "class_name"), ("other_id", "other_split", "other_class")
     paired = (
-        of(same["second"], this).join(of(same["first"], other)).assign(kind=same["kind"], score=same["cosine"], agreement=same["agreement"])
+        of(pairs["second"], this)
+        .join(of(pairs["first"], other))
+        .assign(kind=pairs["kind"], score=pairs["cosine"], agreement=pairs["agreement"])
     )
-    labelled = of(wrong["position"], this).assign(kind="label", suggested_class=np.array(names)[wrong["suggested"]], score=wrong["score"])
-    far = of(odd["position"], this).assign(kind="outlier", score=odd["score"])
+    labelled = of(errors["position"], this).assign(
+        kind="label", suggested_class=np.array(names)[errors["suggested"]], score=errors["score"]
+    )
+    outlying = of(far["position"], this).assign(kind="outlier", score=far["score"])
     paired = paired.sort_values("kind", kind="stable")
     columns = ["kind", *this, *other, "suggested_class", "score", "agreement"]
-    return pd.concat([paired, labelled, far], ignore_index=True).reindex(columns=columns)
+    return pd.concat([paired, labelled, outlying], ignore_index=True).reindex(columns=columns)
 
 
 def main(encoder: str, dataset: str) -> None:
@@ -129,44 +122,38 @@ def main(encoder: str, dataset: str) -> None:
     rows, labels, names = indexed.usable, embedded.labels, embedded.provenance["classes"]
     if embedded.provenance["index"] != indexed.digest:
         raise InputError(f"{embeddings.folder(encoder, dataset)}: made from another index than {index.path_of(dataset)}: run `dvc repro`")
-    read = approaches.read_all(dataset, approaches.approaches(section(Axes, "axes")), indexed.digest)
-    made = {(one.made.stage, one.made.name): one.made for one in read}
-    selected = made["linear_probe", encoder].selected
+    (probe,) = read_all(dataset, [("linear_probe", encoder)], indexed.digest)
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
-    small = images.in_order(lambda place: duplicates.thumbnail(images.load(*place)), places)
-    thumbnails = np.stack(list(tqdm(small, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
+    decoded = images.in_order(lambda place: duplicates.thumbnail(images.load(*place)), places)
+    thumbnails = np.stack(list(tqdm(decoded, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
     splits = rows["split"].to_numpy(str)
     near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)
-    same = duplicates.pairs(rows, near, thumbnails, settings.min_agreement)
-    groups = duplicates.groups(len(rows), same)
-    leaked = rows["image_id"].to_numpy()[duplicates.leaked(groups, splits)]
+    pairs = duplicates.pairs(rows, near, thumbnails, settings.min_agreement)
+    groups = duplicates.groups(len(rows), pairs)
+    leaked = rows["image_id"].iloc[duplicates.leaked(groups, splits)]
 
-    vectors = logistic.inputs(embedded)[selected["vectors"]]
-    shares, judged = label_errors.out_of_sample(vectors, labels, groups, settings, selected["C"], len(names))
-    wrong = label_errors.find(labels, shares, judged)
-    odd = outliers(typicality(near, groups, settings.neighbors), settings.outliers)
+    vectors = logistic.inputs(embedded)[probe.selected["vectors"]]
+    probabilities, judged = label_errors.out_of_sample(vectors, labels, groups, settings, probe.selected["C"], len(names))
+    errors = label_errors.find(labels, probabilities, judged)
+    far = outliers(typicality(near, groups, settings.neighbors), settings.outliers)
 
-    first, second = same["first"].to_numpy(), same["second"].to_numpy()
-    results: dict[str, Any] = {
-        "pairs": {kind: int((same["kind"] == kind).sum()) for kind in ("copy", "near_duplicate", "mirrored")}
+    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    counts: dict[str, Any] = {
+        "pairs": {kind: int((pairs["kind"] == kind).sum()) for kind in ("copy", "near_duplicate", "mirrored")}
         | {"across_splits": int((splits[first] != splits[second]).sum()), "of_two_classes": int((labels[first] != labels[second]).sum())},
         "too_small_to_compare": int((~duplicates.comparable(rows)).sum()),
         "test_images": {"all": int((splits == "test").sum()), "leaked": len(leaked)},
-        "labels": {"judged": int(judged.sum()), "not_judged": int((~judged).sum()), "issues": len(wrong)},
-        "accuracy": {},
+        "labels": {"judged": int(judged.sum()), "not_judged": int((~judged).sum()), "issues": len(errors)},
     }
-    for (stage, name), one in made.items():
-        results["accuracy"].setdefault(stage, {})[name] = accuracy(one, leaked)
-
     cell = f"{encoder}-{dataset}"
-    tables = {kind: Path(kind) / "audit" / cell for kind in ("data", "metrics", "plots")}
-    for path in tables.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    findings(rows, names, same, wrong, odd).to_parquet(tables["data"].with_suffix(".parquet"), index=False)
-    tables["metrics"].with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
-    cohesion(embedded.embedding, labels, names).round(6).to_csv(tables["plots"].with_suffix(".csv"), index=False)
-    print(f"audit {cell}: {len(same)} pair(s) of one picture, {len(leaked)} test image(s) leaked, {len(wrong)} likely label error(s)")
+    target = audits.findings_path(encoder, dataset)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    findings(rows, names, pairs, errors, far).to_parquet(target, index=False)
+    leaked.to_frame().to_parquet(audits.leaked_path(encoder, dataset), index=False)
+    write_metrics(Path("metrics/audit") / f"{cell}.json", counts)
+    write_plot(Path("plots/audit") / f"{cell}.csv", cohesion(embedded.embedding, labels, names))
+    print(f"audit {cell}: {len(pairs)} pair(s) of one picture, {len(leaked)} test image(s) leaked, {len(errors)} likely label error(s)")
 
 
 if __name__ == "__main__":

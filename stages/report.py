@@ -1,8 +1,8 @@
-"""Write the report: python -m stages.report.
+"""Write the report: dvc repro -s report.
 
-Reads what the axes name: metrics, plots, predictions, findings of the audit, embeddings and index for the galleries, printouts, contracts
-and weights' cards, and report/application.md; beside them, for its provenance alone, data/runs.jsonl and git. Writes report/index.html,
-one file that opens from disk.
+Reads what the axes name: metrics, plots, predictions, findings of the audit, embeddings and index for the galleries, printed networks,
+contracts and encoder.json of the weights, and report/application.md; for its provenance data/runs.jsonl and git too. Writes
+report/index.html, one file that opens from disk.
 """
 
 import json
@@ -18,14 +18,12 @@ from clipstore.core.params import Section, section
 from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
 from clipstore.core.stage import run
 from clipstore.data import index
-from clipstore.encoders import info
-from clipstore.report import examples, figures, page, sections
-from clipstore.report import provenance as origins
-from clipstore.report import sentences as readings
+from clipstore.encoders.info import folder, read_info
+from clipstore.report import examples, figures, page, provenance, sections, sentences
 from clipstore.report.figures import Series
 from clipstore.report.gallery import Thumbnails
 from clipstore.report.page import Figure
-from clipstore.store import approaches
+from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 
 TARGET = Path("report/index.html")
 LARGEST = 10_000_000  # bytes
@@ -46,35 +44,36 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
     indexed = index.read(name)
     rows = sections.results(json.loads(sections.existing(Path(f"metrics/{name}.json")).read_text()))
     titles = [row["title"] for row in rows]
-    read = {one.title: one for one in approaches.read_all(name, approaches.approaches(axes), indexed.digest)}
-    if set(read) != set(titles):
-        raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(read)}: run `dvc repro`")
+    approaches = {approach.title: approach for approach in read_all(name, cells(axes), indexed.digest)}
+    if set(approaches) != set(titles):
+        raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(approaches)}: run `dvc repro`")
     pairs = sections.table(Path(f"plots/score/{name}/pairs.csv"))
     return {
         "name": name,
         "classes": len(indexed.classes),
         "counts": {split: int((indexed.usable["split"] == split).sum()) for split in index.SPLITS},
         "rows": rows,
-        "headline": readings.headline(rows),
-        "sentences": readings.of_pairs(pairs, titles),
+        "headline": sentences.headline(rows),
+        "sentences": sentences.of_pairs(pairs, titles),
         "curves": sections.curves(name),
-        "sweeps": sections.sweeps(name, axes.encoders),
+        "sweeps": sections.sweeps(name, axes),
         "few_shot": sections.few_shot(name, axes.encoders),
         "prompts": sections.prompts(name, axes.zero_shot),
         "calibration": sections.calibration(name, rows),
         "confusion": sections.confusion(name, rows),
         "per_class": sections.per_class(name, rows),
-        "galleries": examples.galleries(name, [read[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
-        "audits": examples.audits(name, axes.encoders, settings.findings),
+        "galleries": examples.galleries(name, [approaches[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
+        "audits": examples.audit_findings(name, axes.encoders, settings.findings),
+        "leaked": rows[0].get("leaked", 0),
         "thumbnail": Thumbnails(indexed, settings.thumbnail_size),
     }
 
 
 def of_corpus(name: str) -> dict[str, Any]:
     """Return everything that the page says of one corpus."""
-    folder = Path("plots/tokenizers") / name
+    folder_of_plots = Path("plots/tokenizers") / name
     metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
-    wanted = {
+    plots = {
         "fertility": (
             "vocab_size",
             "fertility",
@@ -93,45 +92,47 @@ def of_corpus(name: str) -> dict[str, Any]:
         ),
         "ranks": ("rank", "count", "rank of a token", "times it occurs in test", "xy", "How often each token occurs, the commonest first."),
     }
-    found = []
-    for plot, (x, y, x_label, y_label, log, caption) in wanted.items():
-        frame = sections.table(folder / f"{plot}.csv")
+    drawings = []
+    for plot, (x, y, x_label, y_label, log, caption) in plots.items():
+        frame = sections.table(folder_of_plots / f"{plot}.csv")
         series = [
-            Series(str(key), list(some[x]), list(some[y]), None, at, at)
-            for at, (key, some) in enumerate(frame.groupby("series", sort=False))
+            Series(str(key), list(points[x]), list(points[y]), None, at, at)
+            for at, (key, points) in enumerate(frame.groupby("series", sort=False))
         ]
-        found.append(Figure(figures.lines(f"{name}-{plot}", f"{plot} of the tokenizers on {name}", series, x_label, y_label, log), caption))
-    encoded = pd.read_csv(sections.existing(folder / "sentences.csv"), keep_default_na=False, dtype={"token": str})
-    sentences = [
+        label = f"{plot} of the tokenizers on {name}"
+        drawings.append(Figure(figures.lines(f"{name}-{plot}", label, series, x_label, y_label, log), caption))
+    encoded = pd.read_csv(sections.existing(folder_of_plots / "sentences.csv"), keep_default_na=False, dtype={"token": str})
+    encodings = [
         {
             "name": sentence,
             **facts,
             "tokens": {
-                str(tokenizer): sections.records(some[["token", "id"]])
-                for tokenizer, some in encoded[encoded["sentence"] == sentence].groupby("tokenizer", sort=False)
+                str(tokenizer): sections.records(rows[["token", "id"]])
+                for tokenizer, rows in encoded[encoded["sentence"] == sentence].groupby("tokenizer", sort=False)
             },
         }
         for sentence, facts in metrics["sentences"].items()
     ]
-    return {"name": name, "measures": metrics["tokenizers"], "overlap": metrics["overlap"], "figures": found, "sentences": sentences}
+    return {"name": name, "measures": metrics["tokenizers"], "overlap": metrics["overlap"], "figures": drawings, "sentences": encodings}
 
 
 def networks(axes: Axes) -> list[dict[str, str]]:
-    """Return the printout of every network that was trained."""
-    cells = [("finetune", name) for name in axes.finetune] + [("scratch", name) for name in axes.scratch]
+    """Return the printed layers of every network that was trained."""
+    trained = {approach.stage for approach in APPROACHES if approach.trains == "network"}
     return [
         {
-            "title": f"{readings.called(f'{stage} {name}')} on {dataset}",
+            "title": f"{readable(f'{stage} {name}')} on {dataset}",
             "text": sections.existing(Path(f"data/checkpoints/{stage}/{name}-{dataset}/network.txt")).read_text(),
         }
         for dataset in axes.datasets
-        for stage, name in cells
+        for stage, name in cells(axes)
+        if stage in trained
     ]
 
 
-def provenance(axes: Axes) -> dict[str, Any]:
+def provenance_of(axes: Axes) -> dict[str, Any]:
     """Return commit, parameters, digests, versions, and what every stage took."""
-    named = {*axes.datasets, *axes.download, *axes.corpora, *axes.weights, *axes.encoders, *axes.finetune, *axes.scratch}
+    names = {name for axis in axes.model_dump().values() for name in axis}
     paths = {
         f"{encoder}-{dataset}": Path(f"data/embeddings/{encoder}-{dataset}/contract.json")
         for dataset in axes.datasets
@@ -139,13 +140,13 @@ def provenance(axes: Axes) -> dict[str, Any]:
     }
     contracts = {cell: json.loads(sections.existing(path).read_text()) for cell, path in paths.items()}
     return {
-        "git": origins.commit(),
+        "git": provenance.commit(),
         "parameters": Path("params.yaml").read_text(),
         "contracts": [{"cell": cell, "digest": digests.json_sha256(contract), **contract} for cell, contract in contracts.items()],
-        "weights": [info.read_info(name) for name in axes.weights if sections.existing(info.folder(name) / "encoder.json")],
+        "weights": [read_info(name) for name in axes.weights if sections.existing(folder(name) / "encoder.json")],
         "indices": {name: index.read(name).digest for name in axes.datasets},
-        "versions": origins.versions(),
-        "runs": origins.last_runs(Path("data/runs.jsonl"), named),
+        "versions": provenance.versions(),
+        "runs": provenance.last_runs(Path("data/runs.jsonl"), names),
     }
 
 
@@ -160,7 +161,7 @@ def main() -> dict[str, Any]:
             "datasets": datasets,
             "corpora": [of_corpus(name) for name in axes.corpora],
             "networks": networks(axes),
-            "provenance": provenance(axes),
+            "provenance": provenance_of(axes),
             "drawn_weights": [name for name, entry in section(dict[Slug, Encoder], "encoders").items() if isinstance(entry, GardenClip)],
             "drawn": [name for name in axes.datasets if isinstance(tables[name], Garden)],
             "scans": [name for name in axes.datasets if isinstance(tables[name], Digits)],

@@ -13,7 +13,7 @@ Right = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]
 
 COLUMNS = ["a", "b", "difference", "low", "high", "only_a_right", "only_b_right", "p", "p_corrected"]
-CHANCE = 0.05  # a corrected p below it is called beyond chance
+SIGNIFICANCE = 0.05  # a difference is significant where the corrected p is below it
 
 
 def difference(only_a: Right, only_b: Right, labels: Labels, resamples: int, seed: int) -> tuple[float, Interval]:
@@ -61,9 +61,9 @@ def compare(right: dict[str, Right], labels: Labels, resamples: int, seed: int) 
     rows: list[dict[str, Any]] = []
     for a, b in combinations(right, 2):
         only_a, only_b = right[a] & ~right[b], right[b] & ~right[a]
-        found, interval = difference(only_a, only_b, labels, resamples, seed)
+        gap, interval = difference(only_a, only_b, labels, resamples, seed)
         counts = {"only_a_right": int(only_a.sum()), "only_b_right": int(only_b.sum())}
-        rows.append({"a": a, "b": b, "difference": found, **interval._asdict(), **counts, "p": mcnemar(*counts.values())})
+        rows.append({"a": a, "b": b, "difference": gap, **interval._asdict(), **counts, "p": mcnemar(*counts.values())})
     corrected = multipletests([row["p"] for row in rows], method="holm")[1] if rows else []
     return pd.DataFrame(rows, columns=COLUMNS[:-1]).assign(p_corrected=corrected)
 
@@ -71,11 +71,12 @@ def compare(right: dict[str, Right], labels: Labels, resamples: int, seed: int) 
 def gap_to_best(pairs: pd.DataFrame, name: str, best: str) -> dict[str, float | bool]:
     """Return how ``name`` stands to ``best``: by how much its mean_per_class is higher, with the interval, and a verdict on top1.
 
-    significant is the verdict: the corrected p is below CHANCE. The best is no different from itself.
+    "significant" is the verdict: whether the corrected p is below SIGNIFICANCE. The best does not differ from itself.
     """
     if name == best:
         return {"gap_to_best": 0.0, "gap_to_best_low": 0.0, "gap_to_best_high": 0.0, "significant": False}
     row = pairs[pairs["a"].isin([name, best]) & pairs["b"].isin([name, best])].iloc[0]
     ends = [row["low"], row["high"]] if row["a"] == name else [-row["high"], -row["low"]]
-    found = row["difference"] if row["a"] == name else -row["difference"]
-    return {"gap_to_best": found, "gap_to_best_low": ends[0], "gap_to_best_high": ends[1], "significant": bool(row["p_corrected"] < CHANCE)}
+    gap = row["difference"] if row["a"] == name else -row["difference"]
+    significant = bool(row["p_corrected"] < SIGNIFICANCE)
+    return {"gap_to_best": gap, "gap_to_best_low": ends[0], "gap_to_best_high": ends[1], "significant": significant}

@@ -12,8 +12,8 @@ from PIL import Image
 
 from clipstore.data import images
 from clipstore.data.index import Index
-from clipstore.store.approaches import Outcome
 from clipstore.store.embeddings import Matrix
+from clipstore.store.predictions import Predictions
 
 TINY = 48  # pixels; smaller images are enlarged by whole pixels, as they are
 
@@ -72,15 +72,15 @@ def data_uri(image: Image.Image, size: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def surest(outcome: Outcome, right: bool, count: int) -> npt.NDArray[np.intp]:
+def surest(approach: Predictions, right: bool, count: int) -> npt.NDArray[np.intp]:
     """Return the positions of the ``count`` test images answered rightly, or wrongly, with the highest probability, the surest first.
 
     Of the right ones one a class: else an easy class would fill the gallery.
     """
-    selected = np.flatnonzero((outcome.predicted == outcome.labels) == right)
-    selected = selected[np.argsort(-outcome.probabilities[selected].max(axis=1), kind="stable")]
+    selected = np.flatnonzero((approach.test_answers == approach.test_labels) == right)
+    selected = selected[np.argsort(-approach.test_probabilities[selected].max(axis=1), kind="stable")]
     if right:
-        selected = selected[np.sort(np.unique(outcome.labels[selected], return_index=True)[1])]
+        selected = selected[np.sort(np.unique(approach.test_labels[selected], return_index=True)[1])]
     return selected[:count]
 
 
@@ -98,12 +98,12 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
     return [str(rows["image_id"].iloc[at]) for at in of_train[np.argsort(-cosines, kind="stable")[:count]]]
 
 
-def answers(outcome: Outcome, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:
+def answers(approach: Predictions, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:
     """Return the surest right or wrong answers of an approach; without embeddings there are no nearest training images."""
-    names, found = outcome.made.classes, []
-    for at in surest(outcome, right, count):
-        image = outcome.images[at]
+    names, shown = approach.classes, []
+    for at in surest(approach, right, count):
+        image = approach.test_ids[at]
         close = nearest(*embedded, image, neighbours) if embedded else []
-        taken, sure = int(outcome.predicted[at]), float(outcome.probabilities[at].max())
-        found.append(Answer(image, names[outcome.labels[at]], names[taken], sure, close))
-    return found
+        answer, confidence = int(approach.test_answers[at]), float(approach.test_probabilities[at].max())
+        shown.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, close))
+    return shown

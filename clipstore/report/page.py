@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from clipstore.report.sentences import called
+from clipstore.store.approaches import readable
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -64,7 +64,7 @@ def render(parts: Mapping[str, Any]) -> str:
         "points": points,
         "plain": plain,
         "sentence": sentence,
-        "called": called,
+        "readable": readable,
         "json": lambda value: json.dumps(value, indent=2),
     }
     return environment.get_template(TEMPLATE.name).render(parts)

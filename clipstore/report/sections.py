@@ -1,4 +1,4 @@
-"""What the report says of one data set, from the files that the other stages wrote: tables and figures."""
+"""Tables and figures of the report for one data set, from the files that the other stages wrote."""
 
 from pathlib import Path
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
-from clipstore.probes import ensemble
-from clipstore.report import figures, heat_map, sentences
+from clipstore.core.schema import Axes
+from clipstore.report import figures, heat_map
 from clipstore.report.figures import Series
-from clipstore.report.page import Figure, percent
+from clipstore.report.page import Figure, percent, sentence
+from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
-SPLITS = {"test": 0, "val": 1, "train": 2}  # dashes
+DASHES = {"test": 0, "val": 1, "train": 2}  # of each split's lines
 PROMPTS = 20  # in a figure; the table has all
-WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots")  # never numbers
+# Columns of text, even where they hold digits.
+WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots")
 METHODS = {
     "zero_shot": "zero-shot",
     "nearest_mean": "nearest class mean",
@@ -40,21 +42,21 @@ def existing(path: Path) -> Path:
 
 
 def table(path: Path) -> pd.DataFrame:
-    """Read a table of plots/; names stay text, also those that look like a number or like nothing ("007", "nan")."""
+    """Read a table of plots/; names stay text, even those that look like a number or a missing value ("007", "nan")."""
     return pd.read_csv(existing(path), converters=dict.fromkeys(WORDS, str))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows."""
+    """Return the rows as mappings of column to value."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def results(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each approach of metrics/DATASET.json with its stage, name and title, the best first (see `readings.headline`)."""
+    """Return each approach of metrics/DATASET.json with its stage, name and title, the best first (see `sentences.headline`)."""
     rows = [
-        {"stage": stage, "name": name, "title": f"{stage} {name}", **found}
+        {"stage": stage, "name": name, "title": f"{stage} {name}", **measures}
         for stage, names in metrics.items()
-        for name, found in names.items()
+        for name, measures in names.items()
     ]
     return sorted(rows, key=lambda row: -row["mean_per_class"])
 
@@ -63,119 +65,122 @@ def curves(dataset: str) -> list[Figure]:
     """Return accuracy and loss by epoch of every network that was trained."""
     frame = table(Path(f"plots/score/{dataset}/curves.csv"))
     approaches = list(dict.fromkeys(frame["approach"]))
-    named = "test" if "test" in set(frame["split"]) else "val"  # its line stands for the approach in the legend
-    found = []
+    legend_split = "test" if "test" in set(frame["split"]) else "val"  # its line stands for the approach in the legend
+    drawings = []
     for measure, label in (("accuracy", "accuracy, %"), ("loss", "loss")) if approaches else ():
         series = []
-        for (approach, split), some in frame.groupby(["approach", "split"], sort=False):
-            name = sentences.called(str(approach)) if split == named else ""
-            values = percents(some[measure]) if measure == "accuracy" else list(some[measure])
-            series.append(Series(name, list(some["epoch"]), values, None, approaches.index(str(approach)), SPLITS[str(split)]))
+        for (approach, split), points in frame.groupby(["approach", "split"], sort=False):
+            name = readable(str(approach)) if split == legend_split else ""
+            values = percents(points[measure]) if measure == "accuracy" else list(points[measure])
+            series.append(Series(name, list(points["epoch"]), values, None, approaches.index(str(approach)), DASHES[str(split)]))
         svg = figures.lines(f"{dataset}-{measure}", f"{measure} by epoch on {dataset}", series, "epoch", label)
-        told = " Train is judged on augmented images, without which it would be higher." if measure == "accuracy" else ""
-        found.append(Figure(svg, f"{measure.capitalize()} by epoch, solid on test, dashed on val, dotted on train.{told}"))
-    return found
+        note = " Train is measured on augmented images, which lowers it." if measure == "accuracy" else ""
+        drawings.append(Figure(svg, f"{measure.capitalize()} by epoch, solid on test, dashed on val, dotted on train.{note}"))
+    return drawings
 
 
-def sweeps(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
-    """Return what was tried: neighbours and votes of kNN, C and vectors of the linear probe."""
-    found = []
-    for encoder in encoders:
-        frame = table(Path(f"plots/knn/{encoder}-{dataset}.csv"))
-        votes = list(dict.fromkeys(frame["votes"]))
-        series = [
-            Series(
-                f"{vote} votes, {split}",
-                list(some["k"]),
-                percents(some["mean_per_class"]),
-                None,
-                votes.index(str(vote)),
-                SPLITS[str(split)],
+def sweeps(dataset: str, axes: Axes) -> list[Figure]:
+    """Return a figure of the hyperparameters tried by each approach that has a sweep."""
+    drawings = []
+    for approach in APPROACHES:
+        if not approach.sweep:
+            continue
+        for name in getattr(axes, approach.axis):
+            frame = table(Path(f"plots/{approach.stage}/{name}-{dataset}.csv"))
+            frame = frame if "split" in frame else frame.assign(split="val")
+            kinds = [label.removeprefix(f"{split}, ") for label, split in zip(frame["series"], frame["split"], strict=True)]
+            colours = list(dict.fromkeys(kinds))
+            series = [
+                Series(
+                    str(label).replace("_", ", "),
+                    list(points[approach.sweep.x]),
+                    percents(points["mean_per_class"]),
+                    None,
+                    colours.index(str(label).removeprefix(f"{split}, ")),
+                    DASHES[str(split)],
+                )
+                for (label, split), points in frame.groupby(["series", "split"], sort=False)
+            ]
+            y_label = "mean per class, %" if frame["split"].nunique() > 1 else "mean per class on val, %"
+            svg = figures.lines(
+                f"{dataset}-{approach.stage}-{name}-sweep",
+                f"{approach.title} of {name} on {dataset}",
+                series,
+                approach.sweep.x_label,
+                y_label,
+                "x" if approach.sweep.log else "",
             )
-            for (vote, split), some in frame.groupby(["votes", "split"], sort=False)
-        ]
-        svg = figures.lines(f"{dataset}-{encoder}-k", f"kNN of {encoder} on {dataset}", series, "neighbours k", "mean per class, %")
-        found.append(Figure(svg, f"kNN on {encoder}'s embeddings: selected where val (dashed) is highest; test (solid) only looks on."))
-        frame = table(Path(f"plots/linear_probe/{encoder}-{dataset}.csv"))
-        series = [
-            Series(str(name).replace("_", ", "), list(some["C"]), percents(some["mean_per_class"]), None, at, 1)
-            for at, (name, some) in enumerate(frame.groupby("series", sort=False))
-        ]
-        label = f"linear probe of {encoder} on {dataset}"
-        svg = figures.lines(f"{dataset}-{encoder}-C", label, series, "C, inverse strength of the penalty", "mean per class on val, %", "x")
-        found.append(Figure(svg, f"Linear probe on {encoder}'s vectors, on val: strong penalty at the left, none at the right."))
-    return found
+            drawings.append(Figure(svg, f"{sentence(readable(f'{approach.stage} {name}'))}: {approach.sweep.caption}"))
+    return drawings
 
 
 def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     """Return mean per class on test by the number of labelled images a class, each method with its spread over the seeds."""
-    found = []
+    drawings = []
     for encoder in encoders:
         frame = table(Path(f"plots/few_shot/{encoder}-{dataset}.csv"))
-        methods = [method for method in METHODS if method in set(frame["method"])]
-        by_method = {method: frame[frame["method"] == method] for method in methods}
+        points = {method: frame[frame["method"] == method] for method in METHODS if method in set(frame["method"])}
         series = [
-            Series(METHODS[method], list(some["shots"]), percents(some["mean_per_class"]), percents(some["std"]), at, method == "zero_shot")
-            for at, (method, some) in enumerate(by_method.items())
+            Series(METHODS[method], list(rows["shots"]), percents(rows["mean_per_class"]), percents(rows["std"]), at, method == "zero_shot")
+            for at, (method, rows) in enumerate(points.items())
         ]
         label = f"few-shot learning with {encoder} on {dataset}"
         svg = figures.lines(f"{dataset}-{encoder}-shots", label, series, "training images a class", "mean per class on test, %")
         seeds = int(frame["seeds"].max())
-        line = (
-            "; dashed: zero-shot, the line to beat" if "zero_shot" in methods else f"; {encoder} reads no texts: no zero-shot line to beat"
-        )
-        told = f"Mean over {seeds} draws, band: one standard deviation" if seeds > 1 else "One draw, so without a spread"
-        found.append(Figure(svg, f"{encoder}. {told}{line}."))
-    return found
+        spread = f"Mean over {seeds} draws; the band is one standard deviation" if seeds > 1 else "One draw, so no spread is shown"
+        baseline = "dashed: zero-shot, the baseline" if "zero_shot" in points else f"no zero-shot: {encoder} has no text tower"
+        drawings.append(Figure(svg, f"{encoder}. {spread}; {baseline}."))
+    return drawings
 
 
 def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return of each encoder with texts every wording alone and all together: figure, and rows with val and test.
+    """Return of each encoder with texts every prompt alone and the ensemble of all: a figure, and rows with val and test.
 
-    A single wording is its own ensemble: one row, and no figure.
+    A single prompt is its own ensemble: one row, and no figure.
     """
-    found = []
+    compared = []
     for encoder in encoders:
         frame = table(Path(f"plots/zero_shot/{encoder}-{dataset}.csv"))
         wide = frame.pivot(index="template", columns="split", values="mean_per_class").reindex(columns=["val", "test"])
         figure = None
         if len(wide) == 2:
-            wide = wide.drop(ensemble.NAME)
+            wide = wide.drop(ENSEMBLE)
         else:
             wide = wide.sort_values("val", ascending=False, kind="stable")
-            shown = wide.head(PROMPTS)
-            series = [Series(split, percents(shown[split]), [], None, at) for at, split in enumerate(shown.columns)]
+            best = wide.head(PROMPTS)
+            series = [Series(split, percents(best[split]), [], None, at) for at, split in enumerate(best.columns)]
             label = f"prompts of {encoder} on {dataset}"
-            svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in shown.index], series, "mean per class, %")
-            more = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
-            figure = Figure(svg, f"{encoder}: each prompt alone, and their ensemble.{more}")
-        found.append({"encoder": encoder, "figure": figure, "rows": records(wide.reset_index())})
-    return found
+            svg = figures.dots(f"{dataset}-{encoder}-prompts", label, [str(name) for name in best.index], series, "mean per class, %")
+            note = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
+            figure = Figure(svg, f"{encoder}: each prompt alone, and their ensemble.{note}")
+        compared.append({"encoder": encoder, "figure": figure, "rows": records(wide.reset_index())})
+    return compared
 
 
 def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
     """Return a reliability diagram of each approach, before and after its temperature."""
-    frame, found = table(Path(f"plots/score/{dataset}/reliability.csv")), []
+    frame, drawings = table(Path(f"plots/score/{dataset}/reliability.csv")), []
     for row in rows:
-        some = frame[frame["approach"] == row["title"]]
+        bins = frame[frame["approach"] == row["title"]]
         series = []
         for at, when in enumerate(("before", "after")):
-            part = some[some["temperature"] == when]
-            series.append(Series(when, list(part["confidence"]), list(part["accuracy"]), None, 4 * (1 - at), 1 - at))
-        name = sentences.called(row["title"])
+            points = bins[bins["temperature"] == when]
+            series.append(Series(when, list(points["confidence"]), list(points["accuracy"]), None, 4 * (1 - at), 1 - at))
+        name = readable(row["title"])
         svg = figures.reliability(f"{dataset}-{row['stage']}-{row['name']}-reliability", f"reliability of {name} on {dataset}", series)
-        found.append(Figure(svg, f"{name}: expected calibration error {percent(row['ece'])} %, after it {percent(row['ece_scaled'])} %."))
-    return found
+        errors = f"{percent(row['ece'])} %, after scaling {percent(row['ece_scaled'])} %"
+        drawings.append(Figure(svg, f"{name}: expected calibration error {errors}."))
+    return drawings
 
 
 def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return of each approach the matrix of its worst classes and its most confused pairs."""
-    pairs, found = table(Path(f"plots/score/{dataset}/confused.csv")), []
+    pairs, matrices = table(Path(f"plots/score/{dataset}/confused.csv")), []
     for row in rows:
         frame = table(Path(f"plots/score/{dataset}/confusion/{row['stage']}-{row['name']}.csv"))
         actual, columns = list(dict.fromkeys(frame["actual"])), list(dict.fromkeys(frame["predicted"]))
         shape = (len(actual), len(columns))
-        name = sentences.called(row["title"])
+        name = readable(row["title"])
         svg = heat_map.draw(
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",
@@ -184,13 +189,14 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             actual,
             columns,
         )
-        caption = f"{name}: actual classes in rows, what they were taken for in columns, long names by number. Green: right; red: wrong."
-        found.append({"name": name, "figure": Figure(svg, caption), "pairs": records(pairs[pairs["approach"] == row["title"]])})
-    return found
+        caption = f"{name}: actual classes in rows, predicted classes in columns, long names by number. Green: right; red: wrong."
+        matrices.append({"name": name, "figure": Figure(svg, caption), "pairs": records(pairs[pairs["approach"] == row["title"]])})
+    return matrices
 
 
 def per_class(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row a class with the accuracies of the approaches, in the order of ``rows``."""
     frame = table(Path(f"plots/score/{dataset}/per_class.csv"))
-    of = {title: dict(zip(some["class_name"], some["accuracy"], strict=True)) for title, some in frame.groupby("approach")}
-    return [{"class_name": name, "accuracies": [of[row["title"]][name] for row in rows]} for name in dict.fromkeys(frame["class_name"])]
+    accuracy = {title: dict(zip(lines["class_name"], lines["accuracy"], strict=True)) for title, lines in frame.groupby("approach")}
+    classes = dict.fromkeys(frame["class_name"])
+    return [{"class_name": name, "accuracies": [accuracy[row["title"]][name] for row in rows]} for name in classes]

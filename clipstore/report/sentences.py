@@ -1,24 +1,11 @@
-"""What the comparison of approaches says, in sentences."""
+"""The comparison of approaches as sentences."""
 
 from typing import Any
 
 import pandas as pd
 
-from clipstore.measure.comparisons import CHANCE
-
-NAMES = {
-    "zero_shot": "zero-shot",
-    "linear_probe": "linear probe",
-    "knn": "kNN",
-    "finetune": "fine-tuning",
-    "scratch": "training from scratch",
-}
-
-
-def called(title: str) -> str:
-    """Return what sentences call the approach of this title, "knn enc": "kNN (enc)"."""
-    stage, _, name = title.partition(" ")
-    return f"{NAMES.get(stage, stage)} ({name})" if name else NAMES.get(stage, stage)
+from clipstore.measure.comparisons import SIGNIFICANCE
+from clipstore.store.approaches import readable
 
 
 def points(fraction: float) -> str:
@@ -37,12 +24,12 @@ def of_pair(row: pd.Series) -> str:
     if row["difference"] < 0:
         more = -more
     if not row["only_a_right"] and not row["only_b_right"]:
-        return f"{called(a)} and {called(b)} are right on exactly the same test images."
-    if row["p_corrected"] >= CHANCE:
-        return f"{called(a)} and {called(b)} can't be told apart ({points(difference)} between them)."
+        return f"{readable(a)} and {readable(b)} are right on exactly the same test images."
+    if row["p_corrected"] >= SIGNIFICANCE:
+        return f"{readable(a)} and {readable(b)} do not differ significantly ({points(difference)} between them)."
     if more < 0:
-        return f"{called(b)} is right on more of the test images, beyond chance, while {called(a)} has the higher mean per class."
-    return f"{called(a)} beats {called(b)} by {points(difference)}, beyond chance."
+        return f"{readable(b)} is right on significantly more of the test images, while {readable(a)} has the higher mean per class."
+    return f"{readable(a)} beats {readable(b)} by {points(difference)}; the difference is significant."
 
 
 def of_pairs(table: pd.DataFrame, order: list[str]) -> list[str]:
@@ -58,16 +45,17 @@ def of_pairs(table: pd.DataFrame, order: list[str]) -> list[str]:
 
 
 def headline(results: list[dict[str, Any]]) -> str:
-    """Return which approach is the best on a data set, and which cannot be told from it.
+    """Return which approach is the best on a data set, and which do not differ from it significantly.
 
     Args:
         results: of each approach, the best first: title, mean_per_class with its ends, significant.
     """
     best, *others = results
     measure = f"{100 * best['mean_per_class']:.1f} % mean per class"
-    between = f"95 % interval {100 * best['mean_per_class_low']:.1f} to {100 * best['mean_per_class_high']:.1f}"
-    close = [called(other["title"]) for other in others if not other["significant"]]
-    told = (
-        f"; not to be told from it: {', '.join(close)}" if close else "; every other approach is behind it beyond chance" if others else ""
-    )
-    return f"{called(best['title'])} is best with {measure} ({between}){told}."
+    interval = f"95 % interval {100 * best['mean_per_class_low']:.1f} to {100 * best['mean_per_class_high']:.1f}"
+    close = [readable(other["title"]) for other in others if not other["significant"]]
+    if close:
+        comparison = f"; not significantly different from it: {', '.join(close)}"
+    else:
+        comparison = "; every other approach is significantly worse" if others else ""
+    return f"{readable(best['title'])} is best with {measure} ({interval}){comparison}."

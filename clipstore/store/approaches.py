@@ -1,87 +1,109 @@
-"""What approaches made of the same test images, so that they compare image by image."""
+"""The table of approaches: which stage runs each, which axis names its encoders or nets, and how people read about it.
+
+`score`, the report, verify, plan and the tests' fixtures iterate over it: a new approach is a stage and a row here (docs/adding.md).
+"""
 
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
 from clipstore.store import predictions
 from clipstore.store.predictions import Predictions
 
+ENSEMBLE = "ensemble"  # in plots/zero_shot, the rows of all prompts together
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """One approach's predictions, seen from its test images, n of them in the order of the predictions."""
+class Sweep:
+    """How plots/STAGE/NAME-DATASET.csv is drawn: mean_per_class over a hyperparameter, a line for each value of the column ``series``.
 
-    made: Predictions
+    Attributes:
+        x: column of the hyperparameter.
+        x_label: title of its axis.
+        log: whether that axis is logarithmic.
+        caption: below the figure, after the approach's title and name.
+    """
 
-    @property
-    def title(self) -> str:
-        """Return what tables and plots call the approach."""
-        return f"{self.made.stage} {self.made.name}"
-
-    def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return probabilities float64 (rows, classes) and label (rows,) of the images of "val" or "test"."""
-        selected = (self.made.rows["split"] == split).to_numpy()
-        return self.made.probabilities[selected].astype(float), self.made.rows["label"].to_numpy()[selected]
-
-    @cached_property
-    def images(self) -> list[str]:
-        """The image_id of the test images."""
-        ids: list[str] = self.made.rows.loc[self.made.rows["split"] == "test", "image_id"].tolist()
-        return ids
-
-    @cached_property
-    def probabilities(self) -> npt.NDArray[np.float64]:
-        """Of the test images, (n, classes)."""
-        return self.of("test")[0]
-
-    @cached_property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """Of the test images, (n,)."""
-        return self.of("test")[1]
-
-    @cached_property
-    def predicted(self) -> npt.NDArray[np.intp]:
-        """The most probable class of each test image, (n,)."""
-        found: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return found
+    x: str
+    x_label: str
+    log: bool
+    caption: str
 
 
-def approaches(axes: Axes) -> list[tuple[str, str]]:
-    """Return (stage, name) of every approach that the axes name."""
-    names = {
-        "zero_shot": axes.zero_shot,
-        "linear_probe": axes.encoders,
-        "knn": axes.encoders,
-        "finetune": axes.finetune,
-        "scratch": axes.scratch,
-    }
-    return [(stage, name) for stage, some in names.items() for name in some]
+@dataclass(frozen=True)
+class Approach:
+    """One way to classify images.
+
+    Attributes:
+        stage: that runs it: module, params section and first part of its predictions' file name.
+        axis: of params.yaml, whose names it runs with.
+        title: in sentences and tables.
+        trains: what it fits on images or vectors; "network" has training curves and a printed network in the report.
+        sweep: how its plot of hyperparameters is drawn; None where it has none.
+    """
+
+    stage: str
+    axis: Literal["zero_shot", "encoders", "finetune", "scratch"]
+    title: str
+    trains: Literal["nothing", "classifier", "network"]
+    sweep: Sweep | None = None
 
 
-def read_all(dataset: str, wanted: list[tuple[str, str]], digest: str) -> list[Outcome]:
+APPROACHES = (
+    Approach("zero_shot", "zero_shot", "zero-shot", "nothing"),
+    Approach(
+        "linear_probe",
+        "encoders",
+        "linear probe",
+        "classifier",
+        Sweep("C", "C, inverse strength of the penalty", True, "on val: strong penalty at the left, none at the right."),
+    ),
+    Approach(
+        "knn",
+        "encoders",
+        "kNN",
+        "classifier",
+        Sweep("k", "neighbours k", False, "selected where val (dashed) is highest; test (solid) is shown for comparison only."),
+    ),
+    Approach("finetune", "finetune", "fine-tuning", "network"),
+    Approach("scratch", "scratch", "training from scratch", "network"),
+)
+
+
+def cells(axes: Axes) -> list[tuple[str, str]]:
+    """Return (stage, name) of every approach with every name on its axis, in the table's order."""
+    return [(approach.stage, name) for approach in APPROACHES for name in getattr(axes, approach.axis)]
+
+
+def readable(title: str) -> str:
+    """Return what sentences call the predictions of this title, "knn enc": "kNN (enc)"; "knn" alone is "kNN"."""
+    stage, _, name = title.partition(" ")
+    known = {approach.stage: approach.title for approach in APPROACHES}.get(stage, stage)
+    return f"{known} ({name})" if name else known
+
+
+def read_all(dataset: str, wanted: list[tuple[str, str]], digest: str) -> list[Predictions]:
     """Read the predictions of every (stage, name).
 
     Raises:
         InputError: one is missing, was made from an index of another digest than ``digest``, or covers other test images than the first.
     """
-    found: list[Outcome] = []
+    everything: list[Predictions] = []
     for stage, name in wanted:
         path = predictions.path_of(dataset, stage, name)
         if not path.exists():
             raise InputError(f"{path}: no such file; `dvc repro` makes it")
-        made = predictions.read(dataset, stage, name)
-        if made.index != digest:
-            raise InputError(f"{path}: made from another index (digest {made.index[:12]}, expected {digest[:12]}): run `dvc repro` again")
-        found.append(Outcome(made))
-        first, own = found[0].images, found[-1].images
-        if own != first:
+        answers = predictions.read(dataset, stage, name)
+        if answers.index != digest:
+            raise InputError(
+                f"{path}: made from another index (digest {answers.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
+            )
+        everything.append(answers)
+        first = everything[0].test_ids
+        if answers.test_ids != first:
             other = predictions.path_of(dataset, *wanted[0])
             raise InputError(
-                f"{path}: its {len(own)} test images are not the {len(first)} of {other} in their order: run `dvc repro` again"
+                f"{path}: its {len(answers.test_ids)} test images are not the {len(first)} of {other} in their order: run `dvc repro` again"
             )
-    return found
+    return everything

@@ -5,7 +5,8 @@ test from the final one. The schema's metadata says what made them (see `Predict
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from clipstore.store.embeddings import Images
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one approach says of the val and test images.
+    """What one approach says of the val and test images; ``test_...`` are its test images, in the order of the rows.
 
     Attributes:
         stage: the approach.
@@ -49,6 +50,38 @@ class Predictions:
     notes: dict[str, Any] = field(default_factory=dict)
     curve: list[Any] = field(default_factory=list)
 
+    @property
+    def title(self) -> str:
+        """What tables and plots call the approach: "knn enc"."""
+        return f"{self.stage} {self.name}"
+
+    def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return probabilities float64 (rows, classes) and labels (rows,) of the images of "val" or "test"."""
+        rows = (self.rows["split"] == split).to_numpy()
+        return self.probabilities[rows].astype(float), self.rows["label"].to_numpy()[rows]
+
+    @cached_property
+    def test_ids(self) -> list[str]:
+        """The image_id of each test image."""
+        ids: list[str] = self.rows.loc[self.rows["split"] == "test", "image_id"].tolist()
+        return ids
+
+    @cached_property
+    def test_probabilities(self) -> npt.NDArray[np.float64]:
+        """Of the test images, (n, classes)."""
+        return self.of("test")[0]
+
+    @cached_property
+    def test_labels(self) -> npt.NDArray[np.int64]:
+        """Of the test images, (n,)."""
+        return self.of("test")[1]
+
+    @cached_property
+    def test_answers(self) -> npt.NDArray[np.intp]:
+        """The most probable class of each test image, (n,)."""
+        answers: npt.NDArray[np.intp] = self.test_probabilities.argmax(axis=1)
+        return answers
+
 
 def of_embeddings(
     stage: str,
@@ -72,13 +105,13 @@ def path_of(dataset: str, stage: str, name: str) -> Path:
     return Path("data/predictions") / dataset / f"{stage}-{name}.parquet"
 
 
-def write(dataset: str, made: Predictions) -> None:
+def write(dataset: str, predictions: Predictions) -> None:
     """Write the predictions; the probabilities must be finite and each row's sum 1."""
-    assert np.allclose(made.probabilities.sum(axis=1), 1, atol=1e-3)
-    facts = {key: getattr(made, key) for key in ("stage", "name", "classes", "failed", "index", "contract", "selected", "notes", "curve")}
-    columns = {name: pa.array(made.rows[name]) for name in ("image_id", "split", "label")}
-    columns["probabilities"] = to_column(made.probabilities)
-    path = path_of(dataset, made.stage, made.name)
+    assert np.allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-3)
+    facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "probabilities")}
+    columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}
+    columns["probabilities"] = to_column(predictions.probabilities)
+    path = path_of(dataset, predictions.stage, predictions.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns).replace_schema_metadata({"predictions": json.dumps(facts)}), path)
 

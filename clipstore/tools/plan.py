@@ -39,6 +39,7 @@ from clipstore.core.schema import (
     WikiText,
 )
 from clipstore.data import images
+from clipstore.store.approaches import APPROACHES
 
 NETWORK = 10.0  # MB/s
 DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels
@@ -176,8 +177,14 @@ def costs(
         text = datasets[name]
         if isinstance(text, WikiText):
             rows.append(Cost(f"tokenizers {name}", seconds=text.megabytes * TEXT))
-    trained = {("finetune", name): sizes[name].operations * (nets[name].image_size / sizes[name].side) ** 2 for name in axes.finetune}
-    trained |= {("scratch", name): operations_of_own(net) for name in axes.scratch if isinstance(net := nets[name], Scratch)}
+    trained = {
+        (approach.stage, name): operations_of_own(net)
+        if isinstance(net := nets[name], Scratch)
+        else sizes[name].operations * (net.image_size / sizes[name].side) ** 2
+        for approach in APPROACHES
+        if approach.trains == "network"
+        for name in getattr(axes, approach.axis)
+    }
     for dataset in axes.datasets:
         count, training, classes = size_of_dataset(dataset, datasets[dataset])
         rows.append(Cost(f"index {dataset}", seconds=count * DECODE / cores))

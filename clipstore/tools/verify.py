@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section
+from clipstore.store.approaches import APPROACHES
 
 EXPECTED = Path("docs/expected.md")
 REASONS = """What usually lies behind a difference (docs/traps.md has more):
@@ -21,6 +22,16 @@ REASONS = """What usually lies behind a difference (docs/traps.md has more):
 - the wrong activation or preprocessing for the weights."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Row = TypeVar("Row", bound=Section)
+
+
+def _stage(name: str) -> str:
+    stages = [approach.stage for approach in APPROACHES]
+    if name not in stages:
+        raise ValueError(f"expected one of {', '.join(stages)}")
+    return name
+
+
+Stage = Annotated[str, AfterValidator(_stage)]
 
 
 class Official(Section):
@@ -35,7 +46,7 @@ class Figure(Section):
 
     encoder: str
     dataset: str = Field(alias="data set")
-    approach: Literal["zero_shot", "linear_probe", "knn"]
+    approach: Stage
     measure: Literal["mean_per_class", "top1", "train_only.mean_per_class"]
     published: Percent
     tolerance: Annotated[Percent | None, BeforeValidator(lambda cell: None if cell == "–" else cell)]
