@@ -16,6 +16,12 @@ from clipstore.core import params
 from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.store import embeddings
+from clipstore.store.approaches import APPROACHES
+
+
+def on_axis(axis: str) -> list[str]:
+    """Return the stages of the approaches that run with the names of ``axis``, in the table's order."""
+    return [approach.stage for approach in APPROACHES if approach.axis == axis]
 
 
 def sha256(text: str) -> str:

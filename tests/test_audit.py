@@ -11,7 +11,6 @@ import pytest
 from clipstore.audit import duplicates, label_errors
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Axes
 from clipstore.data import index
 from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
@@ -57,29 +56,6 @@ def test_cohesion_of_one_class_has_no_nearest_other() -> None:
     assert table["nearest"].isna().all()
 
 
-def four_on_test(right: list[bool]) -> Predictions:
-    """Return predictions of four test images, of classes 0 0 0 1, and of one of val."""
-    rows = image_rows(["val", "test", "test", "test", "test"], [0, 0, 0, 0, 1])
-    labels = rows["label"].to_numpy()
-    predicted = np.where([True, *right], labels, 1 - labels)
-    return Predictions("knn", "enc", rows, np.eye(2, dtype=np.float32)[predicted], ["a", "b"], 0, "i0", "c0")
-
-
-def test_accuracy_without_leaked_images_by_hand() -> None:
-    made = four_on_test([True, True, False, False])
-    ids = made.rows["image_id"].to_numpy()
-    assert audit.accuracy(made, ids[[1, 4]]) == {
-        "top1": 0.5,
-        "mean_per_class": 0.333333,
-        "top1_without_leaked": 0.5,
-        "mean_per_class_without_leaked": 0.5,
-    }
-    assert audit.accuracy(made, ids[[1]])["top1_without_leaked"] == 0.333333
-    none = audit.accuracy(made, ids[:0])
-    assert (none["top1_without_leaked"], none["mean_per_class_without_leaked"]) == (none["top1"], none["mean_per_class"])
-    assert set(audit.accuracy(made, ids)) == {"top1", "mean_per_class"}  # nothing is left to measure
-
-
 def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFrame:
     """Write a data set of 2 classes whose first test image is a re-encoded training image, and predictions for it; return its index."""
     splits = (["train"] * 8 + ["val"] * 2 + ["test"] * 4) * 2
@@ -98,17 +74,14 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
     embeddings.write_images(embeddings.folder("enc", "toy"), rows, {"embedding": vectors}, provenance, "float32")
     judged = rows[rows["split"] != "train"]
     answers = np.eye(2, dtype=np.float32)[judged["label"].to_numpy()]
-    answers[judged["image_id"].to_numpy() == rows["image_id"][11]] = [0, 1]
-    for stage in ("linear_probe", "knn"):
-        selected = {"C": 10.0, "vectors": "embedding_normalised"} if stage == "linear_probe" else {}
-        digest = "0" * 64 if other_index and stage == "knn" else made.digest
-        predictions.write("toy", Predictions(stage, "enc", judged, answers, ["a", "b"], 0, digest, "c0", selected=selected))
-    empty: dict[str, list[str]] = {axis: [] for axis in Axes.model_fields}
-    use(monkeypatch, {"audit": SECTION, "axes": empty | {"datasets": ["toy"], "encoders": ["enc"]}})
+    selected = {"C": 10.0, "vectors": "embedding_normalised"}
+    digest = "0" * 64 if other_index else made.digest
+    predictions.write("toy", Predictions("linear_probe", "enc", judged, answers, ["a", "b"], 0, digest, "c0", selected=selected))
+    use(monkeypatch, {"audit": SECTION})
     return rows
 
 
-WRITTEN = ("data/audit/enc-toy.parquet", "metrics/audit/enc-toy.json", "plots/audit/enc-toy.csv")
+WRITTEN = ("data/audit/enc-toy.parquet", "metrics/audit/enc-toy.json", "plots/audit/enc-toy.csv", "data/audit/enc-toy.leaked.parquet")
 
 
 def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,13 +100,8 @@ def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: py
     assert found["test_images"] == {"all": 8, "leaked": 1}
     assert found["labels"] == {"judged": 28, "not_judged": 0, "issues": 0}
     assert found["too_small_to_compare"] == 0
-    # One of 8 is wrong, and it is not the leaked one.
-    assert found["accuracy"]["knn"]["enc"] == {
-        "top1": 0.875,
-        "mean_per_class": 0.875,
-        "top1_without_leaked": round(6 / 7, 6),
-        "mean_per_class_without_leaked": round((2 / 3 + 1) / 2, 6),
-    }
+    assert set(found) == {"pairs", "test_images", "labels", "too_small_to_compare"}  # accuracies are score's
+    assert pd.read_parquet(WRITTEN[3])["image_id"].tolist() == [rows["image_id"][10]]
     assert pd.read_csv(WRITTEN[2])["class_name"].tolist() == ["a", "b"]
 
 
@@ -145,9 +113,9 @@ def test_the_same_input_gives_the_same_files(project: Path, monkeypatch: pytest.
     assert [Path(path).read_bytes() for path in WRITTEN] == before
 
 
-def test_a_missing_approach_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_predictions_of_the_linear_probe_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(monkeypatch)
-    path = predictions.path_of("toy", "knn", "enc")
+    path = predictions.path_of("toy", "linear_probe", "enc")
     path.unlink()
     with pytest.raises(InputError, match=rf"^{path}: no such file; `dvc repro` makes it$"):
         audit.main("enc", "toy")
@@ -156,7 +124,7 @@ def test_a_missing_approach_is_one_line(project: Path, monkeypatch: pytest.Monke
 
 def test_predictions_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(monkeypatch, other_index=True)
-    with pytest.raises(InputError, match=r"knn-enc\.parquet: made from another index \(digest 000000000000, expected"):
+    with pytest.raises(InputError, match=r"linear_probe-enc\.parquet: made from another index \(digest 000000000000, expected"):
         audit.main("enc", "toy")
 
 
@@ -165,6 +133,12 @@ def test_embeddings_of_another_index_are_refused(project: Path, monkeypatch: pyt
     index.write(index.Index("toy", rows.iloc[:-1]))
     with pytest.raises(InputError, match=r"^data/embeddings/enc-toy: made from another index than data/index/toy\.parquet: run"):
         audit.main("enc", "toy")
+
+
+def test_predictions_of_other_approaches_are_not_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(monkeypatch)
+    audit.main("enc", "toy")
+    assert [path.name for path in Path("data/predictions/toy").iterdir()] == ["linear_probe-enc.parquet"]
 
 
 def test_an_image_that_changed_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from clipstore.core.params import check
 from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.store import embeddings, predictions
+from clipstore.store.approaches import APPROACHES
 from clipstore.store.predictions import Predictions
 from stages import audit, report, score
-from tests.synthetic import blobs, encoded, image_rows, picture, use
+from tests.synthetic import blobs, encoded, image_rows, on_axis, picture, use
 
 SECTIONS = [
     "results",
@@ -43,8 +44,8 @@ EMPTY: dict[str, Any] = {
 }
 PARAMS: dict[str, Any] = {
     "score": {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20},
-    "audit": {"neighbors": 2, "pixels": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
-    "report": {"pixels": 64, "gallery": 2, "findings": 3},
+    "audit": {"neighbors": 2, "min_agreement": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
+    "report": {"thumbnail_size": 64, "gallery": 2, "findings": 3},
     "datasets": {"toy": {"kind": "digits"}},
     "encoders": {"enc": {"source": "timm", "architecture": "vit_tiny_patch16_224"}},
 }
@@ -120,8 +121,8 @@ def compare(prompts: list[str]) -> None:
     csv("plots/zero_shot/enc-toy.csv", [{"template": template, "split": split, **accuracy} for template, split in lines])
 
 
-def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 1, 1)) -> None:
-    """Write what the other stages would: three approaches by one encoder, ``wrong`` answers each."""
+def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -> None:
+    """Write what the other stages would by one encoder: zero-shot and every approach on embeddings, with so many ``wrong`` answers."""
     made = make_index(SPLITS, LABELS, CLASSES)
     provenance = {"classes": CLASSES, "failed": 0, "index": made.digest, "contract": "c0"}
     vectors, _ = unit(blobs(0, LABELS))
@@ -139,17 +140,20 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int] = (3, 
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
     predict(made, "zero_shot", "enc", wrong[0], CLASSES)
-    predict(made, "linear_probe", "enc", wrong[1], CLASSES, selected={"C": 1.0, "vectors": "embedding_normalised"})
-    predict(made, "knn", "enc", wrong[2], CLASSES, selected={"k": 3, "votes": "uniform"})
-    accuracy = {"top1": 0.5, "mean_per_class": 0.5}
-    csv("plots/knn/enc-toy.csv", [{"k": 1, "votes": "uniform", **accuracy, "split": split} for split in ("val", "test")])
-    csv("plots/linear_probe/enc-toy.csv", [{"C": C, "series": "embedding_normalised", "mean_per_class": 0.5} for C in (0.1, 1.0)])
+    selected = {"linear_probe": {"C": 1.0, "vectors": "embedding_normalised"}, "knn": {"k": 3, "votes": "uniform"}}
+    for stage in on_axis("encoders"):
+        predict(made, stage, "enc", wrong[1], CLASSES, selected=selected.get(stage, {}))
+    for approach in APPROACHES:
+        if approach.sweep:
+            csv(f"plots/{approach.stage}/enc-toy.csv", [{approach.sweep.x: x, "series": "a_b", "mean_per_class": 0.5} for x in (1, 2)])
+    uniform = {"k": 1, "votes": "uniform", "mean_per_class": 0.5}
+    csv("plots/knn/enc-toy.csv", [{**uniform, "split": split, "series": f"{split}, uniform"} for split in ("val", "test")])
     compare(["A <b>{}</b>", "{}"])
     shots = [{"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "seeds": 1} for number in ("1", "all")]
     csv("plots/few_shot/enc-toy.csv", shots)
     declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
-    score.main("toy")
     audit.main("enc", "toy")
+    score.main("toy")
 
 
 @pytest.fixture
@@ -187,7 +191,7 @@ def test_the_table_reads_and_sorts(toy: Page) -> None:
 
 def test_identical_approaches_are_said_to_be(toy: Page) -> None:
     assert "Linear probe (enc) and kNN (enc) are right on exactly the same test images." in toy.text
-    assert "can't be told apart (25.0 points between them)." in toy.text
+    assert "do not differ significantly (25.0 points between them)." in toy.text
 
 
 def test_what_a_sample_is_stands_beside_its_result_and_under_limits(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,17 +272,17 @@ def test_a_missing_file_is_one_line(project: Path, monkeypatch: pytest.MonkeyPat
 def test_metrics_of_other_axes_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_toy(monkeypatch)
     declare(monkeypatch, datasets=["toy"], encoders=["enc"])
-    with pytest.raises(InputError, match=r"^metrics/toy\.json: has .*zero_shot enc.*; the axes name linear_probe enc, knn enc: run"):
+    with pytest.raises(InputError, match=r"^metrics/toy\.json: has .*zero_shot enc.*; the axes name linear_probe enc, knn enc"):
         report.main()
 
 
 def test_a_page_that_is_too_large_is_one_line(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "LARGEST", 1000)
-    with pytest.raises(InputError, match=r"bytes, more than 1,000: lower report\.pixels, gallery or findings$"):
+    with pytest.raises(InputError, match=r"bytes, more than 1,000: lower report\.thumbnail_size, gallery or findings$"):
         report.main()
 
 
-@pytest.mark.parametrize(("key", "value"), [("pixels", 8), ("gallery", 0), ("findings", -1)])
+@pytest.mark.parametrize(("key", "value"), [("thumbnail_size", 8), ("gallery", 0), ("findings", -1)])
 def test_wrong_settings_are_one_line(key: str, value: int) -> None:
     with pytest.raises(InputError, match=rf"^params\.yaml: report\.{key} = {value}: input should be greater than or equal to \d+$"):
         check(report.Report, PARAMS["report"] | {key: value}, "report")

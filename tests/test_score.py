@@ -1,6 +1,7 @@
 """Metrics and plots of every approach on the axes."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import check
 from clipstore.data import index
 from clipstore.store import predictions
-from clipstore.store.approaches import Outcome
 from clipstore.store.predictions import Predictions
 from stages import score
-from tests.synthetic import image_rows, use
+from tests.synthetic import image_rows, on_axis, use
 
 SPLITS = ["train", "val", "test", "test", "test", "test"]
 LABELS = [0, 1, 0, 0, 0, 1]
@@ -46,12 +46,26 @@ def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any
     empty: dict[str, list[str]] = {axis: [] for axis in schema.Axes.model_fields}
     use(monkeypatch, {"axes": empty | {"datasets": ["toy"]} | axes, "score": SETTINGS})
     score.main("toy")
-    found: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())
-    return found
+    results: dict[str, Any] = json.loads(Path("metrics/toy.json").read_text())
+    return results
+
+
+def audited(encoder: str, *leaked: str) -> None:
+    """Write that the audit by ``encoder`` found the test images ``leaked`` in train or val."""
+    Path("data/audit").mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"image_id": list(leaked)}, dtype=object).to_parquet(f"data/audit/{encoder}-toy.leaked.parquet")
+
+
+def put_embedded(digest: str, *names: str, **facts: Any) -> None:
+    """Write predictions of every approach on embeddings, by each encoder of ``names``, and audits that found nothing."""
+    for name in names:
+        audited(name)
+        for stage in on_axis("encoders"):
+            put(digest, stage, name, **facts)
 
 
 def measures(made: Predictions, temperature: float = 1) -> dict[str, Any]:
-    return score.measures(Outcome(made), temperature, score.Score.model_validate(SETTINGS))
+    return score.measures(made, temperature, score.Score.model_validate(SETTINGS))
 
 
 def test_measures_on_test_by_hand(digest: str) -> None:
@@ -86,6 +100,40 @@ def test_what_was_chosen_and_noted_stands_beside_the_measures(digest: str) -> No
     assert (found["selected"], found["converged"], found["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
 
 
+def test_accuracy_without_leaked_images_by_hand(digest: str) -> None:
+    approach = put(digest)  # right on the first test image of class 0 and on that of class 1
+    ids = approach.test_ids
+    assert score.without_leaked(approach, {ids[0]}) == {"top1_without_leaked": 1 / 3, "mean_per_class_without_leaked": 0.5}
+    assert score.without_leaked(approach, {ids[3]}) == {"top1_without_leaked": 1 / 3, "mean_per_class_without_leaked": 1 / 3}
+    assert score.without_leaked(approach, set())["top1_without_leaked"] == 0.5
+    assert score.without_leaked(approach, set(ids)) == {}  # nothing is left to measure
+
+
+def test_leaked_images_are_those_of_any_encoder_and_left_out_of_every_approach(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    put_embedded(digest, "enc", "other")
+    ids = put(digest).test_ids
+    audited("enc", ids[0])
+    audited("other", ids[0], ids[1])
+    found = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
+    for names in found.values():
+        for measured in names.values():
+            assert (measured["leaked"], measured["top1"], measured["top1_without_leaked"]) == (2, 0.5, 0.5)
+            assert measured["mean_per_class_without_leaked"] == 0.5  # class 0: 0 of 1, class 1: 1 of 1
+
+
+def test_without_an_encoder_nobody_looked_for_leaked_images(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot")
+    assert not {"leaked", "top1_without_leaked"} & set(metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"])
+
+
+def test_a_missing_audit_is_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_embedded(digest, "enc")
+    Path("data/audit/enc-toy.leaked.parquet").unlink()
+    with pytest.raises(InputError, match=r"^data/audit/enc-toy\.leaked\.parquet: no such file; `dvc repro` makes it$"):
+        metrics(monkeypatch, encoders=["enc"])
+
+
 def many_classes(classes: int) -> Predictions:
     """Two test images of class 0, which comes 5th in the first and 6th, or last, in the second."""
     scores = np.zeros((2, classes), np.float32)
@@ -102,16 +150,12 @@ def test_top5_is_absent_with_5_classes_and_there_with_6() -> None:
 
 
 def test_metrics_nest_stage_name_measure(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in ("knn", "linear_probe"):
-        for name in ("enc", "other"):
-            put(digest, stage, name)
+    put_embedded(digest, "enc", "other")
     put(digest, "zero_shot", "enc")
     found = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
-    assert {stage: set(names) for stage, names in found.items()} == {
-        "zero_shot": {"enc"},
-        "linear_probe": {"enc", "other"},
-        "knn": {"enc", "other"},
-    }
+    embedded = {stage: {"enc", "other"} for stage in on_axis("encoders")}
+    assert {stage: set(names) for stage, names in found.items()} == {"zero_shot": {"enc"}} | embedded
+    assert {"linear_probe", "knn"} <= set(found)
     assert found["knn"]["other"]["top1"] == 0.5
 
 
@@ -120,8 +164,8 @@ def leaves(value: Any) -> list[Any]:
 
 
 def test_metrics_are_numbers_strings_and_booleans_of_at_most_6_digits(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_embedded(digest, "enc")
     put(digest, selected={"k": 3, "votes": "uniform"}, notes={"converged": True, "best_on_test": {"top1": 2 / 3, "k": 1}})
-    put(digest, "linear_probe")
     found = metrics(monkeypatch, encoders=["enc"])
     assert {type(leaf) for leaf in leaves(found)} == {int, float, str, bool}
     assert found["knn"]["enc"]["mean_per_class"] == 0.666667
@@ -129,18 +173,17 @@ def test_metrics_are_numbers_strings_and_booleans_of_at_most_6_digits(digest: st
 
 
 def test_approach_that_left_the_axes_is_not_in_the_metrics(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_embedded(digest, "enc", "gone")
     for name in ("enc", "gone"):
-        put(digest, "knn", name)
-        put(digest, "linear_probe", name)
         put(digest, "zero_shot", name)
     assert "gone" in metrics(monkeypatch, encoders=["enc", "gone"], zero_shot=["enc", "gone"])["knn"]
     found = metrics(monkeypatch, encoders=["enc"])
-    assert {stage: set(names) for stage, names in found.items()} == {"linear_probe": {"enc"}, "knn": {"enc"}}
+    assert {stage: set(names) for stage, names in found.items()} == {stage: {"enc"} for stage in on_axis("encoders")}
     assert Path("data/predictions/toy/knn-gone.parquet").exists()
 
 
 def test_predictions_of_another_index_are_refused_by_name(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(digest, "linear_probe")
+    put_embedded(digest, "enc")
     put("0123456789abcdef", "knn")
     with pytest.raises(InputError) as caught:
         metrics(monkeypatch, encoders=["enc"])
@@ -151,8 +194,7 @@ def test_predictions_of_another_index_are_refused_by_name(digest: str, monkeypat
 
 
 def test_confusion_counts_the_test_images(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(digest, "knn")
-    put(digest, "linear_probe")
+    put_embedded(digest, "enc")
     metrics(monkeypatch, encoders=["enc"])
     table = pd.read_csv("plots/score/toy/confusion/knn-enc.csv")
     assert {(actual, predicted): (count, share) for actual, predicted, count, share in table.to_numpy().tolist()} == {
@@ -186,8 +228,7 @@ BETTER: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0
 
 def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
-    put(digest, "linear_probe", scores=BETTER)
-    put(digest, "knn", scores=BETTER)
+    put_embedded(digest, "enc", scores=BETTER)
     found = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
     keys = ("gap_to_best", "gap_to_best_low", "gap_to_best_high", "significant")
     assert [found["linear_probe"]["enc"][key] for key in keys] == [0, 0, 0, False]
@@ -195,10 +236,10 @@ def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pyte
     assert found["zero_shot"]["enc"]["gap_to_best"] == -0.333333
     assert found["zero_shot"]["enc"]["gap_to_best_low"] == -0.5
     table = pd.read_csv("plots/score/toy/pairs.csv")
+    titles = ["zero_shot enc", *(f"{stage} enc" for stage in on_axis("encoders"))]
+    worse, equal = [0, 2, 0.5, 1], [0, 0, 1, 1]
     assert table[["a", "b", "only_a_right", "only_b_right", "p", "p_corrected"]].to_numpy().tolist() == [
-        ["zero_shot enc", "linear_probe enc", 0, 2, 0.5, 1],
-        ["zero_shot enc", "knn enc", 0, 2, 0.5, 1],
-        ["linear_probe enc", "knn enc", 0, 0, 1, 1],
+        [a, b, *(worse if a == "zero_shot enc" else equal)] for a, b in combinations(titles, 2)
     ]
 
 
@@ -216,7 +257,8 @@ def test_without_val_images_the_temperature_stays_1(digest: str, monkeypatch: py
 
 
 def test_one_class_and_one_image(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in ("linear_probe", "knn"):
+    audited("enc")
+    for stage in on_axis("encoders"):
         made = put(digest, stage, scores=[[1.0]], classes=["<script>"])
         rows = made.rows.assign(label=0)
         predictions.write("toy", Predictions(stage, "enc", rows, made.probabilities, made.classes, 0, digest, "c0"))
@@ -235,13 +277,12 @@ def test_certain_probabilities_give_finite_measures(digest: str, monkeypatch: py
 
 
 def test_per_class_accuracy_has_a_row_for_every_class_of_test(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(digest, "knn")
-    put(digest, "linear_probe")
+    put_embedded(digest, "enc")
     metrics(monkeypatch, encoders=["enc"])
     table = pd.read_csv("plots/score/toy/per_class.csv")
     of_knn = table[table["approach"] == "knn enc"]
     assert dict(zip(of_knn["class_name"], of_knn["accuracy"], strict=True)) == {"red rose": 0.333333, "lily": 1.0}
-    assert set(table["approach"]) == {"knn enc", "linear_probe enc"}
+    assert set(table["approach"]) == {f"{stage} enc" for stage in on_axis("encoders")}
 
 
 def point(epoch: int, split: str, accuracy: float, loss: float) -> dict[str, Any]:
@@ -249,8 +290,7 @@ def point(epoch: int, split: str, accuracy: float, loss: float) -> dict[str, Any
 
 
 def test_curves_are_those_of_the_networks_that_were_trained(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(digest, "knn")
-    put(digest, "linear_probe")
+    put_embedded(digest, "enc")
     put(digest, "finetune", curve=[point(1, "train", 2 / 3, 1.5), point(1, "val", 0.5, 1.25)])
     put(digest, "scratch", "small", curve=[point(2, "val", 0.25, 2)])
     found = metrics(monkeypatch, encoders=["enc"], finetune=["enc"], scratch=["small"])
@@ -262,7 +302,7 @@ def test_curves_are_those_of_the_networks_that_were_trained(digest: str, monkeyp
         "accuracy": [0.666667, 0.5, 0.25],
         "loss": [1.5, 1.25, 2.0],
     }
-    assert set(found) == {"linear_probe", "knn", "finetune", "scratch"}
+    assert set(found) == {*on_axis("encoders"), "finetune", "scratch"}
 
 
 def test_without_networks_the_curves_are_a_header(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +312,9 @@ def test_without_networks_the_curves_are_a_header(digest: str, monkeypatch: pyte
 
 
 def test_axes_without_an_approach_are_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"axes\.encoders, zero_shot, finetune and scratch are empty: no approach to score$"):
+    with pytest.raises(
+        InputError, match=r"^params\.yaml: axes\.zero_shot, encoders, finetune, scratch are all empty: expected an approach to score$"
+    ):
         metrics(monkeypatch)
 
 

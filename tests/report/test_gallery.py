@@ -8,16 +8,15 @@ import pandas as pd
 from PIL import Image
 
 from clipstore.report import gallery
-from clipstore.store.approaches import Outcome
 from clipstore.store.predictions import Predictions
 from tests.synthetic import image_rows, picture
 
 SCORES = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.05, 0.95]]  # of classes 0 0 0 1 1
 
 
-def outcome() -> Outcome:
+def approach() -> Predictions:
     rows = image_rows(["test"] * 5, [0, 0, 0, 1, 1])[["image_id", "split", "label"]]
-    return Outcome(Predictions("knn", "enc", rows, np.array(SCORES, np.float32), ["a", "b"], 0, "i", "c"))
+    return Predictions("knn", "enc", rows, np.array(SCORES, np.float32), ["a", "b"], 0, "i", "c")
 
 
 def decoded(uri: str) -> Image.Image:
@@ -25,9 +24,9 @@ def decoded(uri: str) -> Image.Image:
 
 
 def test_the_surest_wrong_and_of_each_class_the_surest_right() -> None:
-    assert gallery.surest(outcome(), False, 3).tolist() == [2]
-    assert gallery.surest(outcome(), True, 3).tolist() == [4, 0]
-    assert gallery.surest(outcome(), True, 1).tolist() == [4]
+    assert gallery.surest(approach(), False, 3).tolist() == [2]
+    assert gallery.surest(approach(), True, 3).tolist() == [4, 0]
+    assert gallery.surest(approach(), True, 1).tolist() == [4]
 
 
 def test_nearest_training_images_by_cosine() -> None:
@@ -38,7 +37,7 @@ def test_nearest_training_images_by_cosine() -> None:
 
 
 def test_an_answer_says_what_the_image_was_taken_for() -> None:
-    found = gallery.answers(outcome(), False, 3, None, 3)
+    found = gallery.answers(approach(), False, 3, None, 3)
     assert [(one.actual, one.predicted, round(one.confidence, 3), one.nearest) for one in found] == [("a", "b", 0.8, [])]
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from clipstore.core.errors import InputError
+from clipstore.core.schema import Axes
 from clipstore.store import predictions
-from clipstore.store.approaches import read_all
+from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 from clipstore.store.predictions import Predictions
 from tests.synthetic import image_rows
+from tests.workspace import PROJECT
 
 ROWS = image_rows(["val", "test", "test"], [0, 0, 1])[["image_id", "split", "label"]]
 WANTED = [("zero_shot", "enc"), ("knn", "enc")]
@@ -26,19 +28,40 @@ def put(stage: str, rows: list[int] | None = None, index: str = "i0") -> None:
     predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[selected], scores, ["a", "b"], 0, index, "c0"))
 
 
-def test_an_outcome_is_that_of_the_test_images() -> None:
+def test_test_images_of_predictions() -> None:
     put("knn")
-    (found,) = read_all("toy", [("knn", "enc")], "i0")
-    assert (found.title, found.images) == ("knn enc", ["0/001.png", "1/002.png"])
-    assert (found.labels.tolist(), found.predicted.tolist()) == ([0, 1], [0, 0])
-    assert found.probabilities.tolist() == [[1, 0], [0.75, 0.25]] and found.probabilities.dtype == float
-    assert [some.tolist() for some in found.of("val")] == [[[0.5, 0.5]], [0]]
+    (approach,) = read_all("toy", [("knn", "enc")], "i0")
+    assert (approach.title, approach.test_ids) == ("knn enc", ["0/001.png", "1/002.png"])
+    assert (approach.test_labels.tolist(), approach.test_answers.tolist()) == ([0, 1], [0, 0])
+    assert approach.test_probabilities.tolist() == [[1, 0], [0.75, 0.25]] and approach.test_probabilities.dtype == float
+    assert [array.tolist() for array in approach.of("val")] == [[[0.5, 0.5]], [0]]
+
+
+def test_cells_are_the_approaches_with_the_names_on_their_axes() -> None:
+    names: dict[str, list[str]] = {axis: [] for axis in Axes.model_fields} | {
+        "encoders": ["a", "b"],
+        "zero_shot": ["a"],
+        "scratch": ["own"],
+    }
+    pairs = cells(Axes.model_validate(names))
+    assert pairs[:2] == [("zero_shot", "a"), ("linear_probe", "a")] and pairs[-1] == ("scratch", "own")
+    assert {("linear_probe", "b"), ("knn", "a"), ("knn", "b")} <= set(pairs)
+
+
+def test_every_approach_is_a_stage_with_an_axis_and_a_title_of_its_own() -> None:
+    assert all((PROJECT / f"stages/{approach.stage}.py").exists() for approach in APPROACHES)
+    assert {approach.axis for approach in APPROACHES} <= set(Axes.model_fields)
+    assert len({approach.stage for approach in APPROACHES}) == len({approach.title for approach in APPROACHES}) == len(APPROACHES)
+
+
+def test_readable_titles() -> None:
+    assert [readable(title) for title in ("knn enc", "zero_shot", "other enc")] == ["kNN (enc)", "zero-shot", "other (enc)"]
 
 
 def test_val_images_may_differ() -> None:
     put("zero_shot")
     put("knn", [1, 2])
-    assert [len(outcome.of("val")[1]) for outcome in read_all("toy", WANTED, "i0")] == [1, 0]
+    assert [len(approach.of("val")[1]) for approach in read_all("toy", WANTED, "i0")] == [1, 0]
 
 
 @pytest.mark.parametrize(("rows", "count"), [([0, 1], 1), ([0, 2, 1], 2)])
