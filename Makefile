@@ -9,7 +9,7 @@ PDF := report/report.pdf
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help repro report-pdf full verify rehearsal test check plan clean
+.PHONY: help repro report-pdf full verify rehearsal check test unit plan clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,13 +51,16 @@ verify: $(INSTALLED)  ## hold the figures of `make full` against the published o
 rehearsal: $(INSTALLED)  ## run `make full` on drawn archives and random weights, served on this machine, with failures
 	$(RUN) python -m pytest tests/test_rehearsal.py
 
-test: $(INSTALLED)  ## set up, lint, check types, run the tests
+check: $(INSTALLED)  ## set up, lint, check formatting and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+test: check  ## the same, and run all tests
 	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-check: test  ## the same as test
+unit: $(INSTALLED)  ## run the tests that need neither DVC, a browser nor real photographs, but for the slowest
+	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not dvc and not slow" --ignore tests/browser --ignore tests/real
 
 plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and keep, and about how long they take
 	@echo "make repro (params.yaml as it is):" && $(RUN) python -m clipstore.tools.plan

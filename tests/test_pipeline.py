@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,45 @@ STAGES: dict[str, Any] = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
 PARAMS: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
 
 
-def imported(path: Path) -> set[str]:
-    """Return ``path`` and every file under stages/ that it imports, directly or not, at the top or in a function."""
-    files = {path.relative_to(PROJECT).as_posix()}
+FLOORS = (  # from the lowest; a room imports rooms on lower floors alone
+    {"core", "measure"},
+    {"store"},
+    {"data", "probes"},
+    {"encoders", "audit", "text", "report"},
+    {"training"},
+    {"tools"},
+)
+EXPENSIVE = {"weights", "finetune", "scratch"}  # stages that take minutes to hours: no unrelated edit may run them again
+
+
+def modules_of(path: Path) -> set[Path]:
+    """Return the files of this project that ``path`` itself imports, at the top or in a function."""
+    files = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            module = PROJECT / (name.replace(".", "/") + ".py")
-            if name.startswith("stages.") and module.exists() and module.relative_to(PROJECT).as_posix() not in files:
-                files |= imported(module)
-    return files
+        files |= {PROJECT / (name.replace(".", "/") + ".py") for name in names if name.startswith(("stages.", "clipstore."))}
+    return {file for file in files if file.exists()}
+
+
+@cache
+def imported(path: Path) -> frozenset[Path]:
+    """Return ``path`` and every file of this project that it imports, directly or not."""
+    reached, waiting = {path}, [path]
+    while waiting:
+        found = modules_of(waiting.pop()) - reached
+        reached |= found
+        waiting += found
+    return frozenset(reached)
+
+
+def in_room(room: str) -> set[Path]:
+    """Return the modules of a room, or the one module if ``room`` is a file."""
+    path = PROJECT / room
+    return {path} if path.suffix else {file for file in path.rglob("*.py") if file.name != "__init__.py"}
 
 
 def sections_read(path: Path) -> set[str]:
@@ -62,9 +88,42 @@ def test_a_stage_runs_its_own_module(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_a_stage_says_what_it_does(name: str) -> None:
+    assert STAGES[name]["desc"]
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "validate"])
 def test_a_stage_depends_on_exactly_the_code_it_imports(name: str) -> None:
-    declared = {dep for dep in STAGES[name]["deps"] if dep.startswith("stages/") and dep.endswith(".py")}
-    assert declared == imported(PROJECT / f"stages/{name}.py")
+    """Each room or file that is declared holds an import, each import is in one of them, and in one alone."""
+    declared = [dep for dep in STAGES[name]["deps"] if dep.startswith(("stages/", "clipstore/"))]
+    needed = set(imported(PROJECT / f"stages/{name}.py"))
+    covered = [file for dep in declared for file in in_room(dep)]
+    assert needed <= set(covered)
+    assert [dep for dep in declared if not in_room(dep) & needed] == []
+    assert len(covered) == len(set(covered))
+
+
+@pytest.mark.parametrize("name", sorted(EXPENSIVE))
+def test_an_expensive_stage_depends_on_no_code_that_it_does_not_import(name: str) -> None:
+    covered = {file for dep in STAGES[name]["deps"] if dep.startswith(("stages/", "clipstore/")) for file in in_room(dep)}
+    assert covered == imported(PROJECT / f"stages/{name}.py")
+
+
+def test_validate_depends_on_all_code_since_it_checks_the_sections_of_all_stages() -> None:
+    assert STAGES["validate"]["deps"] == ["clipstore", "stages"]
+
+
+def test_rooms_import_rooms_on_lower_floors_alone() -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    assert {path.name for path in (PROJECT / "clipstore").iterdir() if path.is_dir() and path.name != "__pycache__"} == set(floor)
+    upward = [
+        f"{path.relative_to(PROJECT)} imports {module.relative_to(PROJECT)}"
+        for room, number in floor.items()
+        for path in in_room(f"clipstore/{room}")
+        for module in modules_of(path)
+        if module.parent.parent == PROJECT / "clipstore" and module.parent.name != room and floor[module.parent.name] >= number
+    ]
+    assert upward == []
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "validate"])
@@ -73,14 +132,14 @@ def test_a_stage_declares_exactly_the_parameters_it_reads(name: str) -> None:
     assert declared == sections_read(PROJECT / f"stages/{name}.py")
 
 
-def test_no_stage_imports_another_but_validate_which_checks_their_sections() -> None:
-    for path in (PROJECT / "stages").rglob("*.py"):
-        stages = {module for module in imported(path) if Path(module).parent == Path("stages")} - {path.relative_to(PROJECT).as_posix()}
-        assert not stages or path.name == "validate.py", (path, stages)
+def test_no_stage_and_no_room_imports_a_stage() -> None:
+    paths = [path for folder in ("stages", "clipstore") for path in (PROJECT / folder).rglob("*.py")]
+    stages = {path: [module.name for module in modules_of(path) if module.parent == PROJECT / "stages"] for path in paths}
+    assert {path: names for path, names in stages.items() if names} == {}  # validate asks importlib for all of them
 
 
 def test_only_vision_imports_the_vision_libraries() -> None:
-    for path in (PROJECT / "stages").rglob("*.py"):
+    for path in [path for folder in ("stages", "clipstore") for path in (PROJECT / folder).rglob("*.py")]:
         roots = {
             name.split(".")[0]
             for node in ast.walk(ast.parse(path.read_text()))

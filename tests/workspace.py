@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,28 +77,37 @@ class Workspace:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return os.environ | IDENTITY | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)} | self.variables
 
-    def dvc(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run DVC; with ``check`` a failure fails the test with what was printed."""
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, timeout=timeout)
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
 
-    def run(self, *command: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Run a command; with ``check`` a failure fails the test with what was printed."""
-        done = subprocess.run(
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command; with ``check`` a failure fails the test with what was printed.
+
+        It has no time limit of its own: where the test's runs out, the command and every process that it started are killed.
+        """
+        running = subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
+            start_new_session=True,
         )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
+        try:
+            output, errors = running.communicate()
+        except BaseException:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+            raise
+        assert not check or running.returncode == 0, output + errors
+        return subprocess.CompletedProcess(command, running.returncode, output, errors)
 
     def metrics(self, dataset: str) -> dict[str, Any]:
         """Return metrics/DATASET.json."""
-        found: dict[str, Any] = json.loads((self.root / f"metrics/{dataset}.json").read_text())
-        return found
+        metrics: dict[str, Any] = json.loads((self.root / f"metrics/{dataset}.json").read_text())
+        return metrics
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the lines of data/runs.jsonl."""

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from tests import photographs
 from tests.workspace import FEW
@@ -20,7 +19,6 @@ EXPECTED = {"flowers": (0.827, 0.930), "pets": (0.842, 0.908)}
 GRID = [10.0, 1000.0]  # of the values about which the whole grid chooses: this is the longest test
 
 
-@pytest.mark.timeout(900)
 def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
     some = tmp_path / "some"
     for name, classes in CLASSES.items():
@@ -33,7 +31,7 @@ def test_mobilenet_on_photographs(real_data: Path, tmp_path: Path) -> None:
     (some / "weights").symlink_to(real_data / "weights")
     overrides = {"linear_probe.C": GRID, **FEW}
     workspace = photographs.workspace(tmp_path / "project", tmp_path / "cache", some, list(CLASSES), overrides)
-    workspace.dvc("repro", timeout=900)
+    workspace.dvc("repro")
 
     for name, (nearest, probe) in EXPECTED.items():
         found = workspace.metrics(name)
