@@ -1,8 +1,8 @@
 """Compare the results of two runs to the bit: python -m benchmarks.sameness OLD NEW.
 
-OLD and NEW are folders that hold metrics/ and plots/, of a commit before and after the renames in docs/renamed_keys.yaml. Both must come from
-the same machine with the same number of threads, each with an empty CLIP_FEATURE_STORE_CACHE. Timings are left out. Prints each difference and
-exits with 1 if there is one.
+OLD and NEW are folders that hold metrics/ and plots/, of a commit before and after the renames in docs/renamed_keys.yaml. Both must come
+from the same machine with the same number of threads, each with an empty CLIP_FEATURE_STORE_CACHE. Timings are left out. Prints each
+difference and exits with 1 if there is one.
 """
 
 import csv
