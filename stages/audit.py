@@ -1,4 +1,4 @@
-"""Look for what is wrong with a data set: dvc repro -s audit@ENCODER-DATASET.
+"""Look for what is wrong with a data set: `dvc repro -s audit@ENCODER-DATASET`.
 
 Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for the C and vectors that it selected), the index, and the images
 for small thumbnails. Writes data/audit/ENCODER-DATASET.parquet, a row a finding: near-duplicates, likely label errors, outliers;

@@ -1,9 +1,9 @@
-"""Learn from few labelled images a class: python -m stages.few_shot ENCODER DATASET.
+"""Learn from few labelled images a class: `dvc repro -s few_shot@ENCODER-DATASET`.
 
-Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images of each class and chooses by k val images of
-each class (a whole val would be many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each seed draws
-others. All methods work on the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, a row for each number of shots, seed and
-method; ENCODER-DATASET.shots.parquet, the images drawn: k shots are those with shot <= k; and plots/few_shot/ENCODER-DATASET.csv.
+Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images of each class, and k val images of each class
+select its values (the whole val would be many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each seed
+draws other images. All methods work on the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, a row for each number of shots,
+seed and method; ENCODER-DATASET.shots.parquet, the images drawn: k shots are those with shot <= k; and plots/few_shot/ENCODER-DATASET.csv.
 """
 
 import json
@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from clipstore.core.errors import InputError
+from clipstore.core.outputs import write_plot
 from clipstore.core.params import section
 from clipstore.core.schema import Names
 from clipstore.core.stage import run
@@ -35,18 +36,18 @@ ALL = "all"
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("a value stands there twice")
+        raise ValueError("a value occurs twice")
     return values
 
 
 class FewShot(Grid):
-    """How many images a class, how often they are drawn, and what is tried on val."""
+    """How many images a class are drawn, with which seeds, and the values that the methods try."""
 
-    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)]  # images a class; all of them come besides
+    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)]  # images a class; all images are used as well
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
 
 
-def outcomes(
+def measurements(
     vectors: Matrix,
     rows: pd.DataFrame,
     texts: Matrix,
@@ -56,36 +57,40 @@ def outcomes(
     methods: tuple[Method, ...],
     settings: FewShot,
 ) -> list[dict[str, Any]]:
-    """Return for each number of shots, and all images at the end, each seed and method the measures on test and what was selected.
+    """Return the accuracies on test and the values selected, for each number of shots and finally all images, each seed and each method.
 
     Args:
         vectors: float32 (n, d), unit rows.
-        rows: label and split of each.
+        rows: label and split of each image.
         texts: see `Task`.
-        classes: in all.
-        orders: of each seed, which shot each image is, int64 (n,).
+        classes: how many there are.
+        orders: for each seed which shot each image is, int64 (n,).
         numbers: of shots.
-        methods: to compare.
+        methods: those to compare.
         settings: the values to try.
     """
     labels = rows["label"].to_numpy(np.int64)
     train, val, test = (np.flatnonzero(rows["split"] == split) for split in ("train", "val", "test"))
+    test_vectors = vectors[test]
     subsets = [(str(number), seed, order <= number) for number in numbers for seed, order in orders.items()]
-    subsets.append((ALL, next(iter(orders)), np.ones(len(labels), bool)))  # nothing is drawn: once will do
+    subsets.append((ALL, next(iter(orders)), np.ones(len(labels), bool)))  # nothing is drawn, so one seed is enough
     lines = []
     for name, seed, drawn in tqdm(subsets, "few_shot", unit="subset", mininterval=1):
         of_train, of_val = train[drawn[train]], val[drawn[val]]
-        task = Task(vectors[of_train], labels[of_train], vectors[of_val], vectors[test], classes, texts)
+        task = Task(vectors[of_train], labels[of_train], vectors[of_val], classes, texts)
         for method in methods:
-            best, on_val = choose(method(task, settings), labels[of_val])
-            measures = metrics.accuracies(best.test().argmax(axis=1), labels[test])
+            choice = choose(method(task, settings), labels[of_val])
+            measures = metrics.accuracies(choice.classifier.scores(test_vectors).argmax(axis=1), labels[test])
             cell = {"shots": name, "seed": seed, "method": method.__name__}
-            lines.append(cell | measures | {"val_mean_per_class": on_val} | best.values)
+            lines.append(cell | measures | {"val_mean_per_class": choice.val_mean_per_class} | choice.values)
     return lines
 
 
 def summary(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return mean and standard deviation (n - 1) over the seeds of mean_per_class on test: shots, method, mean_per_class, std, seeds."""
+    """Return the mean and standard deviation (n - 1) of mean_per_class on test over the seeds.
+
+    Columns shots, method, mean_per_class, std, seeds (how many).
+    """
     groups = pd.DataFrame(lines).groupby(["shots", "method"], sort=False)["mean_per_class"]
     return groups.agg(mean_per_class="mean", std="std", seeds="count").reset_index().round(6)
 
@@ -106,8 +111,8 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows, classes, cell = images.rows, len(images.provenance["classes"]), f"{encoder}-{dataset}"
     known, *others = rows["label"][rows["split"] == "train"].nunique(), len(images.of("val")), len(images.of("test"))
     if known < 2 or not all(others):
-        found = f"{known} classes in train, {others[0]} images in val, {others[1]} in test"
-        raise InputError(f"{dataset}: few_shot needs usable images of 2 classes in train, and some in val and test; found {found}")
+        sizes = f"{known} classes in train, {others[0]} images in val, {others[1]} in test"
+        raise InputError(f"{dataset}: few_shot needs usable images of 2 classes in train, and some in val and test; found {sizes}")
 
     texts = np.empty((0, images.embedding.shape[1]), np.float32)
     methods, left_out = OF_IMAGES, OF_TEXTS
@@ -124,12 +129,12 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     scarce = {number: shots.scarce(rows, number, classes) for number in numbers}
     for number, counts in scarce.items():
         if any(counts.values()):
-            told = f"{counts['train']} in train and {counts['val']} in val"
-            print(f"few_shot {cell}: of {classes} classes {told} have fewer than {number} images and use all")
+            short = f"{counts['train']} in train and {counts['val']} in val"
+            print(f"few_shot {cell}: of {classes} classes {short} have fewer than {number} images and use all")
 
     orders = {seed: shots.draw(rows, seed).to_numpy() for seed in settings.seeds}
     with threadpool_limits(1):
-        lines = outcomes(np.asarray(images.embedding), rows, texts, classes, orders, numbers, methods, settings)
+        lines = measurements(np.asarray(images.embedding), rows, texts, classes, orders, numbers, methods, settings)
     unfinished = sum(line.get("converged") is False for line in lines)
     largest = {name: max(values) for name in ("C", "alpha", "beta") if len(values := getattr(settings, name)) > 1}
     edge = sum(any(line.get(name) == value for name, value in largest.items()) for line in lines)
@@ -142,9 +147,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     drawn = pd.concat([rows[["image_id", "split", "label"]].assign(seed=seed, shot=order) for seed, order in orders.items()])
     drawn = drawn[(drawn["split"] != "test") & (drawn["shot"] <= max(numbers, default=0))]
     drawn.sort_values(["seed", "split", "label", "shot"]).to_parquet(path.with_suffix(".shots.parquet"), index=False)
-    plot = Path("plots/few_shot") / f"{cell}.csv"
-    plot.parent.mkdir(parents=True, exist_ok=True)
-    summary(lines).to_csv(plot, index=False)
+    write_plot(Path("plots/few_shot") / f"{cell}.csv", summary(lines))
     return {"not_converged": unfinished, "grid_edge": edge}
 
 

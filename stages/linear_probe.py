@@ -1,4 +1,4 @@
-"""Fit a linear probe on cached embeddings: python -m stages.linear_probe ENCODER DATASET.
+"""Fit a linear probe on cached embeddings: `dvc repro -s linear_probe@ENCODER-DATASET`.
 
 Reads data/embeddings/ENCODER-DATASET; writes data/predictions/DATASET/linear_probe-ENCODER.parquet and the sweep's curves,
 plots/linear_probe/ENCODER-DATASET.csv. The probe is scikit-learn's multinomial logistic regression (Radford et al. 2021, appendix A.3).
@@ -14,10 +14,12 @@ from pydantic import Field
 from tqdm import tqdm
 
 from clipstore.core.errors import InputError
+from clipstore.core.outputs import write_plot
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from clipstore.probes.logistic import fit, fits, inputs
+from clipstore.measure.selection import best
+from clipstore.probes.logistic import fit, fit_path, inputs
 from clipstore.store import embeddings, predictions
 
 Matrix = npt.NDArray[np.float32]
@@ -26,7 +28,7 @@ Positions = npt.NDArray[np.intp]
 
 
 class LinearProbe(Section):
-    """What is tried on val."""
+    """The values that are tried, of which val selects one."""
 
     C: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]  # inverse strength of the L2 penalty
     max_iter: int = Field(ge=1)  # of L-BFGS
@@ -41,12 +43,12 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
         train: positions of the training rows.
         val: positions of the validation rows.
         settings: the values of C and the limit of iterations.
-        classes: in all.
+        classes: how many there are.
     """
     lines = []
     for kind, vectors in kinds.items():
         probes = tqdm(
-            fits(vectors[train], labels[train], settings.C, settings.max_iter, classes),
+            fit_path(vectors[train], labels[train], settings.C, settings.max_iter, classes),
             f"linear_probe {kind}",
             len(settings.C),
             unit="fit",
@@ -54,21 +56,21 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
         )
         for probe in probes:
             measure = metrics.mean_per_class(probe.probabilities(vectors[val]).argmax(axis=1), labels[val])
-            lines.append({"C": probe.model.C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
+            lines.append({"C": probe.C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
     return pd.DataFrame(lines)
 
 
 def at_edge(curve: pd.DataFrame, C: float) -> bool:
-    """Return whether the best C is the grid's first or last and better than the one beside it: a plateau is no slope.
+    """Return whether the best C is the grid's first or last and better than its neighbour: on a plateau a wider grid would not help.
 
     Args:
         curve: columns C (ascending) and mean_per_class.
         C: the best.
     """
     measures = curve["mean_per_class"].tolist()
-    at = curve["C"].tolist().index(C)
+    position = curve["C"].tolist().index(C)
     beside = {0: 1, len(measures) - 1: len(measures) - 2}
-    return len(measures) > 1 and at in beside and measures[at] > measures[beside[at]]
+    return len(measures) > 1 and position in beside and measures[position] > measures[beside[position]]
 
 
 def main(encoder: str, dataset: str) -> None:
@@ -83,9 +85,8 @@ def main(encoder: str, dataset: str) -> None:
 
     kinds = inputs(images)
     table = sweep(kinds, labels, train, val, settings, classes)
-    # Of equals, whatever their last bits: the first vectors, then the strongest penalty.
-    best = table.iloc[table["mean_per_class"].round(9).argmax()]
-    kind, C = best["vectors"], float(best["C"])
+    selected = table.iloc[best(table["mean_per_class"])]  # of equal ones the first kind of vectors, then the strongest penalty
+    kind, C = selected["vectors"], float(selected["C"])
     edge = at_edge(table[table["vectors"] == kind], C)
     if edge:
         print(f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: widen it")
@@ -95,18 +96,16 @@ def main(encoder: str, dataset: str) -> None:
     refitted = fit(vectors[final], labels[final], C, settings.max_iter, classes)
     notes = {
         "train_only": metrics.accuracies(probe.probabilities(vectors[test]).argmax(axis=1), labels[test]),
-        "val_mean_per_class": float(best["mean_per_class"]),
+        "val_mean_per_class": float(selected["mean_per_class"]),
         "converged": refitted.converged,
         "sweep_not_converged": int((~table["converged"]).sum()),
         "grid_edge": edge,
     }
-    made = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
-    selected = {"C": C, "vectors": kind}
-    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, made, selected, notes))
+    probabilities = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
+    values = {"C": C, "vectors": kind}
+    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, probabilities, values, notes))
 
-    plot = Path("plots/linear_probe") / f"{encoder}-{dataset}.csv"
-    plot.parent.mkdir(parents=True, exist_ok=True)
-    table.rename(columns={"vectors": "series"}).round({"mean_per_class": 6}).to_csv(plot, index=False)
+    write_plot(Path("plots/linear_probe") / f"{encoder}-{dataset}.csv", table.rename(columns={"vectors": "series"}), exact=["C"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the report: dvc repro -s report.
+"""Write the report: `dvc repro -s report`.
 
 Reads what the axes name: metrics, plots, predictions, findings of the audit, embeddings and index for the galleries, printed networks,
 contracts and encoder.json of the weights, and report/application.md; for its provenance data/runs.jsonl and git too. Writes

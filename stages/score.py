@@ -1,4 +1,4 @@
-"""Measure every approach on a data set: dvc repro -s score@DATASET.
+"""Measure every approach on a data set: `dvc repro -s score@DATASET`.
 
 Reads the predictions of every approach that the axes name, the index, and which test images the audit found in train or val; writes
 metrics/DATASET.json, nested stage, name, measure, and plots/score/DATASET: confusion matrices, the most confused classes, accuracy per

@@ -60,8 +60,8 @@ def run() -> pd.DataFrame:
 
 
 def facts() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(pq.read_schema("data/few_shot/enc-toy.parquet").metadata[b"few_shot"])
-    return found
+    written: dict[str, Any] = json.loads(pq.read_schema("data/few_shot/enc-toy.parquet").metadata[b"few_shot"])
+    return written
 
 
 def test_every_method_with_every_number_of_shots_and_seed(folder: Path) -> None:
@@ -90,11 +90,11 @@ def test_plot_has_mean_and_deviation_over_the_seeds(folder: Path) -> None:
     table = run()
     plot = pd.read_csv("plots/few_shot/enc-toy.csv")
     assert list(plot) == ["shots", "method", "mean_per_class", "std", "seeds"]
-    found = plot[(plot["shots"] == "1") & (plot["method"] == "linear_probe")].iloc[0]
+    row = plot[(plot["shots"] == "1") & (plot["method"] == "linear_probe")].iloc[0]
     three = table[(table["shots"] == "1") & (table["method"] == "linear_probe")]["mean_per_class"].to_numpy()
-    assert (found["mean_per_class"], found["std"]) == pytest.approx((three.mean(), three.std(ddof=1)), abs=1e-6)
-    assert found["seeds"] == 3
-    assert found["std"] > 0
+    assert (row["mean_per_class"], row["std"]) == pytest.approx((three.mean(), three.std(ddof=1)), abs=1e-6)
+    assert row["seeds"] == 3
+    assert row["std"] > 0
     assert plot[plot["shots"] == "all"]["std"].isna().all()
     assert (plot[plot["shots"] == "all"]["seeds"] == 1).all()
 
@@ -130,38 +130,47 @@ def test_a_second_run_writes_the_same_bytes(folder: Path) -> None:
 
 
 def test_methods_see_their_shots_and_no_more(folder: Path) -> None:
-    seen = []
+    tasks: list[methods.Task] = []
+    classified: list[npt.NDArray[np.float32]] = []
 
-    def look(task: methods.Task, grid: methods.Grid) -> Iterator[methods.Candidate]:
-        seen.append(task)
-        return methods.nearest_mean(task, grid)
+    class Recorder:
+        def scores(self, vectors: npt.NDArray[np.float32]) -> adapters.Scores:
+            classified.append(vectors)
+            return np.zeros((len(vectors), 2))
+
+    def record(task: methods.Task, grid: methods.Grid) -> Iterator[methods.Candidate]:
+        tasks.append(task)
+        yield methods.Candidate(Recorder(), {}, np.zeros((len(task.val), 2)))
 
     images = embeddings.read_images("enc", "toy")
     rows, orders = images.rows, {3: shots.draw(images.rows, 3).to_numpy()}
-    few_shot.outcomes(images.embedding, rows, TEXTS, 2, orders, [1], (look,), SETTINGS)
-    one, everything = seen
-    for split, found in (("train", one.train), ("val", one.val)):
+    few_shot.measurements(images.embedding, rows, TEXTS, 2, orders, [1], (record,), SETTINGS)
+    one_shot, everything = tasks
+    for split, vectors in (("train", one_shot.train), ("val", one_shot.val)):
         expected = images.embedding[(rows["split"] == split) & (orders[3] == 1)]
         assert len(expected) == 2
-        np.testing.assert_array_equal(found, expected)
-    assert len(one.labels) == 2
+        np.testing.assert_array_equal(vectors, expected)
+    assert len(one_shot.labels) == 2
     assert (len(everything.train), len(everything.val)) == (10, 8)
-    assert len(one.test) == len(everything.test) == 40
+    assert len(classified) == 2
+    for vectors in classified:
+        assert len(vectors) == 40
+        np.testing.assert_array_equal(vectors, images.embedding[images.of("test")])
 
 
 def test_probe_from_texts_starts_at_logit_scale_times_the_ensemble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0]], np.float32)  # two prompts of two classes
     write_texts(two, prompts=2)
-    seen = []
-    real = adapters.fits_from_texts
+    texts: list[npt.NDArray[np.float32]] = []
+    fit = adapters.fit_text_probes
 
-    def look(*arguments: Any) -> Iterator[adapters.TextFit]:
-        seen.append(arguments[2])
-        return real(*arguments)
+    def record(*arguments: Any) -> Iterator[adapters.TextProbe]:
+        texts.append(arguments[2])
+        return fit(*arguments)
 
-    monkeypatch.setattr(adapters, "fits_from_texts", look)
+    monkeypatch.setattr(adapters, "fit_text_probes", record)
     run()
-    np.testing.assert_allclose(seen[0], [[10 / np.sqrt(2), 0, 10 / np.sqrt(2), 0], [0, 10, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(texts[0], [[10 / np.sqrt(2), 0, 10 / np.sqrt(2), 0], [0, 10, 0, 0]], rtol=1e-6)
 
 
 def test_encoder_without_texts_has_the_methods_of_images(
@@ -183,9 +192,9 @@ def test_too_many_shots_and_too_few_images_are_told(
     table = run()
     assert table["shots"].unique().tolist() == ["1", "3", "all"]
     assert facts()["scarce"] == {"1": {"train": 0, "val": 0}, "3": {"train": 1, "val": 0}}
-    told = capsys.readouterr().out
-    assert "few_shot enc-toy: 1 of few_shot.shots left out: no class has more training images, they are the same as all\n" in told
-    assert "few_shot enc-toy: of 2 classes 1 in train and 0 in val have fewer than 3 images and use all\n" in told
+    messages = capsys.readouterr().out
+    assert "few_shot enc-toy: 1 of few_shot.shots left out: no class has more training images, they are the same as all\n" in messages
+    assert "few_shot enc-toy: of 2 classes 1 in train and 0 in val have fewer than 3 images and use all\n" in messages
 
 
 def test_a_choice_at_the_end_of_the_grid_is_counted(
@@ -209,28 +218,28 @@ def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("splits", "labels", "found"),
+    ("splits", "labels", "counts"),
     [
         (["train", "train", "val", "test"], [1, 1, 0, 1], "1 classes in train, 1 images in val, 1 in test"),
         (["train", "train", "test"], [0, 1, 1], "2 classes in train, 0 images in val, 1 in test"),
         (["train", "train", "val"], [0, 1, 1], "2 classes in train, 1 images in val, 0 in test"),
     ],
 )
-def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], labels: list[int], found: str) -> None:
+def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], labels: list[int], counts: str) -> None:
     embed(splits, labels, 2, embedding=blobs(0, labels))
     with pytest.raises(InputError) as caught:
         few_shot.main("enc", "toy")
-    assert str(caught.value) == f"toy: few_shot needs usable images of 2 classes in train, and some in val and test; found {found}"
+    assert str(caught.value) == f"toy: few_shot needs usable images of 2 classes in train, and some in val and test; found {counts}"
     assert not (folder / "data/few_shot").exists()
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("shots", [1, 2, 1], "params.yaml: few_shot.shots = [1, 2, 1]: a value stands there twice"),
+        ("shots", [1, 2, 1], "params.yaml: few_shot.shots = [1, 2, 1]: a value occurs twice"),
         ("shots", [0], "params.yaml: few_shot.shots.0 = 0: input should be greater than or equal to 1"),
         ("seeds", [], "params.yaml: few_shot.seeds = []: tuple should have at least 1 item after validation, not 0"),
-        ("seeds", [3, 3], "params.yaml: few_shot.seeds = [3, 3]: a value stands there twice"),
+        ("seeds", [3, 3], "params.yaml: few_shot.seeds = [3, 3]: a value occurs twice"),
         ("C", [0.0], "params.yaml: few_shot.C.0 = 0.0: input should be greater than 0"),
         ("alpha", [-1.0], "params.yaml: few_shot.alpha.0 = -1.0: input should be greater than or equal to 0"),
         ("beta", [], "params.yaml: few_shot.beta = []: tuple should have at least 1 item after validation, not 0"),

@@ -1,11 +1,10 @@
-"""Zero-shot: class embeddings from prompts, a softmax over classes."""
+"""Zero-shot: what is written for the ensemble of prompts and for each prompt."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from clipstore.core.vectors import unit
 from clipstore.store import embeddings, predictions
@@ -15,22 +14,6 @@ from tests.synthetic import embed, use
 
 def unit_rows(vectors: list[list[float]]) -> zero_shot.Matrix:
     return unit(np.array(vectors, np.float32))[0]
-
-
-def test_probabilities_are_torchs_softmax() -> None:
-    random = np.random.default_rng(0)
-    images, classes = unit_rows(random.normal(size=(20, 8)).tolist()), unit_rows(random.normal(size=(5, 8)).tolist())
-    found = zero_shot.probabilities(images, classes, 100.0)
-    expected = (100.0 * torch.from_numpy(images) @ torch.from_numpy(classes).T).softmax(dim=1).numpy()
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-
-
-def test_logit_scale_decides_how_sure_the_answer_is() -> None:
-    images, classes = unit_rows([[1, 0]]), unit_rows([[1, 0], [0, 1]])
-    found = [zero_shot.probabilities(images, classes, scale)[0, 0] for scale in (1.0, 14.29)]
-    assert found == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-14.29))], abs=1e-6)
 
 
 LONG = [[10.0, 0.0], [0.0, 1.0]]  # of one class, as a text tower gives them
@@ -97,6 +80,6 @@ def test_one_prompt_is_the_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     embed(["train", "val", "test"], [0, 0, 1], 2, embedding=np.array([[1, 0], [1, 0.1], [1, 2]]))
     rows = pd.DataFrame({"label": [0, 1], "prompt": [0, 0]})
-    found = zero_shot.wordings(embeddings.read_images("enc", "toy"), unit_rows([[1, 0], [0, 1]]), rows, ("a {}",))
-    assert found["mean_per_class"].tolist() == [1, 1, 1, 1]
-    assert found["template"].tolist() == ["a {}", "a {}", "ensemble", "ensemble"]
+    table = zero_shot.wordings(embeddings.read_images("enc", "toy"), unit_rows([[1, 0], [0, 1]]), rows, ("a {}",))
+    assert table["mean_per_class"].tolist() == [1, 1, 1, 1]
+    assert table["template"].tolist() == ["a {}", "a {}", "ensemble", "ensemble"]

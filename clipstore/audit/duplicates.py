@@ -1,12 +1,9 @@
-"""Images of a data set that show the same picture: candidates by embedding, judged by their pixels.
+"""Images of a data set that show the same picture: candidates by embedding, compared by their pixels.
 
-How near is too near differs from encoder to encoder, so no cosine decides: it names the candidates, and how well the outlines of two
-thumbnails agree, one shifted and stretched onto the other, decides (docs/decisions/0011-audit.md).
+The cosine of two such images differs from encoder to encoder, so it only names the candidates. What decides is how well the outlines of
+two thumbnails agree when one is shifted and stretched onto the other (docs/decisions/0011-audit.md).
 """
 
-from typing import NamedTuple
-
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,12 +15,14 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from clipstore.data.index import SPLITS
+from clipstore.probes.neighbours import NearestNeighbours
+from clipstore.probes.neighbours import Neighbours as Neighbours
 
 SIDE = 32  # pixels of a thumbnail
-WORTH = 0.3  # agreement of two thumbnails as they are from which it is tried to lay one onto the other
-CLOSE = 2  # nearest of each split with which that is tried: it takes some 20 ms
-HOPELESS = 0.6  # agreement of coarse thumbnails, one laid onto the other, below which finer ones are not tried
-STRETCH = 1.6  # most that a thumbnail is stretched or squeezed
+WORTH = 0.3  # agreement of two thumbnails as they are, from which on aligning them is tried
+CLOSE = 2  # nearest images of each split with which that is tried: it takes about 20 ms a pair
+HOPELESS = 0.6  # agreement of aligned coarse thumbnails below which finer ones are not tried
+STRETCH = 1.6  # the most that a thumbnail is stretched or squeezed
 BLOCK = 8192  # pairs compared at a time: 30 MB of outlines
 
 Matrix = npt.NDArray[np.float32]
@@ -31,15 +30,8 @@ Positions = npt.NDArray[np.intp]
 Thumbnails = npt.NDArray[np.uint8]
 
 
-class Neighbours(NamedTuple):
-    """The nearest images of n images, those of each split beside each other: cosines float32 (n, m), positions (n, m), -1 for none."""
-
-    cosines: Matrix
-    positions: Positions
-
-
 def thumbnail(image: Image.Image) -> Thumbnails:
-    """Return the image in grey, squeezed into uint8 (SIDE, SIDE); each pixel is the mean of those that it stands for."""
+    """Return the image in grey, squeezed into uint8 (SIDE, SIDE); each pixel is the mean of those that it covers."""
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -52,54 +44,54 @@ def coarse(thumbnails: Thumbnails) -> Matrix:
 def outlines(grey: Matrix) -> Matrix:
     """Return the differences between adjacent pixels of float32 (n, s, s), to the right and downwards: float32 (n, 2 (s - 1)^2).
 
-    Differences rather than grey values: all photographs of a flower on the lawn are bright amid dark.
+    Grey values would not do: all photographs of a flower on a lawn are bright in the middle and dark around it.
     """
     across, down = np.diff(grey, axis=2)[:, :-1], np.diff(grey, axis=1)[:, :, :-1]
     return np.concatenate([across.reshape(len(grey), -1), down.reshape(len(grey), -1)], axis=1)
 
 
 def agreement(left: Matrix, right: Matrix) -> Matrix:
-    """Return the cosine of each pair of outlines, float32 (n,); 0 where one is without any, an image of one grey."""
+    """Return the cosine of each pair of outlines, float32 (n,); 0 where an image of one grey has none."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines: Matrix = np.einsum("ij,ij->i", left, right) / np.maximum(lengths, 1e-6)
     return cosines
 
 
 def aligned(left: Thumbnails, right: Thumbnails) -> float:
-    """Return how well two thumbnails agree once ``right`` is shifted and stretched so that they agree best: a crop agrees with its whole.
+    """Return how well two thumbnails agree once ``right`` is shifted and stretched so that they agree best, as a crop does with its whole.
 
-    The search is Nelder and Mead's (scipy), on coarse thumbnails and then on fine ones; where they overlap by half or more.
+    The search is Nelder and Mead's (scipy), on coarse thumbnails and then on fine ones, over the places where they overlap by half or more.
     """
 
-    def disagreement(place: npt.NDArray[np.float64], one: Matrix, other: Matrix) -> float:
-        stretch, shift = place[:2], place[2:] * len(one)
+    def disagreement(place: npt.NDArray[np.float64], fixed: Matrix, movable: Matrix) -> float:
+        stretch, shift = place[:2], place[2:] * len(fixed)
         if (abs(np.log(stretch.clip(1e-3))) > np.log(STRETCH)).any():
             return 0.0
-        centre = (len(one) - 1) / 2
-        moved = affine_transform(other, stretch, centre - stretch * centre + shift, order=1, cval=np.nan)
+        centre = (len(fixed) - 1) / 2
+        moved = affine_transform(movable, stretch, centre - stretch * centre + shift, order=1, cval=np.nan)
         inside = ~np.isnan(moved)
         if inside.mean() < 0.5:
             return 0.0
-        both = outlines(np.stack([one, moved]))
-        known = ~np.isnan(both[1])
-        return -float(agreement(both[:1, known], both[1:, known])[0])
+        edges = outlines(np.stack([fixed, moved]))
+        overlap = ~np.isnan(edges[1])
+        return -float(agreement(edges[:1, overlap], edges[1:, overlap])[0])
 
     place, best = np.array([1.0, 1.0, 0.0, 0.0]), 0.0
     steps = np.vstack([np.zeros(4), np.diag([0.1, 0.1, 0.05, 0.05])])
     pair = np.stack([left, right])
-    for one, other in (coarse(pair), pair.astype(np.float32)):
+    for fixed, movable in (coarse(pair), pair.astype(np.float32)):
         options = {"initial_simplex": place + steps, "maxiter": 150, "xatol": 1e-3, "fatol": 1e-3}
-        found = minimize(disagreement, place, (one, other), "Nelder-Mead", options=options)
-        place, best = found.x, -float(found.fun)
+        optimum = minimize(disagreement, place, (fixed, movable), "Nelder-Mead", options=options)
+        place, best = optimum.x, -float(optimum.fun)
         if best < HOPELESS:
             break
     return best
 
 
 def neighbours(vectors: Matrix, splits: npt.NDArray[np.str_], k: int) -> Neighbours:
-    """Return the ``k`` nearest images in each split, ``k`` + 1 where the image itself is not among them.
+    """Return the ``k`` nearest images in each split, ``k`` + 1 in splits that the image is not in itself; those of a split stand together.
 
-    In each, since copies in one split would hide those in another.
+    In each split, because copies in one split would hide those in another.
 
     Args:
         vectors: float32 (n, d), unit rows.
@@ -109,15 +101,13 @@ def neighbours(vectors: Matrix, splits: npt.NDArray[np.str_], k: int) -> Neighbo
     cosines, positions = [], []
     vectors = np.ascontiguousarray(vectors, np.float32)
     for split in SPLITS:
-        gallery = np.append(np.flatnonzero(splits == split), -1)  # FAISS's -1, where there are fewer than k, stays -1
-        flat = faiss.IndexFlatIP(vectors.shape[1])
-        flat.add(vectors[gallery[:-1]])
-        near, found = flat.search(vectors, k + 1)
-        cosines.append(near)
-        positions.append(gallery[found])
-    found = np.concatenate(positions, axis=1)
-    found[found == np.arange(len(found))[:, None]] = -1  # itself
-    return Neighbours(np.concatenate(cosines, axis=1), found)
+        of_split = np.append(np.flatnonzero(splits == split), -1)  # so that -1, where there are fewer than k, stays -1
+        nearest = NearestNeighbours(vectors[of_split[:-1]]).search(vectors, k + 1)
+        cosines.append(nearest.cosines)
+        positions.append(of_split[nearest.positions])
+    every = np.concatenate(positions, axis=1)
+    every[every == np.arange(len(every))[:, None]] = -1  # the image itself
+    return Neighbours(np.concatenate(cosines, axis=1), every)
 
 
 def compared(
@@ -125,7 +115,7 @@ def compared(
 ) -> tuple[Matrix, npt.NDArray[np.bool_]]:
     """Return how well each pair agrees, float32 (pairs,) of [-1, 1], and whether one is the other's mirror image, (pairs,).
 
-    Pairs that are ``close`` and agree less than ``threshold`` as they are, but not badly, are laid onto each other.
+    Pairs that are ``close``, and agree less than ``threshold`` but not badly as they are, are aligned (see `aligned`).
     """
     straight, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), np.float32)
     for start in range(0, len(first), BLOCK):
@@ -135,9 +125,9 @@ def compared(
         mirrored[block] = agreement(outlines(left[:, :, ::-1]), right)
     best, turned = np.maximum(straight, mirrored), mirrored > straight
     unsure = np.flatnonzero(close & (best >= WORTH) & (best < threshold))
-    for at in tqdm(unsure.tolist(), "lay onto each other", unit="pair", mininterval=1):
-        left = thumbnails[first[at]]
-        best[at] = max(best[at], aligned(left[:, ::-1] if turned[at] else left, thumbnails[second[at]]))
+    for pair in tqdm(unsure.tolist(), "align", unit="pair", mininterval=1):
+        left = thumbnails[first[pair]]
+        best[pair] = max(best[pair], aligned(left[:, ::-1] if turned[pair] else left, thumbnails[second[pair]]))
     return best, turned
 
 
@@ -147,52 +137,52 @@ def comparable(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return large
 
 
-def pairs(rows: pd.DataFrame, near: Neighbours, thumbnails: Thumbnails, threshold: float) -> pd.DataFrame:
-    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, agreement; those of most cosine first.
+def pairs(rows: pd.DataFrame, nearest: Neighbours, thumbnails: Thumbnails, threshold: float) -> pd.DataFrame:
+    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, agreement; the highest cosine first.
 
-    ``kind`` is "copy" (the same bytes; each is paired with the first of them alone), "near_duplicate" or "mirrored". ``first`` is of the
+    ``kind`` is "copy" (the same bytes; each copy is paired only with the first), "near_duplicate" or "mirrored". ``first`` is of the
     earlier split: train, then val, then test. Of images that are not `comparable` only copies are found.
 
     Args:
         rows: split, sha256, width and height of n images.
-        near: of each image.
+        nearest: the neighbours of each image, as `neighbours` returns them.
         thumbnails: uint8 (n, SIDE, SIDE).
         threshold: the least agreement of the outlines, in (0, 1].
     """
     rank = rows["split"].map(SPLITS.index).to_numpy()
     order = np.lexsort([np.arange(len(rows)), rank])
-    place = np.argsort(order)  # of each image, where splits follow each other
+    place = np.argsort(order)  # of each image, with the splits one after the other
 
     digests = rows["sha256"].to_numpy()
     original = pd.Series(order).groupby(digests[order]).transform("first").to_numpy()
-    again = original != order
-    copies = pd.DataFrame({"first": original[again], "second": order[again], "kind": "copy", "cosine": 1.0, "agreement": 1.0})
+    copied = original != order
+    copies = pd.DataFrame({"first": original[copied], "second": order[copied], "kind": "copy", "cosine": 1.0, "agreement": 1.0})
 
-    left, column = np.nonzero(near.positions >= 0)
-    right = near.positions[left, column]
+    left, column = np.nonzero(nearest.positions >= 0)
+    right = nearest.positions[left, column]
     ends = np.where((place[left] < place[right])[:, None], np.stack([left, right], 1), np.stack([right, left], 1))
-    found = pd.DataFrame({"first": ends[:, 0], "second": ends[:, 1], "cosine": near.cosines[left, column]})
-    found["close"] = column % (near.positions.shape[1] // len(SPLITS)) < CLOSE
-    found = found.sort_values("close", ascending=False, kind="stable")  # whichever of the two sees the other as closer
+    candidates = pd.DataFrame({"first": ends[:, 0], "second": ends[:, 1], "cosine": nearest.cosines[left, column]})
+    candidates["close"] = column % (nearest.positions.shape[1] // len(SPLITS)) < CLOSE
+    candidates = candidates.sort_values("close", ascending=False, kind="stable")  # close if either is among the other's nearest
     large = comparable(rows)
-    first, second = found["first"].to_numpy(), found["second"].to_numpy()
-    found = found[large[first] & large[second] & (digests[first] != digests[second])].drop_duplicates(["first", "second"])
+    first, second = candidates["first"].to_numpy(), candidates["second"].to_numpy()
+    candidates = candidates[large[first] & large[second] & (digests[first] != digests[second])].drop_duplicates(["first", "second"])
 
-    first, second, close = (found.pop(name).to_numpy() for name in ("first", "second", "close"))
+    first, second, close = (candidates.pop(name).to_numpy() for name in ("first", "second", "close"))
     agreements, turned = compared(thumbnails, first, second, close, threshold)
-    found = found.assign(first=first, second=second, kind=np.where(turned, "mirrored", "near_duplicate"), agreement=agreements)
-    both: pd.DataFrame = pd.concat([copies, found[agreements >= threshold]], ignore_index=True)
-    return both.sort_values(["cosine", "first", "second"], ascending=[False, True, True], ignore_index=True)
+    candidates = candidates.assign(first=first, second=second, kind=np.where(turned, "mirrored", "near_duplicate"), agreement=agreements)
+    table: pd.DataFrame = pd.concat([copies, candidates[agreements >= threshold]], ignore_index=True)
+    return table.sort_values(["cosine", "first", "second"], ascending=[False, True, True], ignore_index=True)
 
 
-def groups(count: int, found: pd.DataFrame) -> npt.NDArray[np.int32]:
-    """Return a number for each of ``count`` images, the same for those that pairs link, directly or through others."""
-    links = coo_array((np.ones(len(found)), (found["first"].to_numpy(), found["second"].to_numpy())), shape=(count, count))
-    linked: npt.NDArray[np.int32] = connected_components(links, directed=False)[1]
-    return linked
+def groups(count: int, linked: pd.DataFrame) -> npt.NDArray[np.int32]:
+    """Return a number for each of ``count`` images, the same for images that pairs (columns first, second) link, directly or not."""
+    links = coo_array((np.ones(len(linked)), (linked["first"].to_numpy(), linked["second"].to_numpy())), shape=(count, count))
+    numbers: npt.NDArray[np.int32] = connected_components(links, directed=False)[1]
+    return numbers
 
 
-def leaked(linked: npt.NDArray[np.int32], splits: npt.NDArray[np.str_]) -> Positions:
-    """Return the positions of the test images whose group, ``linked`` (n,), has an image of train or val; ``splits`` is (n,)."""
-    outside = np.isin(linked, linked[splits != "test"])
+def leaked(group: npt.NDArray[np.int32], splits: npt.NDArray[np.str_]) -> Positions:
+    """Return the positions of the test images whose group (n,) has an image of train or val; ``splits`` is (n,)."""
+    outside = np.isin(group, group[splits != "test"])
     return np.flatnonzero(outside & (splits == "test"))

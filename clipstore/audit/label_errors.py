@@ -1,4 +1,4 @@
-"""Find likely label errors: by confident learning, on the probabilities of probes that saw neither the image nor one like it."""
+"""Likely label errors, by confident learning on the probabilities of probes that were trained on neither the image nor a duplicate."""
 
 import warnings
 from typing import Any
@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Folds(Section):
-    """How the probes that judge labels are trained."""
+    """How the probes are trained that judge the labels."""
 
     folds: int = Field(ge=2)
     max_iter: int = Field(ge=1)  # of L-BFGS
@@ -28,17 +28,17 @@ class Folds(Section):
 def out_of_sample(
     vectors: Matrix, labels: Labels, groups: npt.NDArray[np.integer[Any]], settings: Folds, C: float, classes: int
 ) -> tuple[Matrix, Mask]:
-    """Return probabilities float32 (n, classes) by probes that saw neither the image nor one of its group, and who was judged, (n,).
+    """Return probabilities float32 (n, classes) by probes trained without the image and its group, and whether its label was judged, (n,).
 
-    An image is not judged where the probe never saw its class: a class of one image, or of one group.
+    A label is not judged if the probe was trained on no image of its class, as with a class of one image or one group.
 
     Args:
         vectors: float32 (n, d).
         labels: int64 (n,).
-        groups: (n,), the same for images that must not be told apart.
-        settings: folds, their seed, and the limit of iterations.
+        groups: (n,), the same for images that must be in the same fold.
+        settings: number of folds, their seed, and the limit of iterations.
         C: inverse strength of the penalty.
-        classes: in all.
+        classes: how many there are.
     """
     probabilities, judged = np.zeros((len(labels), classes), np.float32), np.zeros(len(labels), bool)
     largest = pd.Series(groups).groupby(labels).nunique().max()
@@ -47,32 +47,33 @@ def out_of_sample(
         return probabilities, judged
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=settings.seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # they are counted
-        for train, held in splitter.split(vectors, labels, groups):
-            known = np.isin(labels[held], labels[train])
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # classes that are too small are counted
+        for train, held_out in splitter.split(vectors, labels, groups):
+            known = np.isin(labels[held_out], labels[train])
             if len(np.unique(labels[train])) < 2:
                 continue
-            probabilities[held] = logistic.fit(vectors[train], labels[train], C, settings.max_iter, classes).probabilities(vectors[held])
-            judged[held] = known
+            probe = logistic.fit(vectors[train], labels[train], C, settings.max_iter, classes)
+            probabilities[held_out] = probe.probabilities(vectors[held_out])
+            judged[held_out] = known
     return probabilities, judged
 
 
 def find(labels: Labels, probabilities: Matrix, judged: Mask) -> pd.DataFrame:
     """Return the likely label errors by confident learning: columns position, suggested (label), score; the likeliest first.
 
-    An image is one if it is as surely of another class as that class's own images are on average (Northcutt, Jiang and Chuang 2021,
-    Journal of Artificial Intelligence Research; cleanlab). ``score`` is the probability of the given label.
+    A label is a likely error if the image has another class's probability as high as that class's own images have on average (Northcutt,
+    Jiang and Chuang 2021, Journal of Artificial Intelligence Research; cleanlab). ``score`` is the probability of the given label.
 
     Args:
         labels: int64 (n,).
         probabilities: float32 (n, classes), out of sample.
-        judged: (n,), which of them count.
+        judged: (n,), the images to look at.
     """
     positions = np.flatnonzero(judged)
     classes, given = np.unique(labels[judged], return_inverse=True)
-    found = pd.DataFrame({"position": positions, "suggested": 0, "score": 0.0})
+    images = pd.DataFrame({"position": positions, "suggested": 0, "score": 0.0})
     if len(classes) < 2:
-        return found[:0]
+        return images[:0]
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
@@ -80,5 +81,5 @@ def find(labels: Labels, probabilities: Matrix, judged: Mask) -> pd.DataFrame:
     shares /= shares.sum(axis=1, keepdims=True)
     wrong: Mask = find_label_issues(given, shares, filter_by="confident_learning", n_jobs=1)
     score = get_label_quality_scores(given, shares, method="self_confidence")
-    found = found.assign(suggested=classes[shares.argmax(axis=1)], score=score)
-    return found.loc[wrong].sort_values(["score", "position"], ignore_index=True)
+    images = images.assign(suggested=classes[shares.argmax(axis=1)], score=score)
+    return images.loc[wrong].sort_values(["score", "position"], ignore_index=True)

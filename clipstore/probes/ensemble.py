@@ -1,4 +1,4 @@
-"""The zero-shot classifier: one embedding a class from the embeddings of its prompts."""
+"""The ensemble of prompts: one embedding a class from the embeddings of its prompts."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,11 +7,9 @@ from clipstore.core.vectors import unit
 
 Matrix = npt.NDArray[np.float32]
 
-NAME = "ensemble"  # in plots/zero_shot, of the rows of all prompts together
-
 
 def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
-    """Return one unit embedding a class, float32 (classes, d): the mean of its prompts' unit embeddings, normalised again.
+    """Return one unit embedding a class, float32 (classes, d): the mean of the unit embeddings of its prompts, normalised again.
 
     Radford et al. 2021, section 3.1.4: the ensemble is built in the space of embeddings, not of probabilities.
 

@@ -1,14 +1,15 @@
 """scikit-learn's logistic regression on fixed vectors, as a probe."""
 
-import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.extmath import softmax
 from threadpoolctl import threadpool_limits
 
 from clipstore.core.vectors import unit
@@ -18,32 +19,56 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-TOLERANCE = 1e-6  # of the gradient: scikit-learn's 1e-4 stops on the way, where the last bits of a vector decide (docs/decisions/0013)
+TOLERANCE = 1e-6  # of the gradient: at scikit-learn's 1e-4 the result depends on the last bits of the vectors (docs/decisions/0013)
 
 
-class Fit(NamedTuple):
-    """A fitted probe, the mean float32 (d,) that it takes off, whether L-BFGS converged, how many classes (training data may lack some)."""
+@dataclass(frozen=True, eq=False)
+class LogisticProbe:
+    """A fitted multinomial logistic regression.
 
-    model: LogisticRegression
+    Attributes:
+        coefficients: float32 (d, seen), a column for each class that had training images; (d, 1), of the second, where there are two.
+        intercept: float32 (seen,), or (1,) where there are two.
+        labels: of the classes that had training images, int64 (seen,), ascending.
+        mean: of the training vectors, float32 (d,); it is subtracted from the vectors.
+        C: inverse strength of the penalty.
+        converged: whether L-BFGS did within its limit of iterations.
+        classes: how many there are, with those that had no training image.
+    """
+
+    coefficients: Matrix
+    intercept: Matrix
+    labels: Labels
     mean: Matrix
+    C: float
     converged: bool
     classes: int
 
     def probabilities(self, vectors: Matrix) -> Matrix:
-        """Return float32 (n, classes) for vectors float32 (n, d); 0 for a class that had no training image."""
-        known = np.zeros((len(vectors), self.classes), np.float32)
-        known[:, self.model.classes_] = self.model.predict_proba(vectors - self.mean)
-        return known
+        """Return float32 (n, classes) for vectors float32 (n, d): scikit-learn's predict_proba, 0 for a class not in ``labels``."""
+        logits = (vectors - self.mean) @ self.coefficients + self.intercept
+        if len(self.labels) == 2:
+            second = expit(logits[:, 0])
+            shares = np.stack([1 - second, second], axis=1)
+        else:
+            shares = softmax(logits, copy=False)
+        probabilities = np.zeros((len(vectors), self.classes), np.float32)
+        probabilities[:, self.labels] = shares
+        return probabilities
+
+    def scores(self, vectors: Matrix) -> Matrix:
+        """Return the probabilities, the largest of which names the class as any classifier's scores do."""
+        return self.probabilities(vectors)
 
 
-def fits(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[Fit]:
+def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[LogisticProbe]:
     """Yield a probe for each C, the strongest penalty first, fitted on vectors float32 (n, d) and labels int64 (n,).
 
-    Vectors are centred, which leaves the optimum as it is, since the intercept bears no penalty, and brings L-BFGS there; each fit starts
-    where the one before ended. That one did not converge is recorded, not raised.
+    The vectors are centred, with which L-BFGS reaches the optimum; it stays the same, since the intercept bears no penalty. Each fit starts
+    where the previous one ended. A fit that does not converge is recorded, not raised.
 
-    One thread: the solver goes back and forth between a thread pool of BLAS and one of OpenMP, and where each has a thread a core they
-    wait on each other (30 times slower was seen on 2 cores). So the bits do not depend on the number of cores either.
+    The solver runs on one thread: it alternates between the thread pools of BLAS and OpenMP, which wait for each other if each has a thread
+    per core (30 times slower on 2 cores). The bits then do not depend on the number of cores either.
     """
     mean = vectors.mean(axis=0)
     centred = vectors - mean
@@ -51,14 +76,22 @@ def fits(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, cl
     for C in sorted(Cs):
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image a class is meant
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image a class is intended
             model.set_params(C=C).fit(centred, labels)
-        yield Fit(copy.deepcopy(model), mean, bool(model.n_iter_.max() < max_iter), classes)
+        yield LogisticProbe(
+            coefficients=np.array(model.coef_.T, order="C"),  # the layout that scikit-learn multiplies by
+            intercept=model.intercept_.copy(),
+            labels=model.classes_.copy(),
+            mean=mean,
+            C=C,
+            converged=bool(model.n_iter_.max() < max_iter),
+            classes=classes,
+        )
 
 
-def fit(vectors: Matrix, labels: Labels, C: float, max_iter: int, classes: int) -> Fit:
-    """Return the probe for one C; see `fits`."""
-    return next(fits(vectors, labels, (C,), max_iter, classes))
+def fit(vectors: Matrix, labels: Labels, C: float, max_iter: int, classes: int) -> LogisticProbe:
+    """Return the probe for one C; see `fit_path`."""
+    return next(fit_path(vectors, labels, (C,), max_iter, classes))
 
 
 def inputs(images: embeddings.Images) -> dict[str, Matrix]:

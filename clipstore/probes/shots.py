@@ -1,4 +1,4 @@
-"""Few labelled images of each class, drawn so that anybody with the seed draws the same."""
+"""Few labelled images of each class, drawn at random but the same for the same seed everywhere."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -8,10 +8,10 @@ import pandas as pd
 
 
 def draw(rows: pd.DataFrame, seed: int) -> pd.Series:
-    """Return which shot of its class and split each image is, 1 the first: k shots are the images up to the k-th.
+    """Return which shot of its class and split each image is, from 1: k shots are the images up to the k-th.
 
-    The order is that of a hash of seed and content, so it depends on no library's generator nor on the index's order, and a new image
-    leaves the others in theirs.
+    The order is that of a hash of seed and content. It depends neither on a library's generator nor on the index's order, and a new image
+    does not change the order of the others.
 
     Args:
         rows: columns image_id, label, split, sha256.
@@ -27,6 +27,6 @@ def fewer_than_all(shots: Sequence[int], rows: pd.DataFrame) -> list[int]:
 
 
 def scarce(rows: pd.DataFrame, shots: int, classes: int) -> dict[str, int]:
-    """Return how many classes have fewer than ``shots`` images in train and in val: they use all that they have."""
+    """Return how many classes have fewer than ``shots`` images in train and in val: those use all that they have."""
     counts = {split: np.bincount(rows["label"][rows["split"] == split], minlength=classes) for split in ("train", "val")}
     return {split: int((count < shots).sum()) for split, count in counts.items()}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from clipstore.data import images
 from clipstore.data.index import Index
+from clipstore.probes.neighbours import NearestNeighbours
 from clipstore.store.embeddings import Matrix
 from clipstore.store.predictions import Predictions
 
@@ -93,9 +94,10 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
         image_id: of the image.
         count: how many.
     """
-    of_train = np.flatnonzero(rows["split"] == "train")
-    cosines = embedding[of_train] @ embedding[np.flatnonzero(rows["image_id"] == image_id)[0]]
-    return [str(rows["image_id"].iloc[at]) for at in of_train[np.argsort(-cosines, kind="stable")[:count]]]
+    train, image = np.flatnonzero(rows["split"] == "train"), np.flatnonzero(rows["image_id"] == image_id)
+    positions = NearestNeighbours(embedding[train]).search(embedding[image], min(count, len(train))).positions[0]
+    image_ids: list[str] = rows["image_id"].iloc[train[positions]].tolist()
+    return image_ids
 
 
 def answers(approach: Predictions, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:

@@ -1,14 +1,16 @@
-"""Classifiers of few vectors, against scikit-learn, by hand, and at their limits."""
+"""Classifiers fitted on few vectors, against scikit-learn, by hand, and at their limits."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
 from clipstore.core.vectors import unit
 from clipstore.probes import adapters
+from tests.saving import saved_and_loaded
 from tests.synthetic import blobs
 
 
@@ -18,36 +20,49 @@ def normalised(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32
 
 def fit(
     vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], texts: npt.NDArray[np.float32], C: float, max_iter: int
-) -> adapters.TextFit:
-    return next(adapters.fits_from_texts(vectors, labels, texts, [C], max_iter))
+) -> adapters.TextProbe:
+    return next(adapters.fit_text_probes(vectors, labels, texts, [C], max_iter))
 
 
 LABELS = np.arange(60) % 2
-TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # takes each class for the other
+TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # each text stands for the other class
 
 
 def test_nearest_mean_is_sklearns_nearest_centroid() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])  # not equally many: the means differ in length
     random = np.random.default_rng(0)
     vectors, queries = (normalised(random.normal(size=(count, 3))) for count in (10, 200))
-    found = adapters.nearest_mean(vectors, labels, queries, 3)
+    scores = adapters.nearest_mean(vectors, labels, 3).scores(queries)
     expected = NearestCentroid().fit(vectors, labels).predict(queries)
     assert set(expected) == {0, 1, 2}
-    np.testing.assert_array_equal(found.argmax(axis=1), expected)
+    np.testing.assert_array_equal(scores.argmax(axis=1), expected)
     by_cosine = queries @ normalised(np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])).T
     assert (by_cosine.argmax(axis=1) != expected).any()  # the two can be told apart
 
 
 def test_nearest_mean_never_says_a_class_without_an_image() -> None:
-    found = adapters.nearest_mean(np.eye(2, dtype=np.float32), np.array([0, 2]), np.eye(2, dtype=np.float32), 4)
-    assert found.argmax(axis=1).tolist() == [0, 2]
-    assert np.isneginf(found[:, [1, 3]]).all()
+    scores = adapters.nearest_mean(np.eye(2, dtype=np.float32), np.array([0, 2]), 4).scores(np.eye(2, dtype=np.float32))
+    assert scores.argmax(axis=1).tolist() == [0, 2]
+    assert np.isneginf(scores[:, [1, 3]]).all()
+
+
+def test_nearest_mean_by_hand() -> None:
+    vectors = np.array([[1, 0], [0, 1], [0, -1]], np.float32)  # the means are (0.5, 0.5) and (0, -1)
+    classifier = adapters.nearest_mean(vectors, np.array([0, 0, 1]), 2)
+    assert classifier.scores(np.array([[0.6, 0.8]], np.float32)).tolist() == [[pytest.approx(0.7 - 0.25), pytest.approx(-0.8 - 0.5)]]
 
 
 def test_tip_adapters_cache_by_hand() -> None:
     affinity = np.array([[1.0, 0.5, 0.0]], np.float32)  # two images of class 0, one of class 2
-    found = adapters.cached(affinity, np.array([0, 0, 2]), 2.0, 3)
-    np.testing.assert_allclose(found, [[1 + np.exp(-1), 0, np.exp(-2)]], rtol=1e-6)
+    logits = adapters.cache_logits(affinity, np.array([0, 0, 2]), 2.0, 3)
+    np.testing.assert_allclose(logits, [[1 + np.exp(-1), 0, np.exp(-2)]], rtol=1e-6)
+
+
+def test_tip_adapter_by_hand() -> None:
+    images, texts = np.array([[1, 0], [0.6, 0.8]], np.float32), np.array([[2, 0], [0, 2], [2, 2]], np.float32)
+    classifier = adapters.TipAdapter(texts, images, np.array([1, 2]), alpha=3.0, beta=2.0)
+    scores = classifier.scores(np.array([[0, 1]], np.float32))
+    np.testing.assert_allclose(scores, [[0, 2 + 3 * np.exp(-2), 2 + 3 * np.exp(-2 * 0.2)]], rtol=1e-6)
 
 
 def test_so_strong_a_penalty_that_the_probe_is_zero_shot() -> None:
@@ -83,7 +98,7 @@ def test_each_fit_of_a_sweep_is_at_its_optimum() -> None:
     random, labels = np.random.default_rng(0), np.arange(120) % 6
     corners = 8 + random.normal(size=(6, 32))
     vectors, queries = (normalised(corners[labels] + random.normal(0, 1.5, (120, 32))) for _ in range(2))
-    probes = list(adapters.fits_from_texts(vectors, labels, np.zeros((6, 32), np.float32), [1e5, 1.0, 1e3], 10_000))
+    probes = list(adapters.fit_text_probes(vectors, labels, np.zeros((6, 32), np.float32), [1e5, 1.0, 1e3], 10_000))
     assert [probe.C for probe in probes] == [1.0, 1e3, 1e5]
     for probe in probes:
         plain = LogisticRegression(C=probe.C, fit_intercept=False, solver="newton-cholesky", tol=1e-10).fit(vectors.astype(float), labels)
@@ -93,3 +108,17 @@ def test_each_fit_of_a_sweep_is_at_its_optimum() -> None:
 
 def test_fit_that_does_not_converge_is_recorded() -> None:
     assert not fit(normalised(blobs(0, LABELS.tolist())), LABELS, TEXTS, 1e4, 1).converged
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        adapters.nearest_mean(normalised(blobs(0, LABELS.tolist())), 2 * LABELS, 4),
+        adapters.TipAdapter(TEXTS, normalised(blobs(0, LABELS.tolist())), LABELS, 1.5, 5.5),
+        fit(normalised(blobs(0, LABELS.tolist())), LABELS, TEXTS, 10.0, 1000),
+    ],
+    ids=lambda fitted: type(fitted).__name__,
+)
+def test_they_have_what_they_need_to_be_saved(fitted: adapters.NearestMean | adapters.TipAdapter | adapters.TextProbe) -> None:
+    queries = normalised(blobs(1, LABELS.tolist()))
+    np.testing.assert_array_equal(saved_and_loaded(fitted).scores(queries), fitted.scores(queries))

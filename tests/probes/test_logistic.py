@@ -3,9 +3,13 @@
 import warnings
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 from sklearn.linear_model import LogisticRegression
 
-from clipstore.probes.logistic import fit, fits
+from clipstore.core.vectors import Matrix
+from clipstore.probes.logistic import TOLERANCE, fit, fit_path
+from tests.saving import saved_and_loaded
 from tests.synthetic import blobs
 
 
@@ -14,19 +18,53 @@ def test_probabilities_are_a_plain_logistic_regressions() -> None:
     vectors, queries = blobs(0, labels.tolist()), blobs(1, labels.tolist())
     probe = fit(vectors, labels, 0.5, 1000, 3)
     expected = LogisticRegression(C=0.5, max_iter=1000, tol=1e-8).fit(vectors.astype(float), labels).predict_proba(queries)
-    found = probe.probabilities(queries)
+    probabilities = probe.probabilities(queries)
     assert probe.converged
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+
+
+def spread(seed: int, labels: npt.NDArray[np.int64], width: int) -> Matrix:
+    """Return vectors around one corner a class, so close to others that probabilities are neither 0 nor 1."""
+    vectors: Matrix = (np.eye(width)[labels] + np.random.default_rng(seed).normal(0, 0.5, (len(labels), width))).astype(np.float32)
+    return vectors
+
+
+@pytest.mark.parametrize("width", [40, 64, 515])
+@pytest.mark.parametrize("classes", [[0, 1], [1, 4], [0, 1, 2], [0, 2, 5], list(range(37))])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_probabilities_are_sklearns_predict_proba_bit_for_bit(classes: list[int], width: int) -> None:
+    """Of two classes and of more, without gaps in the labels and with: a class without a training image has probability 0."""
+    labels = np.array(classes)[np.arange(120) % len(classes)]
+    vectors, queries = spread(0, labels, width), spread(1, labels, width)
+    grid, mean = [0.01, 1.0, 100.0], vectors.mean(axis=0)
+    model = LogisticRegression(max_iter=50, tol=TOLERANCE, warm_start=True)
+    probes = list(fit_path(vectors, labels, grid, 50, 40))  # all before the first is used: a later fit changes no earlier one
+    for probe, C in zip(probes, grid, strict=True):
+        model.set_params(C=C).fit(vectors - mean, labels)
+        for batch in (queries, queries[:1], np.asfortranarray(queries)):
+            expected = np.zeros((len(batch), 40), np.float32)
+            expected[:, classes] = model.predict_proba(batch - mean)
+            np.testing.assert_array_equal(probe.probabilities(batch), expected)
+            np.testing.assert_array_equal(probe.scores(batch), expected)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_it_has_what_it_needs_to_be_saved(classes: int) -> None:
+    labels = 2 * (np.arange(60) % classes)
+    fitted, queries = fit(spread(0, labels, 40), labels, 0.5, 1000, 6), spread(1, labels, 40)
+    loaded = saved_and_loaded(fitted)
+    assert (loaded.C, loaded.converged, loaded.classes) == (0.5, True, 6)
+    np.testing.assert_array_equal(loaded.probabilities(queries), fitted.probabilities(queries))
 
 
 def test_fits_of_a_grid_are_those_of_each_c_alone() -> None:
     labels = np.arange(60) % 3
     vectors, queries = blobs(0, labels.tolist()), blobs(1, labels.tolist())
     grid = [10.0, 0.01, 1.0]
-    found = list(fits(vectors, labels, grid, 1000, 3))
-    assert [probe.model.C for probe in found] == [0.01, 1.0, 10.0]
-    for probe, C in zip(found, sorted(grid), strict=True):
+    probes = list(fit_path(vectors, labels, grid, 1000, 3))
+    assert [probe.C for probe in probes] == [0.01, 1.0, 10.0]
+    for probe, C in zip(probes, sorted(grid), strict=True):
         alone = fit(vectors, labels, C, 1000, 3).probabilities(queries)
         np.testing.assert_allclose(probe.probabilities(queries), alone, atol=1e-4)
 
@@ -46,12 +84,12 @@ def test_it_reaches_the_optimum_where_plain_scikit_learn_stops_on_the_way() -> N
 def test_class_without_a_training_image_gets_0() -> None:
     labels = np.array([0, 2] * 10)
     probe = fit(blobs(0, (labels // 2).tolist()), labels, 1.0, 1000, 4)
-    found = probe.probabilities(blobs(1, [0, 1]))
-    assert found.shape == (2, 4)
-    assert (found[:, [1, 3]] == 0).all()
-    assert (found[:, [0, 2]] > 0).all()
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
-    assert found.argmax(axis=1).tolist() == [0, 2]
+    probabilities = probe.probabilities(blobs(1, [0, 1]))
+    assert probabilities.shape == (2, 4)
+    assert (probabilities[:, [1, 3]] == 0).all()
+    assert (probabilities[:, [0, 2]] > 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert probabilities.argmax(axis=1).tolist() == [0, 2]
 
 
 def test_fit_that_does_not_converge_is_recorded_without_a_warning() -> None:

@@ -1,0 +1,129 @@
+"""Nearest labelled images: how they vote, and the classifier that they make."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from clipstore.core.vectors import Matrix, unit
+from clipstore.probes.knn import KnnClassifier, Vote, Voters, vote_shares, voters
+from clipstore.probes.neighbours import NearestNeighbours
+from tests.saving import saved_and_loaded
+
+
+def unit_rows(random: np.random.Generator, count: int) -> Matrix:
+    return unit(random.normal(size=(count, 6)).astype(np.float32))[0]
+
+
+def nearest(labels: list[int], cosines: list[float] | None = None) -> Voters:
+    """Return one query's neighbours, nearest first."""
+    return Voters(np.array([cosines or [0.5] * len(labels)], np.float32), np.array([labels]))
+
+
+def test_voters_have_the_labels_of_the_nearest_images() -> None:
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
+    two = voters(NearestNeighbours(vectors), np.array([7, 5, 9]), np.array([[0, 1], [1, 0]], np.float32), 2)
+    assert two.labels.tolist() == [[9, 5], [7, 5]]
+    np.testing.assert_allclose(two.cosines, [[1, 0.8], [1, 0.6]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("k", "classes"), [(1, 4), (7, 2)])  # no two classes can tie
+def test_prediction_is_sklearns(k: int, classes: int) -> None:
+    random = np.random.default_rng(k)
+    vectors, queries, labels = unit_rows(random, 300), unit_rows(random, 100), random.integers(0, classes, 300)
+    classifier = KnnClassifier(vectors, labels, k, k, "uniform", 0.07, classes)
+    predicted = classifier.probabilities(queries).argmax(axis=1)
+    expected = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(vectors, labels).predict(queries)
+    assert predicted.tolist() == expected.tolist()
+
+
+def test_more_neighbours_than_rows_are_refused() -> None:
+    vectors = unit_rows(np.random.default_rng(0), 3)
+    with pytest.raises(AssertionError):
+        voters(NearestNeighbours(vectors), np.arange(3), vectors, 4)
+    with pytest.raises(AssertionError):
+        KnnClassifier(vectors, np.arange(3), 4, 1, "uniform", 0.07, 3).probabilities(vectors)
+
+
+@pytest.mark.parametrize("labels", [[2, 1, 1, 2, 0], [1, 2, 2, 1, 0], [2, 1, 2, 1, 0], [1, 1, 2, 2, 0]])
+def test_of_equal_votes_the_nearest_neighbours_class_wins(labels: list[int]) -> None:
+    assert vote_shares(nearest(labels), 5, "uniform", 0.07, 3).argmax() == labels[0]
+
+
+@pytest.mark.parametrize("k", [2, 4, 20, 100, 200, 1000])
+@pytest.mark.parametrize("vote", ["uniform", "softmax"])
+def test_nearest_wins_with_any_number_of_neighbours(k: int, vote: Vote) -> None:
+    assert vote_shares(nearest([1, 0] * (k // 2)), k, vote, 0.07, 2).argmax() == 1
+
+
+def test_nearest_neighbour_outweighs_no_vote() -> None:
+    assert vote_shares(nearest([1] * 10 + [0] * 11), 21, "uniform", 0.07, 2).argmax() == 0
+    assert vote_shares(nearest([1] + [0] * 2), 3, "uniform", 0.07, 2).argmax() == 0
+
+
+def test_only_the_first_k_neighbours_vote() -> None:
+    three = nearest([0, 1, 1], [0.9, 0.8, 0.7])
+    assert vote_shares(three, 1, "uniform", 0.07, 2).argmax() == 0
+    assert vote_shares(three, 3, "uniform", 0.07, 2).argmax() == 1
+
+
+def test_uniform_votes_are_smoothed_by_hand() -> None:
+    shares = vote_shares(nearest([2, 2, 0]), 3, "uniform", 0.07, 4)
+    np.testing.assert_allclose(shares, [[1.25 / 4, 0.25 / 4, 2.25 / 4, 0.25 / 4]], atol=1e-4)  # (votes + 1/4) / (3 + 1)
+
+
+def test_softmax_votes_are_dinov2s_by_hand() -> None:
+    cosines, temperature = np.array([0.9, 0.85, 0.8]), 0.1
+    weights = np.exp(cosines / temperature) / np.exp(cosines / temperature).sum()  # 0.506, 0.307, 0.186
+    shares = vote_shares(nearest([1, 0, 0], cosines.tolist()), 3, "softmax", temperature, 2)
+    votes = 3 * np.array([weights[1] + weights[2], weights[0]])
+    np.testing.assert_allclose(shares, [(votes + 0.5) / 4], atol=1e-4)
+    assert shares.argmax() == 1  # one near neighbour outweighs two others
+    assert vote_shares(nearest([1, 0, 0], cosines.tolist()), 3, "uniform", temperature, 2).argmax() == 0
+
+
+def test_softmax_vote_predicts_as_dinov2_on_random_neighbours() -> None:
+    random = np.random.default_rng(4)
+    index, labels = NearestNeighbours(unit_rows(random, 200)), random.integers(0, 5, 200)
+    twenty = voters(index, labels, unit_rows(random, 100), 20)
+    weights = np.exp(twenty.cosines.astype(float) / 0.07)
+    weights /= weights.sum(axis=1, keepdims=True)
+    votes = np.stack([(weights * (twenty.labels == label)).sum(axis=1) for label in range(5)], axis=1)
+    assert vote_shares(twenty, 20, "softmax", 0.07, 5).argmax(axis=1).tolist() == votes.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize("vote", ["uniform", "softmax"])
+def test_rows_are_positive_and_sum_to_1(vote: Vote) -> None:
+    random = np.random.default_rng(5)
+    index, labels = NearestNeighbours(unit_rows(random, 50)), random.integers(0, 9, 50)
+    shares = vote_shares(voters(index, labels, unit_rows(random, 30), 21), 21, vote, 0.07, 9)
+    assert shares.shape == (30, 9)
+    assert (shares > 0).all()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_classifier_is_the_vote_of_its_nearest_images() -> None:
+    """Two of three neighbours are of class 1, at cosines 0.8 and 0.6; (votes + 1/2) / (3 + 1)."""
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [-1, 0]], np.float32)
+    classifier = KnnClassifier(vectors, np.array([0, 1, 1, 0]), 4, 3, "uniform", 0.07, 2)
+    shares = classifier.probabilities(np.array([[1, 0]], np.float32))
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares, [[1.5 / 4, 2.5 / 4]], atol=1e-6)
+
+
+@pytest.mark.parametrize("vote", ["uniform", "softmax"])
+def test_the_classifier_votes_on_one_search_for_any_k_bit_for_bit(vote: Vote) -> None:
+    """Every image thrice, with any labels: which of the three comes first depends on how many neighbours are searched for."""
+    random = np.random.default_rng(6)
+    vectors, labels, queries = np.repeat(unit_rows(random, 20), 3, axis=0), random.integers(0, 4, 60), unit_rows(random, 30)
+    searched = voters(NearestNeighbours(vectors), labels, queries, 21)
+    for k in (1, 4, 21):
+        shares = KnnClassifier(vectors, labels, 21, k, vote, 0.07, 4).probabilities(queries)
+        np.testing.assert_array_equal(shares, vote_shares(searched, k, vote, 0.07, 4))
+
+
+@pytest.mark.parametrize("vote", ["uniform", "softmax"])
+def test_it_has_what_it_needs_to_be_saved(vote: Vote) -> None:
+    random = np.random.default_rng(7)
+    fitted = KnnClassifier(unit_rows(random, 40), random.integers(0, 4, 40), 11, 5, vote, 0.07, 4)
+    queries = unit_rows(random, 30)
+    np.testing.assert_array_equal(saved_and_loaded(fitted).probabilities(queries), fitted.probabilities(queries))
