@@ -44,7 +44,7 @@ def main(images: str = "16000") -> None:
             draw(workspace.root / "data/raw/noise", drawn, count)
             drawn = count
             workspace.cache = Path(folder) / f"cache-{count}"  # nothing is reused
-            workspace.dvc("repro", timeout=3600)
+            workspace.dvc("repro")
             last = {run["cell"]: run for run in workspace.runs()}
             vectors = sum(
                 (workspace.root / f"data/embeddings/garden_clip-noise/images.{kind}").stat().st_size for kind in ("npy", "parquet")

@@ -92,7 +92,7 @@ def summary(lines: list[dict[str, Any]]) -> pd.DataFrame:
     Columns shots, method, mean_per_class, std, seeds (how many).
     """
     groups = pd.DataFrame(lines).groupby(["shots", "method"], sort=False)["mean_per_class"]
-    return groups.agg(mean_per_class="mean", std="std", seeds="count").reset_index().round(6)
+    return groups.agg(mean_per_class="mean", std="std", seeds="count").reset_index()
 
 
 def write(path: Path, lines: list[dict[str, Any]], facts: dict[str, Any]) -> None:
