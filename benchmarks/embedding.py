@@ -1,8 +1,8 @@
 """Images per second of embed_images against a plain open_clip loop, in one run: python -m benchmarks.embedding [IMAGES] [RUNS].
 
-The same random ViT-B/32 weights and the same drawn 500-pixel JPEGs for both. The peer is what open_clip's README shows, in float32, fed
-by a torch DataLoader with a worker a core. Ours is `embed_images` as the pipeline runs it, with the precision that "auto" stands for
-here, the row cache empty; loading the model is timed in neither.
+The same random ViT-B/32 weights and the same drawn 500-pixel JPEGs for both. The peer is what open_clip's README shows, in float32, fed by
+a torch DataLoader with a worker for each core. Ours is `embed_images` as the pipeline runs it, with the precision that "auto" stands for
+here and an empty row cache. Loading the model is timed in neither.
 """
 
 import os
@@ -20,6 +20,7 @@ from PIL import Image
 from clipstore.core import caches
 from clipstore.data import garden
 from clipstore.data import index as index_file
+from clipstore.encoders.open_clip import write_folder
 from clipstore.encoders.vision import open_clip
 from stages import embed_images, index, weights
 
@@ -50,14 +51,14 @@ def prepare(count: int) -> list[str]:
         path = root / f"{number % 2}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         garden.draw(flower, np.random.default_rng(number), 128).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=92)
-    made = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
-    index_file.write(made)
+    drawn = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
+    index_file.write(drawn)
     torch.manual_seed(0)
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)
     config = open_clip.get_model_config(ARCHITECTURE)
-    weights.save_open_clip(weights.open_clip_info("vitb32", model, ARCHITECTURE, config, "random"), model, config)
-    weights.measured("vitb32")
-    return made.usable["path"].tolist()
+    write_folder("vitb32", model, ARCHITECTURE, config, "random")
+    weights.measure_bfloat16("vitb32")
+    return drawn.usable["path"].tolist()
 
 
 def ours() -> float:
@@ -90,8 +91,8 @@ def main(images: str = "256", runs: str = "3") -> None:
         os.chdir(folder)
         paths = prepare(int(images))
         pairs = [(ours(), peer(paths)) for _ in range(int(runs))]
-    mine, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
-    print(f"median of {runs}: {mine:.1f} against {theirs:.1f} images/s, ratio {mine / theirs:.2f}")
+    ours_median, peer_median = (statistics.median(values) for values in zip(*pairs, strict=True))
+    print(f"median of {runs}: {ours_median:.1f} against {peer_median:.1f} images/s, ratio {ours_median / peer_median:.2f}")
 
 
 if __name__ == "__main__":

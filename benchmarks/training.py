@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from clipstore.core.schema import Training
-from clipstore.encoders.towers import without_classifier
+from clipstore.encoders.torchvision import without_classifier
 from clipstore.encoders.vision import torchvision, v2
 from clipstore.training import image_set
 from clipstore.training import loop as training

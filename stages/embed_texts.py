@@ -1,4 +1,4 @@
-"""Embed a data set's class names in every prompt: python -m stages.embed_texts ENCODER DATASET.
+"""Embed a data set's class names in every prompt: dvc repro -s embed_texts@ENCODER-DATASET.
 
 Reads the class names of the index, the data set's prompts and the encoder's weights; writes texts.parquet, texts.npy and
 texts_contract.json into data/embeddings/ENCODER-DATASET.
@@ -17,7 +17,8 @@ from clipstore.core.params import Section, section
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
 from clipstore.data import index
-from clipstore.encoders import contract, info
+from clipstore.encoders import contract
+from clipstore.encoders.info import read_info
 from clipstore.store import embeddings
 
 
@@ -41,21 +42,22 @@ def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the text embeddings of one cell."""
-    from clipstore.encoders import encoder as encoders
+    from clipstore.encoders.encoder import Encoder
+    from clipstore.encoders.precision import device, resolve
 
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()
-    card = info.read_info(encoder)
-    precision, device = encoders.resolve(settings.precision, card), encoders.device()
-    terms = contract.of_texts(card, precision, settings.batch_size, device)
+    info = read_info(encoder)
+    precision = resolve(settings.precision, info)
+    terms = contract.of_texts(info, precision, settings.batch_size, device())
 
-    def batches(positions: list[int]) -> embeddings.Batches:
-        model = encoders.Encoder(card, precision, settings.batch_size)
-        with tqdm(total=len(positions), desc=f"embed {encoder}", unit="text", mininterval=1) as bar:
-            for some in embeddings.batched(positions, settings.batch_size):
-                yield some, model.encode_texts([texts[position] for position in some])
-                bar.update(len(some))
+    def batches(missing: list[int]) -> embeddings.Batches:
+        model = Encoder(info, precision, settings.batch_size)
+        with tqdm(total=len(missing), desc=f"embed {encoder}", unit="text", mininterval=1) as bar:
+            for positions in embeddings.batched(missing, settings.batch_size):
+                yield positions, model.encode_texts([texts[position] for position in positions])
+                bar.update(len(positions))
 
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
     vectors, computed = embeddings.compute(keys, terms, batches)
@@ -63,7 +65,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     embeddings.write_texts(target, rows, vectors["embedding"], {"contract": digests.json_sha256(terms)})
     (target / "texts_contract.json").write_text(json.dumps(terms, indent=2) + "\n")
     print(f"embed_texts {encoder}-{dataset}: {computed} computed, {len(rows) - computed} reused")
-    return {"device": device, "precision": precision, "texts": computed}
+    return {"device": device(), "precision": precision, "texts": computed}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
-    from clipstore.encoders import info, towers
+    from clipstore.encoders import info
+    from clipstore.encoders.libraries import MODULES
     from clipstore.training import loop, protocol, summary
 
     settings = section(FineTune, f"nets.{net}")
@@ -28,7 +29,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
     card = info.read_info(net)
 
     def build(classes: int) -> "Classifier":
-        tower, length = towers.load(card)
+        tower, length = MODULES[card.library].backbone(card)
         return loop.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
 
     def described(network: "Classifier") -> str:

@@ -9,9 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from clipstore.core.params import check
+from clipstore.core.schema import Encoder
 from clipstore.data import index as index_file
+from clipstore.encoders.info import EncoderInfo, read_info
+from clipstore.encoders.libraries import MODULES
+from clipstore.encoders.open_clip import write_folder
 from clipstore.encoders.vision import open_clip
-from stages import embed_images, embed_texts, index, weights
+from stages import embed_images, embed_texts, index
 
 TINY: dict[str, Any] = {
     "embed_dim": 16,
@@ -37,9 +42,9 @@ def make_images(count: int, dataset: str = "own") -> Path:
 
 def make_index(dataset: str = "own") -> index_file.Index:
     """Index data/raw/DATASET."""
-    made = index.make(dataset, Path("data/raw") / dataset, SETTINGS)
-    index_file.write(made)
-    return made
+    images_index = index.make(dataset, Path("data/raw") / dataset, SETTINGS)
+    index_file.write(images_index)
+    return images_index
 
 
 def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 0) -> None:
@@ -49,8 +54,14 @@ def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 
         model = open_clip.CLIP(**config)
     preprocess = open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"])
     open_clip.model.set_model_preprocess_cfg(model, dataclasses.asdict(preprocess))
-    card = weights.open_clip_info(name, model, "tiny", config, "random")
-    weights.save_open_clip(card, model, config)
+    write_folder(name, model, "tiny", config, "random")
+
+
+def save_weights(entry: dict[str, Any]) -> EncoderInfo:
+    """Write the weights that an entry of params.yaml names as data/weights/mine; return what their encoder.json says."""
+    checked: Encoder = check(Encoder, entry)
+    MODULES[checked.source].save("mine", checked)
+    return read_info("mine")
 
 
 def prepare(count: int) -> None:

@@ -54,12 +54,12 @@ def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     table = pq.read_table(OUTPUT / "images.parquet")
     assert table.schema.field("embedding").type == pa.list_(pa.float32(), 16)
     assert table.schema.field("features").type == pa.list_(pa.float32(), 32)
-    listed = index_file.read("own").usable
+    rows = index_file.read("own").usable
     for column in ("image_id", "label", "class_name", "split", "sha256"):
-        assert table[column].to_pylist() == listed[column].tolist()
-    made = embeddings.read_images("tiny", "own", features=True)
-    np.testing.assert_allclose(np.linalg.norm(made.embedding, axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), made.embedding)
+        assert table[column].to_pylist() == rows[column].tolist()
+    vectors = embeddings.read_images("tiny", "own", features=True)
+    np.testing.assert_allclose(np.linalg.norm(vectors.embedding, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), vectors.embedding)
     contract = json.loads((OUTPUT / "contract.json").read_text())
     assert contract["precision"] == "float32"
     assert contract["batch_size"] == 4
@@ -140,9 +140,9 @@ def test_the_same_bytes_twice_are_computed_once(project: Path, monkeypatch: pyte
     make_index()
     make_weights()
     assert embed(monkeypatch) == 6
-    made = embeddings.read_images("tiny", "own")
-    first, second = made.rows.index[made.rows["sha256"].duplicated(keep=False)]
-    np.testing.assert_array_equal(made.embedding[first], made.embedding[second])
+    vectors = embeddings.read_images("tiny", "own")
+    first, second = vectors.rows.index[vectors.rows["sha256"].duplicated(keep=False)]
+    np.testing.assert_array_equal(vectors.embedding[first], vectors.embedding[second])
     assert outputs() == fresh(monkeypatch)
 
 
@@ -196,8 +196,9 @@ def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: py
 DRIVER = """
 import sys
 from stages import embed_images
-from stages.lib import cache, images
-cache.FLUSH_SECONDS = 0.0  # a part a batch
+from clipstore.data import images
+from clipstore.store import row_cache
+row_cache.FLUSH_SECONDS = 0.0  # a part a batch
 load = images.load
 def slowly(path, sha256):
     import time

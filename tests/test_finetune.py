@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
-from clipstore.encoders import info, towers
+from clipstore.encoders import info
+from clipstore.encoders.libraries import MODULES
 from clipstore.encoders.vision import torchvision
 from clipstore.store import predictions
 from clipstore.training import loop, network
@@ -36,7 +37,8 @@ def tiny(project: Path) -> info.EncoderInfo:
 
 def fresh(card: info.EncoderInfo) -> loop.Classifier:
     """Return the untrained classifier of two classes on the tower of ``card``."""
-    return loop.Classifier(*towers.load(card), 2, card.preprocess["mean"], card.preprocess["std"], 0)
+    tower, length = MODULES[card.library].backbone(card)
+    return loop.Classifier(tower, length, 2, card.preprocess["mean"], card.preprocess["std"], 0)
 
 
 def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +55,7 @@ def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: info.EncoderInfo
 
 def test_it_starts_from_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1, freeze_backbone_epochs=1)
-    saved, given = load_file(WEIGHTS), towers.load(tiny)[0].state_dict()
+    saved, given = load_file(WEIGHTS), MODULES[tiny.library].backbone(tiny)[0].state_dict()
     assert {key for key in saved if not key.startswith("head.")} == {f"body.{key}" for key in given}
     assert all(torch.equal(saved[f"body.{key}"], value) for key, value in given.items())
     assert saved["head.weight"].shape == (2, 16)
@@ -64,7 +66,7 @@ def test_all_of_it_learns_once_it_is_not_frozen(tiny: info.EncoderInfo, monkeypa
     with epochs() as seen:
         run(monkeypatch, finetune, "tiny", epochs=1, refit=False)
     assert len(seen) == 1
-    saved, given = load_file(WEIGHTS), towers.load(tiny)[0].state_dict()
+    saved, given = load_file(WEIGHTS), MODULES[tiny.library].backbone(tiny)[0].state_dict()
     assert not any(torch.equal(saved[f"body.{key}"], value) for key, value in given.items())
 
 

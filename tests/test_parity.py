@@ -23,8 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from clipstore.core.vectors import unit
-from clipstore.encoders import encoder as encoders
-from clipstore.encoders import info as folders
+from clipstore.encoders.encoder import Encoder
+from clipstore.encoders.info import read_info
+from clipstore.encoders.open_clip import write_folder
 from clipstore.encoders.vision import open_clip
 from clipstore.probes import ensemble
 from clipstore.store import embeddings, predictions
@@ -99,7 +100,7 @@ def make_weights(family: str) -> None:
         settle(model, open_clip.transform.image_transform_v2(preprocess, is_train=False))
     open_clip.model.set_model_preprocess_cfg(model, dataclasses.asdict(preprocess))
     tokenizer = unigram_tokenizer() if "hf_tokenizer_name" in config["text_cfg"] else None
-    weights.save_open_clip(weights.open_clip_info(family, model, family, config, "random"), model, config, tokenizer)
+    write_folder(family, model, family, config, "random", tokenizer)
 
 
 def make_images(files: dict[str, bytes]) -> None:
@@ -206,9 +207,9 @@ def test_a_palette_resized_before_its_conversion_gives_another_vector(project: P
 def test_siglips_texts_are_canonicalised(project: Path) -> None:
     """Lower case and no punctuation, as its tokenizer_kwargs say: what is left of both texts is the same."""
     make_weights("siglip")
-    encoder = encoders.Encoder(folders.read_info("siglip"), "float32", 2)
-    one, other = encoder.encode_texts(["A Blue_Tit!", "a blue tit"])["embedding"]
-    np.testing.assert_array_equal(one, other)
+    encoder = Encoder(read_info("siglip"), "float32", 2)
+    written, canonical = encoder.encode_texts(["A Blue_Tit!", "a blue tit"])["embedding"]
+    np.testing.assert_array_equal(written, canonical)
     tokens = encoder.tokenize(["a blue tit"])[0].tolist()
     assert len(tokens) == TEXT["context_length"]
     assert (tokens.count(2), tokens[-1]) == (0, 0)  # nothing unknown, filled up
@@ -219,14 +220,14 @@ def test_siglips_bias_cancels_in_the_probabilities(project: Path, monkeypatch: p
     make_weights("siglip")
     run(monkeypatch, "siglip", "float32", PROMPTS[:1])
     zero_shot.main("siglip", "own")
-    made = predictions.read("own", "zero_shot", "siglip")
+    ours = predictions.read("own", "zero_shot", "siglip")
     plain = Plain(project / "data/weights/siglip")
-    pixels = torch.stack([plain.pixels(path) for path in paths_of(made.rows)])
+    pixels = torch.stack([plain.pixels(path) for path in paths_of(ours.rows)])
     with torch.inference_mode():
-        logits, _ = plain.model.get_logits(pixels, plain.tokenizer([PROMPTS[0].replace("{}", name) for name in made.classes]))
+        logits, _ = plain.model.get_logits(pixels, plain.tokenizer([PROMPTS[0].replace("{}", name) for name in ours.classes]))
     assert plain.model.logit_bias.item() == -10
     assert logits.mean() < -5  # the bias is in there
-    np.testing.assert_allclose(made.probabilities, logits.softmax(dim=1), atol=1e-4)
+    np.testing.assert_allclose(ours.probabilities, logits.softmax(dim=1), atol=1e-4)
 
 
 TEMPLATES = ("An image of {}, a type of flower.", "a bad photo of the {}.", "{} in the garden")

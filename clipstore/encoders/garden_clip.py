@@ -1,8 +1,8 @@
 """Train garden_clip, a small CLIP of open_clip's own class with open_clip's own loss, on captioned drawings.
 
-In: a seed, a number of steps, how many drawings to train on and their size in pixels. Out: the model, float32, on the CPU, in eval mode,
-with its preprocessing attached; `model_config` is its configuration as open_clip's files hold it. Nothing is read or written. Only flowers
-of `garden.CAPTIONED` are drawn: no class of the data set is ever captioned.
+`train` takes a seed, a number of steps, the number of drawings and their size in pixels, and returns the model, float32, on the CPU, in
+eval mode, with its preprocessing attached; `save` writes it as open_clip's models are written. Only flowers of `garden.CAPTIONED` are
+drawn: no class of the data set is ever captioned.
 """
 
 import dataclasses
@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from clipstore.core.schema import GardenClip
 from clipstore.data import garden
+from clipstore.encoders.open_clip import write_folder
+from clipstore.encoders.precision import fast_bfloat16
 from clipstore.encoders.vision import open_clip
 
 CONTEXT_LENGTH = 24  # tokens
@@ -24,6 +27,12 @@ POOL = len(garden.SPLITS)  # takes the split's place in a drawing's seed: the da
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1.0
+
+
+def save(name: str, entry: GardenClip, seed: int) -> None:
+    """Train the model that the entry describes and write it as data/weights/NAME."""
+    model = train(seed, entry.steps, entry.drawings, entry.image_size)
+    write_folder(name, model, "garden_clip", model_config(entry.image_size), f"trained on drawings, {entry.steps} steps")
 
 
 def model_config(size: int) -> dict[str, Any]:
@@ -96,8 +105,9 @@ def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
 def train(seed: int, steps: int, count: int, size: int) -> Any:
     """Train an open_clip.CLIP on count drawings of every captioned flower, each of (size, size) pixels.
 
-    A batch holds as many different flowers as images, so no caption in it fits the image of another. The same seed gives the same bits on
-    the same machine with the same number of threads; torch's global generator is left as it was.
+    No flower occurs twice in a batch, so no caption in it fits another image. Products are in bfloat16 where the CPU has instructions for
+    it, else in float32. The same seed gives the same bits on the same machine with the same number of threads; torch's global generator is
+    left as it was.
     """
     rng = np.random.default_rng([seed, POOL])
     pool = drawings(count, size, seed)
@@ -108,11 +118,12 @@ def train(seed: int, steps: int, count: int, size: int) -> Any:
         model = untrained(size)
     optimizer = _optimizer(model)
     schedule = _schedule(optimizer, steps)
+    bfloat16 = fast_bfloat16("cpu")  # emulated, a step would take ten times as long
     for _ in (bar := tqdm(range(steps), desc="garden_clip: steps", unit="step")):
         flowers = rng.choice(len(garden.CAPTIONED), BATCH, replace=False)
         images = augment(pool[flowers, rng.integers(count, size=BATCH)], rng).contiguous(memory_format=torch.channels_last)
         texts = tokenizer([garden.caption(garden.CAPTIONED[flower], rng) for flower in flowers])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             image_vectors, text_vectors, logit_scale = model(images, texts)
         loss = loss_of(image_vectors.float(), text_vectors.float(), logit_scale)
         optimizer.zero_grad()

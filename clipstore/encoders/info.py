@@ -1,9 +1,8 @@
-"""A folder of weights, data/weights/NAME: the library's own files and encoder.json, the same whatever the source.
+"""A folder of weights, data/weights/NAME: the library's own files, and encoder.json, which describes them without loading them.
 
-open_clip's models are kept as open_clip_config.json and open_clip_model.safetensors, timm's as config.json and model.safetensors: each
-library reads its folder by "local-dir:", preprocessing and tokenizer included. torchvision's are kept as model.safetensors, classifier
-included; architecture and preprocessing stand in encoder.json. That file says what a reader must know without loading
-anything.
+The form depends on the library alone, not on where the weights came from. open_clip's models are kept as open_clip_config.json and
+open_clip_model.safetensors, timm's as config.json and model.safetensors: each library reads its folder by "local-dir:", preprocessing and
+tokenizer included. torchvision's are kept as model.safetensors, classifier included; their preprocessing is in encoder.json.
 """
 
 import dataclasses
@@ -30,9 +29,9 @@ class EncoderInfo:
         image_vectors: length of each vector of an image: embedding (projected) and, where there is a projection, features (before it).
         text_vectors: length of a text's embedding; empty without a text tower.
         logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
-        origin: where the weights come from, in words.
-        tokenizer: SHA-256 of tokenizer.json; None where the library's own tokenizer serves.
-        weights_sha256: of the safetensors file; `write_info` fills in both.
+        origin: where the weights come from, for people to read.
+        tokenizer: SHA-256 of tokenizer.json; None where the library's own tokenizer is used.
+        weights_sha256: of the safetensors file; `write_info` sets it and ``tokenizer``.
         bfloat16_cosine: the least cosine between float32 and bfloat16 embeddings of some photographs; the ``weights`` stage measures it.
     """
 
@@ -55,13 +54,18 @@ def folder(name: str) -> Path:
     return Path("data/weights") / name
 
 
-def write_info(card: EncoderInfo) -> None:
+def local_dir(name: str) -> str:
+    """Return the folder of ``name`` as open_clip and timm address it."""
+    return f"local-dir:{folder(name)}"
+
+
+def write_info(info: EncoderInfo) -> None:
     """Write encoder.json beside the weights, with the SHA-256 of these and of the tokenizer."""
-    path = folder(card.name)
+    path = folder(info.name)
     tokenizer = path / "tokenizer.json"
     complete = dataclasses.replace(
-        card,
-        weights_sha256=file_sha256(path / FILES[card.library]),
+        info,
+        weights_sha256=file_sha256(path / FILES[info.library]),
         tokenizer=file_sha256(tokenizer) if tokenizer.exists() else None,
     )
     (path / "encoder.json").write_text(json.dumps(dataclasses.asdict(complete), indent=2) + "\n")

@@ -41,7 +41,7 @@ def _transformers_hidden() -> Iterator[None]:
     """
     hide = "transformers" not in sys.modules
     if hide:
-        sys.modules["transformers"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+        sys.modules["transformers"] = None  # type: ignore[assignment]  # an import of it now raises ModuleNotFoundError
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -28,14 +28,8 @@ from clipstore.core.schema import (
     LocalFile,
     Net,
     Official,
-    OpenClipFile,
-    OpenClipTag,
     Scratch,
     Texts,
-    Timm,
-    TimmFile,
-    TimmTag,
-    Torchvision,
     WikiText,
 )
 from clipstore.data import images
@@ -77,30 +71,19 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from clipstore.encoders import garden_clip, towers
-    from clipstore.encoders.vision import open_clip, timm, torchvision
+    from clipstore.encoders import garden_clip
+    from clipstore.encoders.libraries import MODULES
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        try:
-            match entry:
-                case GardenClip():
-                    model: Any = garden_clip.untrained(entry.image_size)
-                case OpenClipTag() | OpenClipFile():
-                    model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
-                case Torchvision():
-                    model, side = torchvision.models.get_model(entry.architecture, weights=None), 224
-                case TimmTag() | TimmFile():
-                    model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
-                    side = entry.preprocess.size if entry.preprocess else timm.data.resolve_model_data_config(model)["input_size"][1]
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"params.yaml: encoders.{name}: {str(error).splitlines()[0]}") from None
-        model.eval().requires_grad_(False)
-        if isinstance(entry, Timm | Torchvision):
-            vectors: tuple[Any, Any] = (model(torch.empty(1, 3, side, side)), None)
+        if isinstance(entry, GardenClip):
+            library, model, side = MODULES["open_clip"], garden_clip.untrained(entry.image_size), entry.image_size
         else:
-            side = model.visual.preprocess_cfg["size"]
-            side = side if isinstance(side, int) else side[0]
-            vectors = towers.image_vectors(model, torch.empty(1, 3, side, side))
+            library = MODULES[entry.source]
+            try:
+                model, side = library.untrained(entry)
+            except (RuntimeError, ValueError) as error:
+                raise InputError(f"params.yaml: encoders.{name}: {str(error).splitlines()[0]}") from None
+        vectors = library.image_vectors(model.eval().requires_grad_(False), torch.empty(1, 3, side, side))
     numbers = sum(vector.shape[1] for vector in vectors if vector is not None)
     return Size(sum(parameter.numel() for parameter in model.parameters()) * 4e-6, counter.get_total_flops(), numbers, side)
 
@@ -138,10 +121,10 @@ def speed(precision: str) -> float:
     """Return how many operations a second this machine's large matrix products do, the best of several."""
     import torch
 
-    from clipstore.encoders import encoder as encoders
+    from clipstore.encoders.precision import device
 
-    side = 8192 if encoders.device() == "cuda" else 1024
-    matrix = torch.ones(side, side, dtype=getattr(torch, precision), device=encoders.device())
+    side = 8192 if device() == "cuda" else 1024
+    matrix = torch.ones(side, side, dtype=getattr(torch, precision), device=device())
     best = float("inf")
     for _ in range(20):
         start = time.perf_counter()
@@ -206,7 +189,7 @@ def main(overrides: list[str]) -> None:
     """Print the plan."""
     import dvc.api
 
-    from clipstore.encoders import encoder as encoders
+    from clipstore.encoders.precision import device, fast_bfloat16
 
     logging.disable(logging.WARNING)  # open_clip warns that weights are missing, which is the point here
     params = dvc.api.params_show("params.yaml")
@@ -214,7 +197,7 @@ def main(overrides: list[str]) -> None:
         axis, _, names = override.partition("=")
         params["axes"][axis] = [name for name in names.strip("[]").split(",") if name]
     axes: Axes = check(Axes, params["axes"], "axes")
-    precision = "bfloat16" if encoders.fast_bfloat16() else "float32"
+    precision = "bfloat16" if fast_bfloat16(device()) else "float32"
     rate = speed(precision)
     datasets: dict[str, Dataset] = check(dict[str, Dataset], params["datasets"], "datasets")
     coders: dict[str, Encoder] = check(dict[str, Encoder], params["encoders"], "encoders")
@@ -243,7 +226,7 @@ def main(overrides: list[str]) -> None:
     ]
     print(pd.DataFrame(shown).to_markdown(index=False, colalign=("left", "right", "right", "right")))
     print(
-        f"Estimates: {encoders.device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now), a network of "
+        f"Estimates: {device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now), a network of "
         f"{NETWORK:g} MB/s. Fetched and kept once: what is here already costs nothing. Cells not shown take less than a minute."
     )
 

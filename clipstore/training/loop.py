@@ -128,9 +128,9 @@ def device_type() -> str:
 
 def precision(settings: Training) -> str:
     """Return Accelerate's word for the precision of products: bf16 where the hardware has it and the settings allow it, else no."""
-    from clipstore.encoders.encoder import fast_bfloat16
+    from clipstore.encoders.precision import device, fast_bfloat16
 
-    wanted = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16())
+    wanted = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(device()))
     return "bf16" if wanted else "no"
 
 

@@ -3,9 +3,9 @@
 from torch import nn
 from torchinfo import summary
 
-from clipstore.encoders import towers
+from clipstore.encoders import torchvision
 from clipstore.encoders.info import EncoderInfo
-from clipstore.encoders.vision import torchvision
+from clipstore.encoders.libraries import MODULES
 from clipstore.training.loop import Classifier
 from clipstore.training.network import parameters
 
@@ -31,10 +31,10 @@ def reading(network: Classifier, size: int, replaced: str) -> str:
 def of_finetuned(card: EncoderInfo, network: Classifier, size: int) -> str:
     """Return the printout of a network with a new last layer: before, after, and the reading."""
     if card.library == "torchvision":
-        before: nn.Module = torchvision.models.get_model(card.architecture, weights=None)
+        before: nn.Module = torchvision.classifier(card.architecture)
         replaced = f"Replaced: the classifier of {card.architecture}."
     else:
-        before, _ = towers.load(card)
+        before, _ = MODULES[card.library].backbone(card)
         replaced = f"Added: a classifier on the features of {card.architecture}, which came without one."
     return f"Before\n{layers(before, size)}\n\nAfter\n{layers(network, size)}\n\n{reading(network, size, replaced)}"
 

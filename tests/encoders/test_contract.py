@@ -10,7 +10,7 @@ from clipstore.data import images
 from clipstore.encoders import contract
 from clipstore.encoders.info import EncoderInfo
 
-CARD = EncoderInfo(
+INFO = EncoderInfo(
     "x", "open_clip", "ViT-B-32", "gelu", {"size": 224}, {"embedding": 2}, {"embedding": 2}, 100.0, "somewhere", None, "aa", 0.9999
 )
 
@@ -25,31 +25,31 @@ CARD = EncoderInfo(
     ],
 )
 def test_another_encoder_is_another_contract(change: dict[str, Any]) -> None:
-    other = dataclasses.replace(CARD, **change)
-    assert json_sha256(contract.of_images(CARD, "float32", 32, "cpu")) != json_sha256(contract.of_images(other, "float32", 32, "cpu"))
+    other = dataclasses.replace(INFO, **change)
+    assert json_sha256(contract.of_images(INFO, "float32", 32, "cpu")) != json_sha256(contract.of_images(other, "float32", 32, "cpu"))
 
 
 @pytest.mark.parametrize("terms", [("bfloat16", 32, "cpu"), ("float32", 16, "cpu"), ("float32", 32, "cuda")])
 def test_precision_batch_and_device_are_in_it(terms: tuple[str, int, str]) -> None:
-    assert contract.of_images(CARD, *terms) != contract.of_images(CARD, "float32", 32, "cpu")
-    assert contract.of_texts(CARD, *terms) != contract.of_texts(CARD, "float32", 32, "cpu")
+    assert contract.of_images(INFO, *terms) != contract.of_images(INFO, "float32", 32, "cpu")
+    assert contract.of_texts(INFO, *terms) != contract.of_texts(INFO, "float32", 32, "cpu")
 
 
 def test_the_decoder_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = contract.of_images(CARD, "float32", 32, "cpu")
+    before = contract.of_images(INFO, "float32", 32, "cpu")
     monkeypatch.setitem(images.DECODING, "decoder", "another")
-    assert contract.of_images(CARD, "float32", 32, "cpu") != before
+    assert contract.of_images(INFO, "float32", 32, "cpu") != before
 
 
 def test_the_tokenizer_is_in_that_of_texts_where_it_has_files() -> None:
-    some = dataclasses.replace(CARD, tokenizer="aa")
-    other = dataclasses.replace(CARD, tokenizer="bb")
-    assert "tokenizer" not in contract.of_texts(CARD, "float32", 32, "cpu")
-    assert contract.of_texts(some, "float32", 32, "cpu") != contract.of_texts(other, "float32", 32, "cpu")
-    assert {"tokenizers", "transformers"} <= contract.of_texts(some, "float32", 32, "cpu")["versions"].keys()
-    assert contract.of_images(some, "float32", 32, "cpu") == contract.of_images(other, "float32", 32, "cpu")
+    with_files = dataclasses.replace(INFO, tokenizer="aa")
+    other = dataclasses.replace(INFO, tokenizer="bb")
+    assert "tokenizer" not in contract.of_texts(INFO, "float32", 32, "cpu")
+    assert contract.of_texts(with_files, "float32", 32, "cpu") != contract.of_texts(other, "float32", 32, "cpu")
+    assert {"tokenizers", "transformers"} <= contract.of_texts(with_files, "float32", 32, "cpu")["versions"].keys()
+    assert contract.of_images(with_files, "float32", 32, "cpu") == contract.of_images(other, "float32", 32, "cpu")
 
 
 def test_where_the_weights_came_from_is_not() -> None:
-    other = dataclasses.replace(CARD, origin="elsewhere", bfloat16_cosine=0.5)
-    assert contract.of_images(other, "float32", 32, "cpu") == contract.of_images(CARD, "float32", 32, "cpu")
+    other = dataclasses.replace(INFO, origin="elsewhere", bfloat16_cosine=0.5)
+    assert contract.of_images(other, "float32", 32, "cpu") == contract.of_images(INFO, "float32", 32, "cpu")

@@ -1,6 +1,5 @@
-"""Encoders give open_clip's and timm's own vectors, and a row's bits depend on its image alone."""
+"""Encoders give open_clip's own vectors, and a row's bits depend on its image alone."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipstore.encoders import encoder as encoders
-from clipstore.encoders import info
+from clipstore.encoders.encoder import Encoder
+from clipstore.encoders.info import read_info
+from clipstore.encoders.precision import Precision
 from clipstore.encoders.vision import open_clip
 from tests.project import TINY, make_weights
 
@@ -38,8 +38,8 @@ def pixels(count: int, size: int = 32) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def load(name: str, precision: encoders.Precision = "float32", batch: int = 4) -> encoders.Encoder:
-    return encoders.Encoder(info.read_info(name), precision, batch)
+def load(name: str, precision: Precision = "float32", batch_size: int = 4) -> Encoder:
+    return Encoder(read_info(name), precision, batch_size)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -49,28 +49,29 @@ def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
     images = pixels(4, CONFIGS[name]["vision_cfg"]["image_size"])
     with torch.inference_mode():
         expected = model.eval().encode_image(images).numpy()
-    made = load(name).encode_images(images)
-    np.testing.assert_allclose(made["embedding"], expected, rtol=1e-4, atol=1e-5)
-    assert {key: value.shape[1] for key, value in made.items()} == info.read_info(name).image_vectors
+    vectors = load(name).encode_images(images)
+    np.testing.assert_allclose(vectors["embedding"], expected, rtol=1e-4, atol=1e-5)
+    assert {key: value.shape[1] for key, value in vectors.items()} == read_info(name).image_vectors
 
 
 @pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
 def test_features_are_there_exactly_where_a_projection_is(project: Path, name: str, width: int | None) -> None:
     make_weights(name, CONFIGS[name])
-    made = load(name).encode_images(pixels(2, CONFIGS[name]["vision_cfg"]["image_size"]))
-    assert (made["features"].shape[1] if "features" in made else None) == width
+    vectors = load(name).encode_images(pixels(2, CONFIGS[name]["vision_cfg"]["image_size"]))
+    assert (vectors["features"].shape[1] if "features" in vectors else None) == width
 
 
 def test_features_times_the_projection_are_the_embedding(project: Path) -> None:
     make_weights()
     encoder = load("tiny")
-    made = encoder.encode_images(pixels(3))
-    np.testing.assert_allclose(made["features"] @ encoder.model.visual.proj.detach().numpy(), made["embedding"], rtol=1e-4, atol=1e-5)
+    vectors = encoder.encode_images(pixels(3))
+    projection = encoder.model.visual.proj.detach().cpu().numpy()
+    np.testing.assert_allclose(vectors["features"] @ projection, vectors["embedding"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["vit", "timm_linear"])
-def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(project: Path, name: str, precision: encoders.Precision) -> None:
+def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(project: Path, name: str, precision: Precision) -> None:
     make_weights(name, CONFIGS[name])
     encoder = load(name, precision)
     together = encoder.encode_images(pixels(4))
@@ -92,19 +93,3 @@ def test_texts_are_open_clips_own(project: Path) -> None:
 def test_models_are_in_eval_mode(project: Path) -> None:
     make_weights("resnet", CONFIGS["resnet"])
     assert not any(module.training for module in load("resnet").model.modules())
-
-
-def card(bfloat16_cosine: float) -> info.EncoderInfo:
-    plain = info.EncoderInfo("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, "x")
-    return dataclasses.replace(plain, bfloat16_cosine=bfloat16_cosine)
-
-
-@pytest.mark.parametrize(("fast", "cosine", "expected"), [(True, 0.9999, "bfloat16"), (True, 0.98, "float32"), (False, 0.9999, "float32")])
-def test_auto_takes_bfloat16_where_hardware_and_encoder_bear_it(
-    monkeypatch: pytest.MonkeyPatch, fast: bool, cosine: float, expected: str
-) -> None:
-    monkeypatch.setattr(encoders, "device", lambda: "cpu")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    assert encoders.resolve("auto", card(cosine)) == expected
-    assert encoders.resolve("float16", card(cosine)) == "float16"

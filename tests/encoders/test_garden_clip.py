@@ -81,3 +81,22 @@ def test_names_and_captions_fit_the_context() -> None:
     texts = [f"An image of {garden.name(flower)}, a type of flower." for flower in garden.TASK]
     texts += [garden.caption(flower, np.random.default_rng(seed)) for flower in garden.CAPTIONED[::10] for seed in range(20)]
     assert (tokenizer(texts)[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("cuda", [True, False])
+def test_bfloat16_is_taken_only_where_the_cpu_multiplies_it(monkeypatch: pytest.MonkeyPatch, fast: bool, cuda: bool) -> None:
+    monkeypatch.setattr(garden_clip, "BATCH", 2)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)  # training is on the CPU all the same
+    encode_image = open_clip.CLIP.encode_image
+    autocasts = []
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        autocasts.append(torch.is_autocast_enabled("cpu"))
+        return encode_image(*arguments, **options)
+
+    monkeypatch.setattr(open_clip.CLIP, "encode_image", recorded)
+    garden_clip.train(seed=0, steps=1, count=1, size=SIZE)
+    assert autocasts == [fast]

@@ -1,0 +1,177 @@
+"""open_clip's models: save one as a folder of weights, and load it from there.
+
+Such a folder holds open_clip_config.json, open_clip_model.safetensors and, where the configuration names a tokenizer of transformers, the
+tokenizer's files. garden_clip, which we train ourselves, is kept in the same form.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from clipstore.core.errors import InputError
+from clipstore.core.schema import OpenClipFile, OpenClipTag
+from clipstore.data import hub
+from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write_info
+from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
+from clipstore.encoders.vision import open_clip, save_config_for_hf
+
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's own names, in its order
+
+
+def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
+    """Write published weights, or a checkpoint file, with the preprocessing of their tag.
+
+    Raises:
+        InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the text tower
+            is of a kind that is not supported, or the file cannot be had, is another one or holds another model's weights.
+    """
+    config = open_clip.get_model_config(entry.architecture)
+    if config is None:
+        raise unknown_architecture(name, entry.architecture, "open_clip", open_clip.list_models())
+    published = _published(name, entry)
+    _check_activation(name, entry, config, published)
+    _check_text_tower(name, entry, config)
+    parts = [f"tag {entry.tag}"] if entry.tag else []
+    if isinstance(entry, OpenClipFile):
+        path = local_file(name, entry)
+    else:
+        repository, _, file = published["hf_hub"].rpartition("/")
+        parts.append(repository)
+        path = hub_file(name, entry, repository, [file] if file else HUB_FILES)
+    tokenizer = hub.tokenizer(config["text_cfg"]["hf_tokenizer_name"]) if "hf_tokenizer_name" in config["text_cfg"] else None
+    fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
+    preprocess = {key: value for key, value in published.items() if key in fields}
+    try:
+        model = open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
+    except UNLOADABLE as error:
+        raise unloadable(path, entry.architecture, error) from None
+    write_folder(name, model, entry.architecture, config, origin(path, *parts), tokenizer)
+
+
+def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str, tokenizer: Any = None) -> None:
+    """Write a model as data/weights/NAME; the vector lengths in encoder.json are those that a blank image gives.
+
+    Args:
+        name: the entry in params.yaml.
+        model: an open_clip model in float32, with its preprocessing attached.
+        architecture: open_clip's name of it.
+        config: open_clip's model_cfg.
+        origin: see `EncoderInfo`.
+        tokenizer: of transformers, where the configuration names one; open_clip's own needs no file.
+    """
+    with torch.inference_mode():
+        embedding, features = image_vectors(model.eval(), torch.zeros(1, 3, *image_size(model)))
+    width = embedding.shape[1]
+    path = folder(name)
+    path.mkdir(parents=True)
+    save_config_for_hf(model, path / "open_clip_config.json", config)
+    save_file(model.state_dict(), path / FILES["open_clip"])
+    if tokenizer is not None:
+        tokenizer.save_pretrained(path)
+    write_info(
+        EncoderInfo(
+            name=name,
+            library="open_clip",
+            architecture=architecture,
+            activation=None if "timm_model_name" in config["vision_cfg"] else _activation(config),
+            preprocess=dict(model.visual.preprocess_cfg),
+            image_vectors={"embedding": width} | ({} if features is None else {"features": features.shape[1]}),
+            text_vectors={"embedding": width},
+            logit_scale=model.logit_scale.exp().item(),
+            origin=origin,
+        )
+    )
+
+
+def load(info: EncoderInfo) -> tuple[Any, Any, Any]:
+    """Return model (float32, in train mode as open_clip makes it), transform (PIL image to float32 (3, side, side)) and tokenizer."""
+    source = local_dir(info.name)
+    model, _, transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
+    return model, transform, open_clip.get_tokenizer(source)
+
+
+def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
+    """Return the image tower, float32, its projection included, and the length of the embedding that it gives."""
+    return open_clip.create_model(local_dir(info.name), require_pretrained=True).visual, info.image_vectors["embedding"]
+
+
+def untrained(entry: OpenClipTag | OpenClipFile) -> tuple[Any, int]:
+    """Return the entry's architecture without weights, on the meta device, and the side of its images in pixels.
+
+    Raises:
+        RuntimeError: open_clip has no such architecture.
+    """
+    model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
+    return model, image_size(model)[0]
+
+
+def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return both vectors of each image from one pass.
+
+    Args:
+        model: an open_clip model.
+        pixels: (n, 3, side, side).
+
+    Returns:
+        The embedding (n, d), projected, bit for bit what ``encode_image`` gives; the features (n, f) before the projection, or None where
+        the architecture has no projection of its own.
+    """
+    visual = model.visual
+    if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
+        projection, visual.proj = visual.proj, None
+        try:
+            features = visual(pixels)
+        finally:
+            visual.proj = projection
+        return features @ projection, features
+    if isinstance(visual, open_clip.timm_model.TimmModel):
+        classifier = visual.trunk.get_classifier()
+        if any(True for part in (classifier, visual.head) for _ in part.parameters()):
+            features = visual.trunk.forward_head(visual.trunk.forward_features(pixels), pre_logits=True)
+            return visual.head(classifier(features)), features
+    return visual(pixels), None
+
+
+def image_size(model: Any) -> tuple[int, int]:
+    """Return height and width in pixels of the images that the model takes."""
+    size = model.visual.preprocess_cfg["size"]
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _published(name: str, entry: OpenClipTag | OpenClipFile) -> dict[str, Any]:
+    """Return what open_clip's table says of the entry's tag (activation, preprocessing, hub repository); {} without a tag."""
+    if entry.tag is None:
+        return {}
+    published: dict[str, Any] = open_clip.get_pretrained_cfg(entry.architecture, entry.tag)
+    if not published:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(entry.architecture)) or "none"
+        raise InputError(f"params.yaml: encoders.{name}.tag = {entry.tag!r}: open_clip's tags for {entry.architecture} are {tags}")
+    return published
+
+
+def _activation(config: dict[str, Any]) -> str:
+    """Return the activation that an open_clip configuration (a model's or a tag's) names."""
+    return "quick_gelu" if config.get("quick_gelu") else "gelu"
+
+
+def _check_activation(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any], published: dict[str, Any]) -> None:
+    """Refuse an architecture with another activation than the weights were trained with: nothing else would notice it."""
+    trained_with = (entry.activation if isinstance(entry, OpenClipFile) else None) or _activation(published)
+    decided_elsewhere = "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]
+    if trained_with != _activation(config) and not decided_elsewhere:
+        stem = entry.architecture.removesuffix("-quickgelu")
+        expected = stem + "-quickgelu" if trained_with == "quick_gelu" else stem
+        raise InputError(
+            f"params.yaml: encoders.{name}.architecture = {entry.architecture!r} runs {_activation(config)}, "
+            f"the weights need {trained_with}: {expected!r}"
+        )
+
+
+def _check_text_tower(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any]) -> None:
+    """Refuse CoCa models, whose image tower gives a tuple, and text towers of transformers."""
+    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
+        kind = "CoCa models" if "multimodal_cfg" in config else "text towers of transformers"
+        raise InputError(f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: {kind} are not supported")

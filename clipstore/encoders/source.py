@@ -1,0 +1,66 @@
+"""What saving published weights or a local file takes in every library: find the file, verify it, word the errors and the origin."""
+
+import difflib
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from clipstore.core.digests import file_sha256
+from clipstore.core.errors import InputError
+from clipstore.core.schema import OpenClipFile, OpenClipTag, TimmFile, TimmTag
+from clipstore.data import hub
+
+# What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
+UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
+
+
+def unknown_architecture(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
+    """Return the error for an architecture that ``library`` does not have, with the nearest name that it has."""
+    nearest = difflib.get_close_matches(architecture, known, 1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"params.yaml: encoders.{name}.architecture = {architecture!r}: {library} knows no such model{hint}")
+
+
+def unloadable(path: Path, architecture: str, error: Exception) -> InputError:
+    """Return the error for a file that does not load into ``architecture``; ``error`` is one of UNLOADABLE."""
+    return InputError(f"{path}: no weights of {architecture}: {str(error).splitlines()[0]}")
+
+
+def local_file(name: str, entry: OpenClipFile | TimmFile) -> Path:
+    """Return the local file that the entry names.
+
+    Raises:
+        InputError: the file does not exist, or its SHA-256 is missing from the entry or differs from the entry's.
+    """
+    problem = entry.problem()
+    if problem:
+        raise InputError(f"params.yaml: encoders.{name}: {problem}")
+    _verify(name, entry, entry.file)
+    return entry.file
+
+
+def hub_file(name: str, entry: OpenClipTag | TimmTag, repository: str, files: Sequence[str]) -> Path:
+    """Return the first of ``files`` that the hub's ``repository`` has.
+
+    Raises:
+        InputError: the file is neither here nor can it be fetched, or its SHA-256 differs from the entry's.
+    """
+    path = hub.file(repository, files)
+    if entry.sha256:
+        _verify(name, entry, path)
+    return path
+
+
+def origin(path: Path, *parts: str) -> str:
+    """Return the text for encoder.json that says where weights come from: ``parts``, the file's name and its SHA-256."""
+    return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
+
+
+def _verify(name: str, entry: OpenClipFile | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
+    digest = file_sha256(path)
+    if digest != entry.sha256:
+        raise InputError(
+            f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {path} has {digest}; if this is the right file, enter that"
+        )

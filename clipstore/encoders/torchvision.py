@@ -1,0 +1,127 @@
+"""torchvision's classifiers as image encoders: save one as a folder of weights, and load it from there without its last layer.
+
+Such a folder holds model.safetensors, the last layer included; architecture and preprocessing are in encoder.json.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from clipstore.core.errors import InputError
+from clipstore.core.schema import Torchvision
+from clipstore.data.fetching import fetch
+from clipstore.encoders.info import FILES, EncoderInfo, folder, write_info
+from clipstore.encoders.source import UNLOADABLE, origin, unknown_architecture, unloadable
+from clipstore.encoders.vision import torchvision
+
+IMAGE_SIDE = 224  # pixels, of most published classifiers
+
+
+def save(name: str, entry: Torchvision) -> None:
+    """Write a published classifier.
+
+    Raises:
+        InputError: the architecture or its weights are unknown, cannot be fetched, or hold no linear layer to take away.
+    """
+    published = _published(name, entry)
+    path = fetch(published.url, Path(published.url).stem.rpartition("-")[2], "sha256")
+    model = classifier(entry.architecture)
+    try:
+        model.load_state_dict(torch.load(path, "cpu", weights_only=True))
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        _, length = without_classifier(model)
+    except UNLOADABLE as error:
+        raise unloadable(path, entry.architecture, error) from None
+    preset = published.transforms()
+    preprocess = {
+        "size": preset.crop_size[0],
+        "resize": preset.resize_size[0],
+        "mean": list(preset.mean),
+        "std": list(preset.std),
+        "interpolation": preset.interpolation.value,
+    }
+    folder(name).mkdir(parents=True)
+    save_file(state, folder(name) / FILES["torchvision"])
+    write_info(
+        EncoderInfo(
+            name=name,
+            library="torchvision",
+            architecture=entry.architecture,
+            activation=None,
+            preprocess=preprocess,
+            image_vectors={"embedding": length},
+            text_vectors={},
+            logit_scale=None,
+            origin=origin(path, f"weights {entry.weights}"),
+        )
+    )
+
+
+def load(info: EncoderInfo) -> tuple[Any, Any, None]:
+    """Return model (float32), transform (PIL image to float32 (3, side, side)) and no tokenizer."""
+    settings, steps = info.preprocess, torchvision.transforms
+    transform = steps.Compose(
+        [
+            steps.Resize(settings["resize"], steps.InterpolationMode(settings["interpolation"])),
+            steps.CenterCrop(settings["size"]),
+            steps.ToTensor(),
+            steps.Normalize(settings["mean"], settings["std"]),
+        ]
+    )
+    return backbone(info)[0], transform, None
+
+
+def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
+    """Return the network without its last linear layer, float32, and the length of the embedding that it gives."""
+    model = classifier(info.architecture)
+    model.load_state_dict(load_file(folder(info.name) / FILES["torchvision"]))
+    return without_classifier(model)
+
+
+def untrained(entry: Torchvision) -> tuple[Any, int]:
+    """Return the entry's architecture with random weights, its last layer included, and the usual side of its images in pixels.
+
+    Raises:
+        ValueError: torchvision has no such architecture.
+    """
+    return classifier(entry.architecture), IMAGE_SIDE
+
+
+def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, None]:
+    """Return the embedding (n, d) of images (n, 3, side, side), and no features: there is no projection."""
+    return model(pixels), None
+
+
+def classifier(architecture: str) -> Any:
+    """Return the whole network, its last layer included, with random weights."""
+    return torchvision.models.get_model(architecture, weights=None)
+
+
+def without_classifier(model: Any) -> tuple[Any, int]:
+    """Replace the last linear layer of a classifier by the identity; return the model and the length of what that layer took in.
+
+    Raises:
+        ValueError: there is no linear layer.
+    """
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError("it has no linear layer")
+    parent, _, attribute = linear[-1].rpartition(".")
+    length: int = model.get_submodule(linear[-1]).in_features
+    setattr(model.get_submodule(parent), attribute, nn.Identity())
+    return model, length
+
+
+def _published(name: str, entry: Torchvision) -> Any:
+    """Return torchvision's entry for the weights: address and transform."""
+    classifiers = torchvision.models.list_models(module=torchvision.models)  # detectors and video networks are in other modules
+    if entry.architecture not in classifiers:
+        raise unknown_architecture(name, entry.architecture, "torchvision", classifiers)
+    weights = torchvision.models.get_model_weights(entry.architecture)
+    if entry.weights not in weights.__members__:
+        names = ", ".join(weights.__members__) or "none"
+        raise InputError(f"params.yaml: encoders.{name}.weights = {entry.weights!r}: torchvision has {names} for {entry.architecture}")
+    return weights[entry.weights]
