@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.params import load, section
-from clipstore.core.schema import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
+from clipstore.core.encoders import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
 from clipstore.core.stage import run
 from clipstore.data import hub
 from clipstore.data.fetching import fetch
@@ -242,7 +242,8 @@ def save_torchvision(name: str, entry: Torchvision) -> None:
         names = ", ".join(known.__members__) or "none"
         raise InputError(f"params.yaml: encoders.{name}.weights = {entry.weights!r}: torchvision has {names} for {entry.architecture}")
     published = known[entry.weights]
-    path = fetch(published.url, Path(published.url).stem.rpartition("-")[2], "sha256")
+    url = entry.url or published.url
+    path = fetch(url, Path(url).stem.rpartition("-")[2], "sha256")  # the name ends in the first digits of the file's SHA-256
     model = torchvision.models.get_model(entry.architecture, weights=None)
     try:
         model.load_state_dict(torch.load(path, "cpu", weights_only=True))

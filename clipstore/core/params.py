@@ -2,11 +2,18 @@
 
 import os
 from functools import cache
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from clipstore.core.errors import InputError
+
+# No hyphen: DVC joins the values of a matrix by "-" and silently drops one of two cells of the same joined name.
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Names = tuple[Slug, ...]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 class Section(BaseModel):
@@ -52,8 +59,8 @@ def check(kind: Any, value: object, where: str = "") -> Any:
         details = error.errors()
         # A list whose items are all wrong is reported as too short as well: once is enough.
         inner = {detail["loc"][:-1] for detail in details if detail["loc"]}
-        told = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
-        raise InputError("\n".join(_line(value, where, detail) for detail in told)) from None
+        kept = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
+        raise InputError("\n".join(_line(value, where, detail) for detail in kept)) from None
 
 
 def _line(value: Any, where: str, detail: Any) -> str:
@@ -64,14 +71,14 @@ def _line(value: Any, where: str, detail: Any) -> str:
             value = value[part]
         except (LookupError, TypeError):
             if not missing or position < len(detail["loc"]):
-                continue  # not a key of ours but pydantic's: the tag of a union, "[key]"
+                continue  # not a key of params.yaml but one of pydantic's: the tag of a union, "[key]"
         keys.append(str(part))
     key = ".".join(keys)
     if missing:
         return f"params.yaml: {key} is missing"
     expected = detail["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
-    return f"params.yaml: {key}{shown}: {expected[0].lower()}{expected[1:]}"
+    found = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
+    return f"params.yaml: {key}{found}: {expected[0].lower()}{expected[1:]}"
 
 
 @overload

@@ -45,7 +45,6 @@ SHAPES: dict[str, Shape] = {
     "notched": Shape(0.42, ((0, 0.1), (0.3, 0.42), (0.6, 0.84), (0.8, 1), (0.93, 0.92), (1, 0.66), (0.98, 0.4), (0.9, 0.2), (0.7, 0))),
 }
 GROUNDS: tuple[Colour, ...] = ((58, 96, 48), (34, 62, 36), (104, 132, 70), (112, 88, 62), (150, 150, 120), (140, 165, 185))
-SPLITS = ("train", "val", "test")
 OVERSAMPLING = 3
 
 
@@ -102,10 +101,10 @@ def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tu
 
     Every image has a generator of its own: asking for more images of a split leaves all others as they are.
     """
-    for split, (word, count) in enumerate(zip(SPLITS, (train, val, test), strict=True)):
+    for position, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
         for label, flower in enumerate(TASK):
             for number in range(count):
-                yield word, label, number, draw(flower, np.random.default_rng([seed, split, label, number]), size)
+                yield split, label, number, draw(flower, np.random.default_rng([seed, position, label, number]), size)
 
 
 def _rgb(colour: Colour | np.ndarray, gain: float = 1.0) -> tuple[int, int, int]:

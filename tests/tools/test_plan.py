@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from clipstore.core.datasets import Dataset
+from clipstore.core.encoders import Encoder
 from clipstore.core.errors import InputError
+from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
-from clipstore.core.schema import Axes, Dataset, Encoder, Net, Scratch
+from clipstore.core.schema import Axes
 from clipstore.tools import plan
 from tests.project import make_images
 
