@@ -1,7 +1,7 @@
 """Make a corpus of a data set of texts: `dvc repro -s corpus@CORPUS`.
 
-Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test, or else cut
-here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, one document or paragraph a line.
+Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test, or else
+cut here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, one document or paragraph a line.
 """
 
 from pathlib import Path

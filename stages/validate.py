@@ -38,7 +38,8 @@ def sections() -> dict[str, type[Section]]:
         ]
         if len(models) > 1:
             raise ValueError(f"{module.__name__} defines {', '.join(model.__name__ for model in models)}: expected one section at most")
-        section_of |= {module_info.name: model for model in models}
+        if models:
+            section_of[module_info.name] = models[0]
     return section_of
 
 

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clipstore.core.digests import file_sha256
+from clipstore.core.encoders import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
 from clipstore.core.errors import InputError
 from clipstore.core.params import load, section
-from clipstore.core.encoders import Encoder, GardenClip, OpenClipFile, OpenClipTag, TimmFile, TimmTag, Torchvision
 from clipstore.core.stage import run
 from clipstore.data import hub
 from clipstore.data.fetching import fetch
