@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from clipstore.core import schema
+from clipstore.core import encoders as entries
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
@@ -133,7 +133,7 @@ def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
     entry = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 1}
     card = run(monkeypatch, entry)
-    assert isinstance(check(schema.Encoder, entry), schema.GardenClip)
+    assert isinstance(check(entries.Encoder, entry), entries.GardenClip)
     assert card.image_vectors == {"embedding": 128, "features": 512}
     assert card.origin == "trained on drawings, 1 steps"
 

@@ -82,13 +82,13 @@ def test_mirror_of_torchvisions_weights() -> None:
     assert check(Torchvision, RESNET34).url is None
 
 
+NO_DIGITS = "the file's name must end in the first digits of its SHA-256, as in resnet34-b627a593.pth"
+
+
 @pytest.mark.parametrize(
     ("url", "expectation"),
     [
-        (
-            "https://mirror.example.org/resnet34.pth",
-            "the file's name must end in the first digits of its SHA-256, as in resnet34-b627a593.pth",
-        ),
+        ("https://mirror.example.org/resnet34.pth", NO_DIGITS),
         ("mirror/resnet34-b627a593.pth", r"string should match pattern '^https?://\S+$'"),
     ],
 )

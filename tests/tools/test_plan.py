@@ -89,13 +89,12 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-NOT_OTHERWISE = ["zero_shot=[]", "finetune=[]", "corpora=[]"]
+OFF = ["zero_shot=[]", "finetune=[]", "corpora=[]"]
 
 
 def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
-    plan.main(
-        ["download=[pets,digits]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", *NOT_OTHERWISE, "scratch=[small]"]
-    )
+    axes = ["download=[pets,digits]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "scratch=[small]"]
+    plan.main([*axes, *OFF])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:-1]] == [
         *("download pets", "download digits", "weights vitb32"),
