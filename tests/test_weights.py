@@ -279,6 +279,12 @@ def publish(mirror: Mirror, data: bytes, monkeypatch: pytest.MonkeyPatch) -> str
     return file
 
 
+def test_a_mirror_of_torchvisions_weights(torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = PUBLISHED_MOBILE.url
+    monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", "http://127.0.0.1:9/mobilenet_v3_small-00000000.pth")
+    assert run(monkeypatch, MOBILE | {"url": url}).library == "torchvision"
+
+
 def test_a_torchvision_encoder(torchvisions: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     card = run(monkeypatch, MOBILE)
     (file,) = torchvisions.folder.iterdir()

@@ -10,7 +10,7 @@ from clipstore.core.params import Md5, Section, Sha256, Url
 
 
 class Garden(Section):
-    """The drawn sample: ``train``, ``val`` and ``test`` images a class, ``size`` pixels square."""
+    """The drawn sample: numbers of images for each class, and their side in pixels."""
 
     kind: Literal["garden"]
     image_size: int = Field(ge=32, le=512)
@@ -21,7 +21,7 @@ class Garden(Section):
 
 
 class Digits(Section):
-    """The 1,797 scans of handwritten digits (8 x 8 pixels) that scikit-learn carries."""
+    """The scans of handwritten digits (8 x 8 pixels) that scikit-learn carries."""
 
     kind: Literal["digits"]
 
@@ -98,14 +98,14 @@ class Digests(Section):
 
 
 class WikiText(Section):
-    """WikiText-2 from the Hugging Face hub: every word as it was written (raw), or rare ones as <unk> (tokenised)."""
+    """WikiText-2 from the Hugging Face hub: all words (raw), or rare ones replaced by <unk> (tokenised)."""
 
     kind: Literal["wikitext2"]
     repository: str
     revision: str
     version: Literal["raw", "tokenised"]
     versions: Mapping[Literal["raw", "tokenised"], Digests]
-    markup: Literal["keep", "undo"]  # of both versions: " @-@ ", blanks around marks
+    markup: Literal["keep", "undo"]  # " @-@ " and blanks around punctuation, which both versions have
     megabytes: int = Field(ge=1)
 
 
@@ -119,7 +119,7 @@ class PythonDocs(Section):
 
 
 class Text(Section):
-    """A user's own text in data/raw/NAME: .txt files, a document a line, or .parquet files with a column text."""
+    """A user's own text in data/raw/NAME: .txt files, one document a line, or .parquet files with a column text."""
 
     kind: Literal["text"]
 

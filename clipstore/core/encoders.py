@@ -75,7 +75,7 @@ class OpenClipFile(LocalFile):
     @model_validator(mode="after")
     def _one_of_both(self) -> "OpenClipFile":
         if (self.tag is None) == (self.activation is None):
-            raise ValueError("name either the tag or the activation: it cannot be told from the file")
+            raise ValueError("name either the tag or the activation: the file does not say which")
         return self
 
 

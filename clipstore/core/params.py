@@ -29,8 +29,8 @@ Checked = TypeVar("Checked")
 def load() -> dict[str, Any]:
     """Return the entries of params.yaml that this stage lists under ``params``.
 
-    DVC names the running stage in ``DVC_STAGE``; an entry the stage does not list is absent here, so a stage cannot depend on a value
-    that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
+    DVC names the running stage in ``DVC_STAGE``; an entry that the stage does not list is absent, so a stage cannot depend on a
+    value that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
 
     Raises:
         InputError: the module was started without DVC.
@@ -48,7 +48,7 @@ def check(kind: type[Checked], value: object, where: str = "") -> Checked: ...
 @overload
 def check(kind: object, value: object, where: str = "") -> Any: ...
 def check(kind: Any, value: object, where: str = "") -> Any:
-    """Return ``value``, found under the key ``where`` of params.yaml ("" for all of it), as a checked ``kind``.
+    """Return ``value``, the key ``where`` of params.yaml ("" for the whole file), validated as a ``kind``.
 
     Raises:
         InputError: one line for each wrong value, naming the key, the value and what was expected.
@@ -57,7 +57,7 @@ def check(kind: Any, value: object, where: str = "") -> Any:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         details = error.errors()
-        # A list whose items are all wrong is reported as too short as well: once is enough.
+        # pydantic reports a list whose items are all wrong as too short as well.
         inner = {detail["loc"][:-1] for detail in details if detail["loc"]}
         kept = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
         raise InputError("\n".join(_line(value, where, detail) for detail in kept)) from None

@@ -1,4 +1,4 @@
-"""Draw the sample data set: flowers whose class name says in words what the drawing shows.
+"""Draw the sample data set: flowers whose class name describes what the drawing shows.
 
 In: how many images per class, their size in pixels, a seed. Out: RGB images, each with its split, class and number. Nothing is read or
 written.
@@ -59,7 +59,7 @@ class Flower:
 
 
 def _task() -> tuple[Flower, ...]:
-    """Combine every petal colour with every petal shape; number and centre step along, so that each occurs with many colours."""
+    """Combine every petal colour with every petal shape; number and centre rotate, so that each occurs with many colours."""
     numbers, shapes = tuple(NUMBERS), tuple(SHAPES)
     flowers = []
     for row, colour in enumerate(PETAL_COLOURS):
@@ -79,12 +79,12 @@ CAPTIONED = tuple(
 
 
 def name(flower: Flower) -> str:
-    """Return the class name: it says every attribute."""
+    """Return the class name, which names every attribute."""
     return f"{flower.colour} flower with {flower.number} {flower.shape} petals and a {flower.centre} centre"
 
 
 def caption(flower: Flower, rng: np.random.Generator) -> str:
-    """Return one of several wordings that say every attribute; none is that of `name`."""
+    """Return one of several wordings that name every attribute; none is that of `name`."""
     colour, number, shape, centre = flower.colour, flower.number, flower.shape, flower.centre
     wordings = (
         f"A flower in {colour}: {number} {shape} petals, {centre} centre.",
@@ -99,7 +99,7 @@ def caption(flower: Flower, rng: np.random.Generator) -> str:
 def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tuple[str, int, int, Image.Image]]:
     """Draw the data set: split, class (index into TASK), number within split and class, RGB image (size, size).
 
-    Every image has a generator of its own: asking for more images of a split leaves all others as they are.
+    Every image has its own generator: more images of a split leave all others as they are.
     """
     for position, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
         for label, flower in enumerate(TASK):

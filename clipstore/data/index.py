@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of an index and what was noted when it was made (``split``, ``other_files`` ...)."""
+    """The rows of an index, and notes on how it was made (``split``, ``other_files`` ...)."""
 
     dataset: str
     rows: pd.DataFrame
@@ -52,7 +52,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every row: what predictions name to say which index they were made from."""
+        """SHA-256 over every row; predictions carry it to say which index they were made from."""
         digest = hashlib.sha256()
         for row in self.rows[SCHEMA.names].itertuples(index=False):
             digest.update(json.dumps(row).encode())

@@ -52,7 +52,7 @@ def test_another_sha256_passes_here_since_the_weights_stage_reads_the_file(weigh
 @pytest.mark.parametrize("more", [{}, {"tag": "openai", "activation": "gelu"}])
 def test_open_clip_file_names_either_tag_or_activation(weights: Path, more: dict[str, str]) -> None:
     found = message(Encoder, open_clip(weights, **more), "encoders.mine")
-    assert found == "params.yaml: encoders.mine: name either the tag or the activation: it cannot be told from the file"
+    assert found == "params.yaml: encoders.mine: name either the tag or the activation: the file does not say which"
 
 
 @pytest.mark.parametrize("more", [{"tag": "openai"}, {"activation": "quick_gelu"}])

@@ -87,7 +87,7 @@ def test_wikitext_without_a_network_says_which_file_goes_where(project: Path, tm
     with pytest.raises(InputError) as caught:
         write()
     assert str(caught.value).startswith(
-        f"{WIKITEXT['repository']} on {mirror.address} has the file {file}, which is not here, and cannot be "
+        f"{WIKITEXT['repository']} on {mirror.address} has the file {file}, which is not cached, and cannot be "
     )
     by_hand = hub.folder(WIKITEXT["repository"]) / WIKITEXT["versions"]["raw"]["folder"]
     by_hand.mkdir(parents=True)
