@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.encoders.torchvision import without_classifier
 from clipstore.encoders.vision import torchvision, v2
 from clipstore.training import image_set

@@ -1,7 +1,7 @@
-"""Make a corpus of a data set of texts: python -m stages.corpus CORPUS.
+"""Make a corpus of a data set of texts: `dvc repro -s corpus@CORPUS`.
 
-Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test or cut
-here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, a document or paragraph a line.
+Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test, or else
+cut here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, one document or paragraph a line.
 """
 
 from pathlib import Path
@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
+from clipstore.core.datasets import Dataset, WikiText
 from clipstore.core.params import Section, section
-from clipstore.core.schema import Dataset, WikiText
 from clipstore.core.stage import run
 from clipstore.text import texts
 
 
 class Corpus(Section):
-    """How texts are split where they do not say."""
+    """How texts without splits of their own are split."""
 
     seed: int = Field(ge=0)
     val: float = Field(gt=0, lt=0.5)  # share of the documents
@@ -27,14 +27,14 @@ def main(corpus: str) -> dict[str, Any]:
     """Write data/corpora/CORPUS; return the numbers of documents and bytes."""
     settings = section(Corpus, "corpus")
     entry: Dataset = section(Dataset, f"datasets.{corpus}")
-    found = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)
+    documents_of = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)
     undo = isinstance(entry, WikiText) and entry.markup == "undo"
     facts: dict[str, Any] = {}
-    for split, documents in found.items():
+    for split, documents in documents_of.items():
         path = Path("data/corpora") / corpus / f"{split}.txt"
         texts.write(path, map(texts.plain, documents) if undo else documents)
         facts |= {f"{split}_documents": len(documents), f"{split}_bytes": path.stat().st_size}
-    print(f"corpus {corpus}: " + ", ".join(f"{split} {facts[f'{split}_bytes'] / 1e6:.2f} MB" for split in found))
+    print(f"corpus {corpus}: " + ", ".join(f"{split} {facts[f'{split}_bytes'] / 1e6:.2f} MB" for split in documents_of))
     return facts
 
 

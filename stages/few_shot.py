@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from clipstore.core.errors import InputError
 from clipstore.core.outputs import write_plot
-from clipstore.core.params import section
-from clipstore.core.schema import Names
+from clipstore.core.params import Names, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
 from clipstore.probes import ensemble, shots

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from clipstore.core.digests import json_sha256
+from clipstore.core.nets import FineTune
 from clipstore.core.params import load, section
-from clipstore.core.schema import FineTune
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:

@@ -13,9 +13,11 @@ import pandas as pd
 from pydantic import Field
 
 from clipstore.core import digests
+from clipstore.core.datasets import Dataset, Digits, Garden
+from clipstore.core.encoders import Encoder, GardenClip
 from clipstore.core.errors import InputError
-from clipstore.core.params import Section, section
-from clipstore.core.schema import Axes, Dataset, Digits, Encoder, Garden, GardenClip, Slug
+from clipstore.core.params import Section, Slug, section
+from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.encoders.info import folder, read_info

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from clipstore.core.digests import file_sha256
 from clipstore.core.errors import InputError
+from clipstore.core.nets import Scratch
 from clipstore.core.params import load, section
-from clipstore.core.schema import Scratch
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Train tokenizers on a corpus and compare them: python -m stages.tokenizers CORPUS.
+"""Train tokenizers on a corpus and compare them: `dvc repro -s tokenizers@CORPUS`.
 
 Reads data/corpora/CORPUS; writes data/tokenizers/CORPUS/NAME/tokenizer.json, which ``Tokenizer.from_file`` of Hugging Face's tokenizers
 loads, metrics/tokenizers-CORPUS.json, measured on test, and plots/tokenizers/CORPUS: fertility against the size of the vocabulary, lengths
@@ -19,8 +19,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from clipstore.core.errors import InputError
-from clipstore.core.params import Section, section
-from clipstore.core.schema import Slug
+from clipstore.core.params import Section, Slug, section
 from clipstore.core.stage import run
 from clipstore.text import texts, tokens
 from clipstore.text.tokenizing import Entry
@@ -30,21 +29,21 @@ Sentence = Annotated[str, Field(pattern=r"\S")]
 
 
 class Tokenizers(Section):
-    """What is trained, and on which sentences the tokenizers are shown."""
+    """What is trained, and which sentences are shown encoded."""
 
     vocab_size: int = Field(ge=2)  # tokens
-    curve: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
+    curve_vocab_sizes: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
     entries: Annotated[Mapping[Slug, Entry], Field(min_length=1)]
-    given: Sentence
-    sentences: tuple[Sentence, ...]  # more, of one's own
+    given_sentence: Sentence  # the example of the README and the report
+    sentences: tuple[Sentence, ...]  # the user's
 
 
 def encoded(tokenizer: Tokenizer, unknown: str | None, documents: Sequence[str], name: str) -> tuple[tokens.Tally, float]:
     """Encode the documents; return the sums over them, and the seconds that encoding alone took, on all cores."""
     tally = tokens.Tally(tokenizer, tokenizer.token_to_id(unknown) if unknown is not None else None)
     seconds = 0.0
-    for at in tqdm(range(0, len(documents), BATCH), name, unit="batch", mininterval=1):
-        batch = documents[at : at + BATCH]
+    for first in tqdm(range(0, len(documents), BATCH), name, unit="batch", mininterval=1):
+        batch = documents[first : first + BATCH]
         start = time.perf_counter()
         encodings = tokenizer.encode_batch(batch)
         seconds += time.perf_counter() - start
@@ -66,23 +65,23 @@ def ranks(tally: tokens.Tally, points: int = 200) -> pd.DataFrame:
     return pd.DataFrame({"rank": selected, "count": counts[selected - 1]})
 
 
-def shown(sentence: str, name: str, trained: Mapping[str, Tokenizer], settings: Tokenizers) -> pd.DataFrame:
+def tokens_of(sentence: str, name: str, trained: Mapping[str, Tokenizer], settings: Tokenizers) -> pd.DataFrame:
     """Return the tokens of a sentence by each tokenizer: columns sentence, tokenizer, position, token, id."""
     rows = []
-    for tokenizer, made in trained.items():
-        encoding = made.encode(sentence)
-        readable = [tokens.readable(token, settings.entries[tokenizer].of_bytes) for token in encoding.tokens]
-        rows += [(name, tokenizer, at, *pair) for at, pair in enumerate(zip(readable, encoding.ids, strict=True))]
+    for entry, tokenizer in trained.items():
+        encoding = tokenizer.encode(sentence)
+        readable = [tokens.readable(token, settings.entries[entry].of_bytes) for token in encoding.tokens]
+        rows += [(name, entry, position, *pair) for position, pair in enumerate(zip(readable, encoding.ids, strict=True))]
     return pd.DataFrame(rows, columns=["sentence", "tokenizer", "position", "token", "id"])
 
 
 def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settings: Tokenizers) -> dict[str, tokens.Sentence]:
     """Return the given sentence, the one of ``documents`` that the tokenizers cut most differently (if any), and the user's, by name."""
-    found = {"given": tokens.compared(settings.given, trained)}
+    compared = {"given": tokens.compared(settings.given_sentence, trained)}
     disputed = tokens.most_disputed(documents, trained)
     if disputed:
-        found["most disputed"] = disputed
-    return found | {f"own {at}": tokens.compared(sentence, trained) for at, sentence in enumerate(settings.sentences, 1)}
+        compared["most disputed"] = disputed
+    return compared | {f"own {number}": tokens.compared(sentence, trained) for number, sentence in enumerate(settings.sentences, 1)}
 
 
 def rounded(values: Mapping[str, float | int]) -> dict[str, float | int]:
@@ -100,46 +99,52 @@ def main(corpus: str) -> dict[str, Any]:
     plots: dict[str, list[pd.DataFrame]] = {"fertility": [], "lengths": [], "ranks": []}
     for name, entry in settings.entries.items():
         alphabet = entry.alphabet(train)
-        for size in sorted({*settings.curve, settings.vocab_size}):
+        for size in sorted({*settings.curve_vocab_sizes, settings.vocab_size}):
             start = time.perf_counter()
             try:
-                made = entry.trained(train, size, alphabet)
+                tokenizer = entry.trained(train, size, alphabet)
             except InputError as error:
                 if size == settings.vocab_size:
                     raise InputError(f"params.yaml: tokenizers.vocab_size = {size}: {corpus}, {name}: {error}") from None
                 print(f"tokenizers {corpus}: {name}: {error}: no point at {size} in the plot of fertility")
                 continue
             seconds = time.perf_counter() - start
-            tally, encoding = encoded(made, entry.unknown, test, f"{name}, {size}")
-            reached, found = made.get_vocab_size(), tally.measures()
-            plots["fertility"].append(pd.DataFrame({"series": [name], "vocab_size": [reached], "fertility": [found["fertility"]]}))
+            tally, encoding_seconds = encoded(tokenizer, entry.unknown, test, f"{name}, {size}")
+            reached, figures = tokenizer.get_vocab_size(), tally.measures()
+            plots["fertility"].append(pd.DataFrame({"series": [name], "vocab_size": [reached], "fertility": [figures["fertility"]]}))
             if reached < size:
                 print(f"tokenizers {corpus}: {name} reached {reached} tokens of {size}: the text gives no more")
             if size == settings.vocab_size:
-                trained[name] = made
-                speed = tally.bytes / 1e6 / encoding
-                measures[name] = rounded(found | {"vocab_size": reached, "training_seconds": seconds, "megabytes_per_second": speed})
-                plots["lengths"].append(lengths(made, tally).assign(series=name))
+                trained[name] = tokenizer
+                speed = tally.bytes / 1e6 / encoding_seconds
+                measures[name] = rounded(figures | {"vocab_size": reached, "training_seconds": seconds, "megabytes_per_second": speed})
+                plots["lengths"].append(lengths(tokenizer, tally).assign(series=name))
                 plots["ranks"].append(ranks(tally).assign(series=name))
                 path = Path("data/tokenizers") / corpus / name / "tokenizer.json"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(made.to_str(pretty=True).encode())
+                path.write_bytes(tokenizer.to_str(pretty=True).encode())
     compared = sentences(test, trained, settings)
     metrics = {
         "tokenizers": measures,
         "overlap": rounded({f"{a} and {b}": tokens.overlap(trained[a], trained[b]) for a, b in combinations(trained, 2)}),
         "sentences": {
-            name: {"text": one.text, "words": len(one.words), "cut_differently": len(one.differing), "which": " ".join(one.differing)}
-            for name, one in compared.items()
+            name: {
+                "text": sentence.text,
+                "words": len(sentence.words),
+                "cut_differently": len(sentence.differing),
+                "which": " ".join(sentence.differing),
+            }
+            for name, sentence in compared.items()
         },
     }
     Path("metrics").mkdir(exist_ok=True)
     Path(f"metrics/tokenizers-{corpus}.json").write_bytes((json.dumps(metrics, indent=2, ensure_ascii=False) + "\n").encode())
     target = Path("plots/tokenizers") / corpus
     target.mkdir(parents=True, exist_ok=True)
-    for plot, frames in plots.items():
-        pd.concat(frames).round(6).to_csv(target / f"{plot}.csv", index=False)
-    pd.concat([shown(one.text, name, trained, settings) for name, one in compared.items()]).to_csv(target / "sentences.csv", index=False)
+    for plot, curves in plots.items():
+        pd.concat(curves).round(6).to_csv(target / f"{plot}.csv", index=False)
+    frames = [tokens_of(sentence.text, name, trained, settings) for name, sentence in compared.items()]
+    pd.concat(frames).to_csv(target / "sentences.csv", index=False)
     return {"documents": len(train) + len(test), "tokenizers": len(plots["fertility"])}
 
 

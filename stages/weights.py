@@ -7,8 +7,8 @@ Writes data/weights/NAME, whose form depends on the library alone (see clipstore
 import dataclasses
 from typing import TYPE_CHECKING
 
+from clipstore.core.encoders import Encoder, GardenClip
 from clipstore.core.params import load, section
-from clipstore.core.schema import Encoder, GardenClip
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """A server on this machine that stands in for data hosts and for the Hugging Face hub, and fails on demand."""
 
 import hashlib
+import importlib.resources
 import io
+import json
 import re
 import tarfile
 from collections.abc import Iterator
@@ -14,10 +16,21 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 from PIL import Image
+from ruamel.yaml import YAML
 from scipy.io import savemat
+
+from tests.workspace import PROJECT
+
+LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())
+CATS = {"Abyssinian", "Bengal", "Birman", "Bombay", "British Shorthair", "Egyptian Mau", "Maine Coon", "Persian", "Ragdoll", "Russian Blue"}
+CATS |= {"Siamese", "Sphynx"}
+PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # the files' spelling: cats with capitals
+WIKITEXT: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]["wikitext2"]
 
 COMMIT = "0" * 40  # of main
 REVISION = re.compile(r"/resolve/([0-9a-f]{40})/")
@@ -126,22 +139,27 @@ def archive(files: dict[str, bytes]) -> bytes:
     return data.getvalue()
 
 
-def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, tuple[str, str]]:
-    """Serve Flowers 102 in the official layout, an image of each class in each split; return torchvision's ``_file_dict``."""
+def served(mirror: Mirror, path: str, data: bytes) -> dict[str, str]:
+    """Serve ``data`` at ``path``; return its address and checksum as an entry of params.yaml has them."""
+    return {"url": f"{mirror.address}/{path}", "md5": mirror.put(path, data)}
+
+
+def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, dict[str, str]]:
+    """Serve Flowers 102 in the official layout, an image of each class in each split; return the ``archives`` of its entry."""
     ids = np.arange(1, 307)
     labels = (ids - 1) % 102 + 1  # 1-based, as the official file has them
     splits = {"trnid": ids[None, :102], "valid": ids[None, 102:204], "tstid": ids[None, 204:]}
     images = {f"jpg/image_{i:05}.jpg": picture(label - 1, i, side) for i, label in zip(ids.tolist(), labels.tolist(), strict=True)}
-    files = {"image": ("102flowers.tgz", mirror.put("flowers/102flowers.tgz", archive(images)))}
-    for kind, name, content in (("label", "imagelabels.mat", {"labels": labels[None]}), ("setid", "setid.mat", splits)):
+    archives = {"images": served(mirror, "flowers/102flowers.tgz", archive(images))}
+    for part, name, content in (("labels", "imagelabels.mat", {"labels": labels[None]}), ("splits", "setid.mat", splits)):
         data = io.BytesIO()
         savemat(data, content)
-        files[kind] = (name, mirror.put(f"flowers/{name}", data.getvalue()))
-    return files
+        archives[part] = served(mirror, f"flowers/{name}", data.getvalue())
+    return archives
 
 
-def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str, str]]:
-    """Serve Oxford-IIIT Pet in the official layout, three listed images of each breed; return torchvision's ``_RESOURCES``.
+def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> dict[str, dict[str, str]]:
+    """Serve Oxford-IIIT Pet in the official layout, three listed images of each breed; return the ``archives`` of its entry.
 
     Two are in trainval; a fourth image of each breed lies in the folder and in no list, as some do in the official archive.
     """
@@ -149,8 +167,8 @@ def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str
     images = {
         f"images/{breed}_{number}.jpg": picture(label, number, side)
         for label, breed in enumerate(breeds)
-        for some in numbers.values()
-        for number in some
+        for numbers_of_split in numbers.values()
+        for number in numbers_of_split
     }
     lists = {
         f"annotations/{split}.txt": "".join(
@@ -158,10 +176,25 @@ def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> list[tuple[str
         ).encode()
         for split in ("trainval", "test")
     }
-    return [
-        (f"{mirror.address}/pets/{name}.tar.gz", mirror.put(f"pets/{name}.tar.gz", archive(files)))
-        for name, files in (("images", images), ("annotations", lists))
-    ]
+    return {part: served(mirror, f"pets/{part}.tar.gz", archive(files)) for part, files in (("images", images), ("annotations", lists))}
+
+
+def at_hub(hub_split: str, version: str = "raw") -> str:
+    """Return where a hub has a split of WikiText-2."""
+    folder = WIKITEXT["versions"][version]["folder"]
+    return f"datasets/{WIKITEXT['repository']}/resolve/{WIKITEXT['revision']}/{folder}/{hub_split}-00000-of-00001.parquet"
+
+
+def parquet(rows: list[str], column: str = "text") -> bytes:
+    """Return a Parquet file of one column."""
+    data = io.BytesIO()
+    pq.write_table(pa.table({column: rows}), data)
+    return data.getvalue()
+
+
+def text_sha256(lines: list[str]) -> str:
+    """Return the SHA-256 of the text."""
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def use_as_hub(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from clipstore.core.encoders import Encoder
 from clipstore.core.params import check
-from clipstore.core.schema import Encoder
 from clipstore.data import index as index_file
 from clipstore.encoders.info import EncoderInfo, read_info
 from clipstore.encoders.libraries import MODULES

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 from torch import nn
 
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.data import index
 from clipstore.training import image_set, protocol
 from clipstore.training import loop as training

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from clipstore.core.params import check
-from clipstore.core.schema import Encoder, Net, Slug
+from clipstore.core.encoders import Encoder
+from clipstore.core.nets import Net
+from clipstore.core.params import Slug, check
 from clipstore.text.tokenizing import Entry
 from clipstore.tools import results
 from tests.committed import at_head

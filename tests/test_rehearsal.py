@@ -1,7 +1,7 @@
 """`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights and a text, a network that fails.
 
-Of the code addresses and checksums alone are replaced; of the parameters numbers of images, checksums, the nets' epochs and size, and how
-much a probe and few shots try.
+The code is untouched. Parameters give the stand-ins' addresses, checksums and numbers of images, and less to do: the nets' epochs and
+image size, and how much a probe and few shots try.
 """
 
 import json
@@ -18,8 +18,7 @@ from safetensors.torch import save_file
 
 from clipstore.core.digests import file_sha256
 from clipstore.encoders.vision import open_clip, torchvision
-from tests.mirror import Mirror, put_flowers, put_pets, serving
-from tests.test_download import PETS, at_hub, parquet, sha256
+from tests.mirror import PETS, Mirror, at_hub, parquet, put_flowers, put_pets, serving, text_sha256
 from tests.workspace import FEW, Workspace, ran
 
 COUNTS = {"flowers102": {"train": 102, "val": 102, "test": 102}, "pets": {"train": 74, "test": 37}}
@@ -27,9 +26,9 @@ HUB_FILE = "timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.s
 FLOWERS = "flowers/102flowers.tgz"
 APPROACHES = [("zero_shot", "vitb32"), ("linear_probe", "vitb32"), ("knn", "vitb32"), ("finetune", "resnet34"), ("scratch", "own")]
 SIDE = 96  # pixels
-TEXT = {  # in place of WikiText-2's
-    theirs: [f" {' '.join(topics[name].split())} \n" for name in sorted(topics)[place::3]]
-    for place, theirs in enumerate(("train", "validation", "test"))
+TEXT = {  # in place of WikiText-2's, by the hub's names of the splits
+    hub_split: [f" {' '.join(topics[name].split())} \n" for name in sorted(topics)[place::3]]
+    for place, hub_split in enumerate(("train", "validation", "test"))
 }
 
 
@@ -40,33 +39,30 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
         target = mirror.folder / HUB_FILE
         target.parent.mkdir(parents=True)
         save_file(open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).state_dict(), target)
-        for theirs, lines in TEXT.items():
-            mirror.put(at_hub(theirs), parquet(lines))
+        for hub_split, lines in TEXT.items():
+            mirror.put(at_hub(hub_split), parquet(lines))
         torch.save(torchvision.models.resnet34().state_dict(), mirror.folder / "resnet34.pth")
         yield mirror
 
 
 @pytest.fixture(scope="module")
 def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The project, with the stand-ins' addresses and checksums."""
+    """The project, its parameters those of the stand-ins."""
     folder = tmp_path_factory.mktemp("rehearsal")
     overrides: dict[str, Any] = (
         FEW | {"linear_probe.C": [0.1, 1.0]} | {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
     )
-    overrides |= {f"nets.{net}.{key}": value for net in ("resnet34", "own") for key, value in (("epochs", 1), ("size", 32))}
-    overrides |= {f"datasets.wikitext2.versions.raw.{theirs.removesuffix('idation')}": sha256(lines) for theirs, lines in TEXT.items()}
-    resnet34 = f"{mirror.address}/resnet34-{file_sha256(mirror.folder / 'resnet34.pth')[:8]}.pth"
-    shutil.move(mirror.folder / "resnet34.pth", mirror.folder / Path(resnet34).name)
+    overrides |= {f"nets.{net}.{key}": value for net in ("resnet34", "own") for key, value in (("epochs", 1), ("image_size", 32))}
+    overrides |= {
+        f"datasets.wikitext2.versions.raw.{hub_split.removesuffix('idation')}": text_sha256(lines) for hub_split, lines in TEXT.items()
+    }
+    resnet34 = f"resnet34-{file_sha256(mirror.folder / 'resnet34.pth')[:8]}.pth"
+    shutil.move(mirror.folder / "resnet34.pth", mirror.folder / resnet34)
+    overrides["encoders.resnet34.url"] = f"{mirror.address}/{resnet34}"
+    overrides["datasets.flowers102.archives"] = put_flowers(mirror, SIDE)
+    overrides["datasets.pets.archives"] = put_pets(mirror, [name.replace(" ", "_") for name in PETS], SIDE)
     workspace = Workspace.make(folder / "project", folder / "cache", overrides)
     workspace.variables = {"HF_ENDPOINT": mirror.address, "HF_HOME": str(folder / "hf")}
-    with (workspace.root / "clipstore/encoders/vision.py").open("a") as file:
-        file.write(
-            f"\ntorchvision.datasets.Flowers102._file_dict = {put_flowers(mirror, SIDE)!r}\n"
-            f"torchvision.datasets.Flowers102._download_url_prefix = {mirror.address + '/flowers/'!r}\n"
-            f"object.__setattr__(torchvision.models.ResNet34_Weights.IMAGENET1K_V1.value, 'url', {resnet34!r})\n"
-            f"torchvision.datasets.OxfordIIITPet._RESOURCES = {put_pets(mirror, [name.replace(' ', '_') for name in PETS], SIDE)!r}\n"
-        )
-    workspace.commit("addresses and checksums")
     return workspace
 
 

@@ -25,7 +25,7 @@ from tests.workspace import PROJECT
 SECTION: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["tokenizers"]
 NAMES = ["bpe", "wordpiece", "unigram"]
 OWN = "Emoji 👩‍👩‍👧, 漢字 and e\u0301 don't trouble it."
-SMALL = {"vocab_size": 400, "curve": [150, 600], "sentences": [OWN]}
+SMALL = {"vocab_size": 400, "curve_vocab_sizes": [150, 600], "sentences": [OWN]}
 TRAIN = paragraphs([topics[name] for name in ("assignment", "class", "execmodel", "import")])
 TEST = paragraphs([topics[name] for name in ("numbers", "strings")])
 
@@ -116,7 +116,7 @@ def test_every_pair_overlaps_by_a_share(printed: str) -> None:
 def test_sentences_are_the_given_the_most_disputed_and_ones_own(printed: str) -> None:
     found = metrics()["sentences"]
     assert list(found) == ["given", "most disputed", "own 1"]
-    assert found["given"]["text"] == SECTION["given"]
+    assert found["given"]["text"] == SECTION["given_sentence"]
     assert found["own 1"]["text"] == OWN
     disputed = found["most disputed"]
     assert any(disputed["text"] in line for line in TEST)
@@ -173,7 +173,7 @@ def test_shares_of_lengths_add_up_and_ranks_fall(printed: str) -> None:
         assert counts["count"].iloc[0] == ids.most_common(1)[0][1]
 
 
-ONE: dict[str, Any] = {"entries": {"wordpiece": SECTION["entries"]["wordpiece"]}, "curve": []}
+ONE: dict[str, Any] = {"entries": {"wordpiece": SECTION["entries"]["wordpiece"]}, "curve_vocab_sizes": []}
 
 
 def test_two_runs_write_the_same_but_for_times(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_vocabulary_that_cannot_be_had_names_its_parameter(project: Path, monkey
     with pytest.raises(
         InputError, match=r"^params\.yaml: tokenizers\.vocab_size = 100: toy, bpe: a vocabulary of 100 is too small: "
     ) as caught:
-        run(monkeypatch, vocab_size=100, curve=[])
+        run(monkeypatch, vocab_size=100, curve_vocab_sizes=[])
     assert "\n" not in str(caught.value)
     assert not Path("metrics").exists()
 
@@ -217,7 +217,7 @@ def test_a_test_split_without_prose_has_no_most_disputed_sentence(project: Path,
 
 def test_further_entry_is_trained_and_compared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = {"model": "WordLevel", "pre_tokenizer": [{"type": "Whitespace"}], "decoder": {"type": "WordPiece"}, "unknown": "[UNK]"}
-    run(monkeypatch, entries=ONE["entries"] | {"words": words}, curve=[])
+    run(monkeypatch, entries=ONE["entries"] | {"words": words}, curve_vocab_sizes=[])
     assert list(metrics()["overlap"]) == ["wordpiece and words"]
     assert metrics()["tokenizers"]["words"]["fertility"] == 1
     assert metrics()["tokenizers"]["words"]["unknown"] == pytest.approx(1 - metrics()["tokenizers"]["words"]["whole_words"], abs=1e-6)
@@ -226,7 +226,7 @@ def test_further_entry_is_trained_and_compared(project: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"given": " "}, r"tokenizers\.given = ' ': "),
+        ({"given_sentence": " "}, r"tokenizers\.given_sentence = ' ': "),
         ({"sentences": [""]}, r"tokenizers\.sentences\.0 = '': "),
         ({"vocab_size": 1}, r"tokenizers\.vocab_size = 1: "),
         ({"entries": {}}, r"tokenizers\.entries: "),

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from clipstore.core import schema
 from clipstore.core.digests import file_sha256
+from clipstore.core.encoders import Encoder, GardenClip
 from clipstore.core.params import check
 from clipstore.encoders.info import EncoderInfo, read_info
 from clipstore.encoders.vision import open_clip
@@ -40,6 +40,6 @@ def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
     entry = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 1}
     info = run(monkeypatch, entry)
-    assert isinstance(check(schema.Encoder, entry), schema.GardenClip)
+    assert isinstance(check(Encoder, entry), GardenClip)
     assert info.image_vectors == {"embedding": 128, "features": 512}
     assert info.origin == "trained on drawings, 1 steps"

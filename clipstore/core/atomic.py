@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def write(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a temporary file and give it the name ``path``: whoever looks finds the whole file or none.
+    """Have ``write`` fill a temporary file, then rename it to ``path``: readers find the whole file or none.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -21,6 +21,6 @@ def write(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
-        with suppress(OSError):  # the one that matters is on its way
+        with suppress(OSError):  # the first error is the one to report
             temporary.unlink()
         raise

@@ -1,4 +1,4 @@
-"""Where this user's caches lie, outside every workspace: the row cache, downloads, files of the hub, resume states of training."""
+"""The folder of this user's caches, outside every workspace: row cache, downloads, hub files, training's resume states."""
 
 import os
 from pathlib import Path
@@ -9,5 +9,5 @@ VARIABLE = "CLIP_FEATURE_STORE_CACHE"
 
 
 def root() -> Path:
-    """Return the folder of this user's caches: the environment's CLIP_FEATURE_STORE_CACHE, or the system's place for caches."""
+    """Return the folder of this user's caches: the environment variable CLIP_FEATURE_STORE_CACHE, or the system's cache folder."""
     return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("clip-feature-store"))

@@ -2,11 +2,18 @@
 
 import os
 from functools import cache
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from clipstore.core.errors import InputError
+
+# No hyphen: DVC joins the values of a matrix by "-" and silently drops one of two cells of the same joined name.
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Names = tuple[Slug, ...]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 class Section(BaseModel):
@@ -22,8 +29,8 @@ Checked = TypeVar("Checked")
 def load() -> dict[str, Any]:
     """Return the entries of params.yaml that this stage lists under ``params``.
 
-    DVC names the running stage in ``DVC_STAGE``; an entry the stage does not list is absent here, so a stage cannot depend on a value
-    that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
+    DVC names the running stage in ``DVC_STAGE``; an entry that the stage does not list is absent, so a stage cannot depend on a
+    value that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
 
     Raises:
         InputError: the module was started without DVC.
@@ -41,7 +48,7 @@ def check(kind: type[Checked], value: object, where: str = "") -> Checked: ...
 @overload
 def check(kind: object, value: object, where: str = "") -> Any: ...
 def check(kind: Any, value: object, where: str = "") -> Any:
-    """Return ``value``, found under the key ``where`` of params.yaml ("" for all of it), as a checked ``kind``.
+    """Return ``value``, the key ``where`` of params.yaml ("" for the whole file), validated as a ``kind``.
 
     Raises:
         InputError: one line for each wrong value, naming the key, the value and what was expected.
@@ -50,10 +57,10 @@ def check(kind: Any, value: object, where: str = "") -> Any:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         details = error.errors()
-        # A list whose items are all wrong is reported as too short as well: once is enough.
+        # pydantic reports a list whose items are all wrong as too short as well.
         inner = {detail["loc"][:-1] for detail in details if detail["loc"]}
-        told = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
-        raise InputError("\n".join(_line(value, where, detail) for detail in told)) from None
+        kept = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
+        raise InputError("\n".join(_line(value, where, detail) for detail in kept)) from None
 
 
 def _line(value: Any, where: str, detail: Any) -> str:
@@ -64,14 +71,14 @@ def _line(value: Any, where: str, detail: Any) -> str:
             value = value[part]
         except (LookupError, TypeError):
             if not missing or position < len(detail["loc"]):
-                continue  # not a key of ours but pydantic's: the tag of a union, "[key]"
+                continue  # not a key of params.yaml but one of pydantic's: the tag of a union, "[key]"
         keys.append(str(part))
     key = ".".join(keys)
     if missing:
         return f"params.yaml: {key} is missing"
     expected = detail["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
-    return f"params.yaml: {key}{shown}: {expected[0].lower()}{expected[1:]}"
+    found = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
+    return f"params.yaml: {key}{found}: {expected[0].lower()}{expected[1:]}"
 
 
 @overload

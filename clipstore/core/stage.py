@@ -30,7 +30,7 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     start = time.perf_counter()
     facts = main(*sys.argv[1:]) or {}
     if "LOCAL_RANK" in os.environ:
-        return  # one process of several: the one that started them keeps the line
+        return  # one of several processes: the one that started them writes the line
     record = {
         "cell": os.environ["DVC_STAGE"],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

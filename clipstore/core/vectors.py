@@ -12,25 +12,25 @@ Matrix = npt.NDArray[np.float32]
 
 
 def to_column(matrix: npt.NDArray[np.floating[Any]]) -> pa.FixedSizeListArray:
-    """Return the rows of a matrix (n, width) as a column of the matrix's own type; nothing is copied where it is contiguous."""
+    """Return the rows of a matrix (n, width) as a column of the same type; a contiguous matrix is not copied."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
 
 
 def to_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Return a column of n lists as float32 (n, width), read-only where it is float32 already."""
+    """Return a column of n lists as float32 (n, width), read-only if the column is float32."""
     lists = column.combine_chunks()
     rows: npt.NDArray[np.float32] = lists.flatten().to_numpy().reshape(-1, lists.type.list_size).astype(np.float32, copy=False)
     return rows
 
 
 def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
-    """Return rows of unit length, float32 (n, d), and the length that they had, float32 (n,).
+    """Return rows of unit length, float32 (n, d), and the original lengths, float32 (n,).
 
     Raises:
-        InputError: a vector is 0 or not finite, and has no direction.
+        InputError: a vector is 0 or not finite and has no direction.
     """
     norm = np.linalg.norm(vectors, axis=1)
-    without = ~(np.isfinite(norm) & (norm > 0))
-    if without.any():
-        raise InputError(f"{without.sum()} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help")
+    undirected = ~(np.isfinite(norm) & (norm > 0))
+    if undirected.any():
+        raise InputError(f"{undirected.sum()} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help")
     return vectors / norm[:, None], norm

@@ -1,4 +1,4 @@
-"""Fetch a file over the network: whole, verified, going on where an earlier attempt broke off, or one line that says why not."""
+"""Fetch a file over the network: resumed where an earlier attempt broke off, verified, or one line that says why it failed."""
 
 import http.client
 import ssl
@@ -20,22 +20,22 @@ from clipstore.core.errors import InputError
 Result = TypeVar("Result")
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt
-ANSWER_WITHIN = 3.0  # seconds for a first sign of life
+ANSWER_WITHIN = 3.0  # seconds until the first answer
 READ_WITHIN = 60.0  # seconds between two pieces of a file
 PIECE = 1 << 20
 
 
 class BrokenOffError(Exception):
-    """An attempt failed in a way that may pass; the message says how, ``progress`` whether it brought something."""
+    """An attempt failed for a reason that may pass; ``progress`` says whether some bytes arrived."""
 
     def __init__(self, problem: object, progress: bool = False) -> None:
-        """Keep what happened."""
+        """Take the reason as the message."""
         super().__init__(str(problem))
         self.progress = progress
 
 
 def silence(address: str) -> str | None:
-    """Say why nothing answers at ``address``; None if something does, be it an error status. Takes seconds at most."""
+    """Return why nothing answers at ``address``, or None if something does, even an error status. Takes seconds at most."""
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=ANSWER_WITHIN).close()
     except urllib.error.HTTPError as error:
@@ -46,10 +46,10 @@ def silence(address: str) -> str | None:
 
 
 def patiently(attempt: Callable[[], Result], what: str) -> Result:
-    """Return what ``attempt`` returns, tried again after `BrokenOffError`, with longer and longer waits; progress starts them anew.
+    """Return what ``attempt`` returns, retried after `BrokenOffError` with growing waits, which start over after progress.
 
     Raises:
-        InputError: the last attempt broke off too.
+        InputError: the last attempt failed too.
     """
     waits = iter(WAITS)
     while True:
@@ -60,7 +60,7 @@ def patiently(attempt: Callable[[], Result], what: str) -> Result:
                 waits = iter(WAITS)
             wait = next(waits, None)
             if wait is None:
-                raise InputError(f"{what}: {error}; run the same command again to go on from there") from None
+                raise InputError(f"{what}: {error}; run the same command again to resume") from None
             print(f"{what}: {error}; next attempt in {wait:g} s", flush=True)
             time.sleep(wait)
 
@@ -68,11 +68,11 @@ def patiently(attempt: Callable[[], Result], what: str) -> Result:
 def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") -> Path:
     """Return the file behind ``url``, from this user's cache folder or else from the network.
 
-    What an interrupted run has left is gone on with. A file has its name only once its digest is right, or begins rightly: torchvision
-    gives the first digits alone.
+    An interrupted fetch is resumed. A file gets its name only once its digest begins with ``digest``: torchvision gives only the first
+    digits.
 
     Raises:
-        InputError: nothing answers, the server refuses, the connection keeps breaking off, or the file is another.
+        InputError: nothing answers, the server refuses, the connection keeps breaking off, or the file has another digest.
     """
     target = root() / "downloads" / digest / Path(urlsplit(url).path).name
     digest_of = {"md5": file_md5, "sha256": file_sha256}[algorithm]
@@ -85,20 +85,22 @@ def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") ->
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         patiently(lambda: _append(url, partial), url)
-        found = digest_of(partial)
-        if not found.startswith(digest):
+        actual = digest_of(partial)
+        if not actual.startswith(digest):
             partial.unlink()
-            raise InputError(f"{url}: {algorithm.upper()} is {found}, expected {digest}: an error page, another version or damage; removed")
+            raise InputError(
+                f"{url}: {algorithm.upper()} is {actual}, expected {digest}: an error page, another version or damaged; removed"
+            )
         return partial.rename(target)
     except OSError as error:
         raise InputError(f"{partial}: {error.strerror or error}") from None
 
 
 def _append(url: str, partial: Path) -> None:
-    """Fetch what ``partial`` still lacks."""
+    """Fetch the missing rest of ``partial``."""
     start = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    came = 0
+    received = 0
     try:
         with urllib.request.urlopen(request, timeout=READ_WITHIN) as response:
             if response.status != HTTPStatus.PARTIAL_CONTENT:
@@ -108,16 +110,16 @@ def _append(url: str, partial: Path) -> None:
             with partial.open("ab" if start else "wb") as file, bar:
                 while piece := response.read(PIECE):
                     file.write(piece)
-                    came += len(piece)
+                    received += len(piece)
                     bar.update(len(piece))
-        if start + came < size:
-            raise BrokenOffError(f"the connection broke off after {start + came} of {size} bytes", progress=came > 0)
+        if start + received < size:
+            raise BrokenOffError(f"the connection broke off after {start + received} of {size} bytes", progress=received > 0)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is lacking
+            return  # nothing is missing
         if error.code < 500 and error.code != HTTPStatus.TOO_MANY_REQUESTS:
             raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
         raise BrokenOffError(f"the server answers {error.code} {error.reason}") from None
     except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-        raise BrokenOffError(error, progress=came > 0) from None
+        raise BrokenOffError(error, progress=received > 0) from None

@@ -1,4 +1,4 @@
-"""Draw the sample data set: flowers whose class name says in words what the drawing shows.
+"""Draw the sample data set: flowers whose class name describes what the drawing shows.
 
 In: how many images per class, their size in pixels, a seed. Out: RGB images, each with its split, class and number. Nothing is read or
 written.
@@ -45,7 +45,6 @@ SHAPES: dict[str, Shape] = {
     "notched": Shape(0.42, ((0, 0.1), (0.3, 0.42), (0.6, 0.84), (0.8, 1), (0.93, 0.92), (1, 0.66), (0.98, 0.4), (0.9, 0.2), (0.7, 0))),
 }
 GROUNDS: tuple[Colour, ...] = ((58, 96, 48), (34, 62, 36), (104, 132, 70), (112, 88, 62), (150, 150, 120), (140, 165, 185))
-SPLITS = ("train", "val", "test")
 OVERSAMPLING = 3
 
 
@@ -60,7 +59,7 @@ class Flower:
 
 
 def _task() -> tuple[Flower, ...]:
-    """Combine every petal colour with every petal shape; number and centre step along, so that each occurs with many colours."""
+    """Combine every petal colour with every petal shape; number and centre rotate, so that each occurs with many colours."""
     numbers, shapes = tuple(NUMBERS), tuple(SHAPES)
     flowers = []
     for row, colour in enumerate(PETAL_COLOURS):
@@ -80,12 +79,12 @@ CAPTIONED = tuple(
 
 
 def name(flower: Flower) -> str:
-    """Return the class name: it says every attribute."""
+    """Return the class name, which names every attribute."""
     return f"{flower.colour} flower with {flower.number} {flower.shape} petals and a {flower.centre} centre"
 
 
 def caption(flower: Flower, rng: np.random.Generator) -> str:
-    """Return one of several wordings that say every attribute; none is that of `name`."""
+    """Return one of several wordings that name every attribute; none is that of `name`."""
     colour, number, shape, centre = flower.colour, flower.number, flower.shape, flower.centre
     wordings = (
         f"A flower in {colour}: {number} {shape} petals, {centre} centre.",
@@ -100,12 +99,12 @@ def caption(flower: Flower, rng: np.random.Generator) -> str:
 def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tuple[str, int, int, Image.Image]]:
     """Draw the data set: split, class (index into TASK), number within split and class, RGB image (size, size).
 
-    Every image has a generator of its own: asking for more images of a split leaves all others as they are.
+    Every image has its own generator: more images of a split leave all others as they are.
     """
-    for split, (word, count) in enumerate(zip(SPLITS, (train, val, test), strict=True)):
+    for position, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
         for label, flower in enumerate(TASK):
             for number in range(count):
-                yield word, label, number, draw(flower, np.random.default_rng([seed, split, label, number]), size)
+                yield split, label, number, draw(flower, np.random.default_rng([seed, position, label, number]), size)
 
 
 def _rgb(colour: Colour | np.ndarray, gain: float = 1.0) -> tuple[int, int, int]:

@@ -1,6 +1,6 @@
-"""Get files from the Hugging Face hub (or what HF_ENDPOINT names): from this machine where they are, else fetched with patience.
+"""Get files from the Hugging Face hub (or the server that HF_ENDPOINT names): from this machine's caches, else fetched with retries.
 
-A file counts as here if it was put into the cache folder by hand (hub/REPOSITORY/FILE) or if any program fetched it before into
+A file is cached if it was put into the cache folder by hand (hub/REPOSITORY/FILE) or if any program fetched it before into
 huggingface_hub's own cache.
 """
 
@@ -20,7 +20,7 @@ from clipstore.core.errors import InputError
 from clipstore.data.fetching import BrokenOffError, patiently, silence
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-MORE_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # some repositories have them
+OPTIONAL_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # some repositories have them
 
 
 def folder(repository: str) -> Path:
@@ -38,12 +38,12 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
         revision: branch, tag or commit.
 
     Raises:
-        InputError: none is here and the hub cannot be reached, refuses, or has none of them.
+        InputError: none is cached, and the hub cannot be reached, refuses, or has none of them.
     """
     for name in names:
-        here = _here(repository, name, kind, revision)
-        if here:
-            return here
+        cached = _cached(repository, name, kind, revision)
+        if cached:
+            return cached
     _reach(repository, names[0])
     for name in names:
         try:
@@ -56,24 +56,24 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
 def tokenizer(repository: str) -> Any:
     """Return the tokenizer of ``repository``, as transformers loads it.
 
-    Its files are fetched here: transformers asks the hub many questions, and waits for most of a minute where it is silent.
+    Its files are fetched first: transformers itself sends many requests, and waits for most of a minute where the hub is silent.
 
     Raises:
-        InputError: it is not here and cannot be fetched, or is none.
+        InputError: a file is not cached and cannot be fetched, or the files are no tokenizer.
     """
     from transformers import AutoTokenizer
 
-    local = [_here(repository, name) for name in TOKENIZER]
-    here = all(local)
-    found = [path or file(repository, [name]) for path, name in zip(local, TOKENIZER, strict=True)]
-    for name in MORE_OF_TOKENIZER:
-        more = _here(repository, name)
-        if not more and not here:
+    cached = [_cached(repository, name) for name in TOKENIZER]
+    complete = all(cached)
+    paths = [path or file(repository, [name]) for path, name in zip(cached, TOKENIZER, strict=True)]
+    for name in OPTIONAL_OF_TOKENIZER:
+        path = _cached(repository, name)
+        if not path and not complete:
             with suppress(EntryNotFoundError):
-                more = patiently(partial(_download, repository, name), f"{repository}: {name}")
-        found += [more] if more else []
+                path = patiently(partial(_download, repository, name), f"{repository}: {name}")
+        paths += [path] if path else []
     with TemporaryDirectory() as folder:
-        for path in found:
+        for path in paths:
             shutil.copy(path, folder)
         try:
             return AutoTokenizer.from_pretrained(folder)
@@ -81,7 +81,7 @@ def tokenizer(repository: str) -> Any:
             raise InputError(f"{repository}: no tokenizer: {str(error).splitlines()[0]}") from None
 
 
-def _here(repository: str, name: str, kind: str = "model", revision: str = "main") -> Path | None:
+def _cached(repository: str, name: str, kind: str = "model", revision: str = "main") -> Path | None:
     by_hand = folder(repository) / name
     if by_hand.is_file():
         return by_hand
@@ -97,7 +97,7 @@ def _reach(repository: str, name: str) -> None:
     reason = "HF_HUB_OFFLINE is set" if huggingface_hub.is_offline_mode() else silence(address)
     if reason:
         raise InputError(
-            f"{repository} on {address} has the file {name}, which is not here, and cannot be reached ({reason}): "
+            f"{repository} on {address} has the file {name}, which is not cached, and cannot be reached ({reason}): "
             f"put that file into {folder(repository)}"
         )
 
@@ -113,7 +113,7 @@ def _download(repository: str, name: str, kind: str = "model", revision: str = "
         if status < 500 and status != 429:
             raise InputError(f"{repository}: the hub answers {status}: {reason}") from None
         raise BrokenOffError(reason) from None
-    except LocalEntryNotFoundError as error:  # the library's word for a hub that stayed silent however often it asked
-        raise InputError(f"{repository}: {name}: the hub fell silent: {str(error.__cause__ or error).splitlines()[0]}") from None
-    except (OSError, HTTPError, XetDownloadError) as error:  # a size that is not the announced one; a connection that broke
+    except LocalEntryNotFoundError as error:  # raised when the hub stays silent through all of the library's retries
+        raise InputError(f"{repository}: {name}: the hub stopped answering: {str(error.__cause__ or error).splitlines()[0]}") from None
+    except (OSError, HTTPError, XetDownloadError) as error:  # a size other than the announced one; a broken connection
         raise BrokenOffError(str(error).splitlines()[0]) from None

@@ -1,7 +1,7 @@
 """Image files: read, check, decode. Pillow decodes; RGB comes first, before any resizing; the EXIF orientation is ignored.
 
-A palette image resized before its conversion would be resized by nearest neighbour; open_clip's own loading never turns an image by its
-EXIF tag, so the published numbers were made without.
+A palette image resized before conversion would be resized by nearest neighbour; open_clip's own loading never rotates an image by its
+EXIF tag, so the published numbers were measured without.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ DECODING = {
     "exif_orientation": "ignored",
 }
 
-THIN = 100  # times as long as wide, or more: enlarged until the shorter side fits an encoder, such an image fills the memory
+THIN = 100  # times as long as wide: enlarged until the shorter side fits an encoder, such an image would fill the memory
 
 # What Pillow and its codecs raise on a damaged file.
 _DAMAGED = (
@@ -66,8 +66,8 @@ def decode(data: bytes) -> Image.Image:
     Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image.
 
     Raises:
-        ValueError: pixels of 32 bits, whose range the file does not tell.
-        Exception: what Pillow sees fit on a damaged image.
+        ValueError: pixels of 32 bits, whose range the file does not give.
+        Exception: what Pillow and its codecs raise on a damaged image.
     """
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16"):
@@ -113,9 +113,9 @@ def load(path: str, sha256: str) -> Image.Image:
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:
-    """Yield ``function(item)`` of each item, in order, computed by one thread a core, at most ``ahead`` items early.
+    """Yield ``function(item)`` of each item, in order, computed by one thread per core, at most ``ahead`` items in advance.
 
-    Pillow and torch release the interpreter's lock where they work. The bound keeps memory flat however many items come.
+    Pillow and torch release the interpreter's lock while they work. The bound keeps memory flat for any number of items.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[Future[Result]] = deque()

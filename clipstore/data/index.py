@@ -1,4 +1,4 @@
-"""The index of a data set: data/index/DATASET.parquet, one row an image, and the rules that make it.
+"""The index of a data set: data/index/DATASET.parquet, one row for each image, and the order of its classes.
 
 Columns: image_id (path below data/raw/DATASET, "/" between folders), path (from the project's root), label (0 .. classes - 1),
 class_name, split ("train", "val" or "test"), sha256, width, height (pixels), status ("ok" or why the image cannot be used).
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of an index and what was noted when it was made (``split``, ``other_files`` ...)."""
+    """The rows of an index, and notes on how it was made (``split``, ``other_files`` ...)."""
 
     dataset: str
     rows: pd.DataFrame
@@ -52,7 +52,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every row: what predictions name to say which index they were made from."""
+        """SHA-256 over every row; predictions carry it to say which index they were made from."""
         digest = hashlib.sha256()
         for row in self.rows[SCHEMA.names].itertuples(index=False):
             digest.update(json.dumps(row).encode())
@@ -87,33 +87,3 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
 def class_order(names: Sequence[str]) -> list[str]:
     """Return the distinct class names in natural order; names that differ in case alone keep a fixed order."""
     return sorted(set(names), key=lambda name: (natural_key(name), name))
-
-
-def stratified(rows: pd.DataFrame, fractions: dict[str, float], rest: str, seed: int) -> pd.Series:
-    """Return a split for each row: of every label the given fractions of its images, at least one each, and the ``rest``.
-
-    Within a class the images come in the order of a hash of seed and content, so a new image moves few others, and copies of one
-    image stay in one split.
-
-    Args:
-        rows: columns label and sha256.
-        fractions: share of each class that goes to each split, in (0, 1).
-        rest: the split of the images left.
-        seed: another seed gives another split.
-
-    Raises:
-        ValueError: a class has too few distinct images to give every split one; the argument is its label.
-    """
-    rank = rows["sha256"].map(lambda digest: hashlib.sha256(f"{seed}:{digest}".encode()).hexdigest())
-    split = pd.Series(rest, index=rows.index)
-    for label, ranks in rank.groupby(rows["label"]):
-        distinct = sorted(set(ranks))
-        if len(distinct) <= len(fractions):
-            raise ValueError(label)
-        taken = 0
-        for position, (name, fraction) in enumerate(fractions.items()):
-            spare = len(distinct) - taken - (len(fractions) - position)  # one at least for each split to come
-            count = max(1, min(round(fraction * len(distinct)), spare))
-            split[ranks.index[ranks.isin(distinct[taken : taken + count])]] = name
-            taken += count
-    return split

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from clipstore.core.encoders import OpenClipFile, OpenClipTag
 from clipstore.core.errors import InputError
-from clipstore.core.schema import OpenClipFile, OpenClipTag
 from clipstore.data import hub
 from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write_info
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from clipstore.core.digests import file_sha256
+from clipstore.core.encoders import OpenClipFile, OpenClipTag, TimmFile, TimmTag
 from clipstore.core.errors import InputError
-from clipstore.core.schema import OpenClipFile, OpenClipTag, TimmFile, TimmTag
 from clipstore.data import hub
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.

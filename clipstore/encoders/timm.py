@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from clipstore.core.encoders import TimmFile, TimmTag
 from clipstore.core.errors import InputError
-from clipstore.core.schema import TimmFile, TimmTag
 from clipstore.encoders.info import EncoderInfo, folder, local_dir, write_info
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import timm

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clipstore.core.encoders import Torchvision
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Torchvision
 from clipstore.data.fetching import fetch
 from clipstore.encoders.info import FILES, EncoderInfo, folder, write_info
 from clipstore.encoders.source import UNLOADABLE, origin, unknown_architecture, unloadable
@@ -27,7 +27,8 @@ def save(name: str, entry: Torchvision) -> None:
         InputError: the architecture or its weights are unknown, cannot be fetched, or hold no linear layer to take away.
     """
     published = _published(name, entry)
-    path = fetch(published.url, Path(published.url).stem.rpartition("-")[2], "sha256")
+    url = entry.url or published.url
+    path = fetch(url, Path(url).stem.rpartition("-")[2], "sha256")  # the name ends in the first digits of the file's SHA-256
     model = classifier(entry.architecture)
     try:
         model.load_state_dict(torch.load(path, "cpu", weights_only=True))

@@ -1,16 +1,22 @@
 """English prose that every CPython carries: the topics of its reference manual and the docstrings of its standard library.
 
-Both are under Python's own licence; what a run took lies in data/raw alone. Another version of Python has slightly other texts.
+Both are under Python's own licence; a run copies them to data/raw only. Another version of Python has slightly different texts.
 """
 
 import ast
+import json
+import platform
 import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "pydoc_data"}  # not the library's prose
-WORDS = 5  # a paragraph of fewer is a heading or a signature
+from clipstore.core.datasets import PythonDocs
+from clipstore.data.index import SPLITS
+from clipstore.text import texts
+
+EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "pydoc_data"}  # not the library's prose
+MIN_WORDS = 5  # a shorter paragraph is a heading or a signature
 
 
 def sources() -> Iterator[tuple[str, list[str]]]:
@@ -22,13 +28,29 @@ def sources() -> Iterator[tuple[str, list[str]]]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         module = path.relative_to(root)
-        if not LEFT_OUT & set(module.parts):
+        if not EXCLUDED & set(module.parts):
             nodes = ast.walk(ast.parse(path.read_bytes()))
-            written = [ast.get_docstring(node) for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
-            yield module.as_posix(), [text for text in written if text]
+            docstrings = [ast.get_docstring(node) for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+            yield module.as_posix(), [text for text in docstrings if text]
 
 
-def paragraphs(texts: list[str]) -> list[str]:
-    """Return the paragraphs of prose in ``texts``, each on one line; sessions of the interpreter and headings are none."""
-    found = [" ".join(paragraph.split()) for text in texts for paragraph in re.split(r"\n\s*\n", text)]
-    return [line for line in found if not line.startswith(">>>") and len(line.split()) >= WORDS]
+def paragraphs(sections: list[str]) -> list[str]:
+    """Return the paragraphs of prose in ``sections``, each on one line; interpreter sessions and headings are left out."""
+    lines = [" ".join(paragraph.split()) for section in sections for paragraph in re.split(r"\n\s*\n", section)]
+    return [line for line in lines if not line.startswith(">>>") and len(line.split()) >= MIN_WORDS]
+
+
+def write(entry: PythonDocs, root: Path) -> int:
+    """Write the paragraphs below ``root``, split by module or topic; return how many.
+
+    A paragraph that occurs in several modules belongs to the first.
+    """
+    split_of_paragraph: dict[str, str] = {}
+    for name, sections in sources():
+        split = texts.split_of(name, entry.val, entry.test, entry.seed)
+        for paragraph in paragraphs(sections):
+            split_of_paragraph.setdefault(paragraph, split)
+    for split in SPLITS:
+        texts.write(root / f"{split}.txt", (paragraph for paragraph, other in split_of_paragraph.items() if other == split))
+    (root / "about.json").write_text(json.dumps({"python": platform.python_version()}) + "\n")
+    return len(split_of_paragraph)

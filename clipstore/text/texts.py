@@ -1,4 +1,4 @@
-"""Text as documents: one document or paragraph a line, UTF-8, without empty lines."""
+"""Text as documents: one document or paragraph on each line, UTF-8, without empty lines."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from clipstore.data.index import SPLITS
 
 SUFFIXES = (".txt", ".parquet")
 
-# What WikiText's makers did to running text (Merity et al. 2016, with the Moses tokeniser), undone.
+# Undo what WikiText's authors did to running text (Merity et al. 2016, with the Moses tokeniser).
 JOINED = re.compile(r" @([-,.])@ ")
 BEFORE = re.compile(r" (?=(?:[,.;:!?%)\]]|'(?:s|re|ve|ll|d|m|t)\b|n't\b))")
 AFTER = re.compile(r"(?<=[(\[$£€]) ")
@@ -20,7 +20,7 @@ QUOTED = re.compile(r'" ([^"]*?) "')
 def plain(line: str) -> str:
     """Return a line of WikiText as it would be written: ``@-@`` and blanks around marks taken out, quotes closed up pair by pair.
 
-    A rule of thumb: quotes within quotes and single quotes stay as they are, ``<unk>`` does too.
+    An approximation: quotes within quotes, single quotes and ``<unk>`` stay as they are.
     """
     return QUOTED.sub(r'"\1"', AFTER.sub("", BEFORE.sub("", JOINED.sub(r"\1", line))))
 
@@ -56,22 +56,22 @@ def read(path: Path) -> list[str]:
 
 
 def split_of(document: str, val: float, test: float, seed: int) -> str:
-    """Return the split of a document, which follows from its text: copies stay together, and a new document moves no other.
+    """Return the split of a document. It depends on the text only: copies stay together, and a new document moves no other.
 
     Args:
         document: the text.
         val: share of the documents.
-        test: likewise.
-        seed: another one gives another split.
+        test: share of the documents.
+        seed: another seed gives another split.
     """
     place = int.from_bytes(hashlib.sha256(f"{seed} {document}".encode()).digest()[:8]) / 2**64
     return "test" if place < test else "val" if place < test + val else "train"
 
 
 def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str]]:
-    """Return the documents below ``root``, of train, val and test.
+    """Return the documents below ``root`` by split.
 
-    Files or folders named train, val and test are the splits; without them all files are cut, document by document.
+    Files or folders named train, val and test are the splits; without them all documents are split here.
 
     Raises:
         InputError: there is no text, some of the splits are named and others not, or a file is damaged.
@@ -88,17 +88,17 @@ def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str
         for document in other:
             given[split_of(document, val, test, seed)].append(document)
     elif other or len(named) < len(SPLITS):
-        found = f"found {', '.join(named)}" + (" and files of other names" if other else "")
-        raise InputError(f"{root}: {found}: expected text in train, val and test each, and no other files, or none of these names")
+        problem = f"found {', '.join(named)}" + (" and files of other names" if other else "")
+        raise InputError(f"{root}: {problem}: expected text in train, val and test each, and no other files, or none of these names")
     empty = [split for split in SPLITS if not given[split]]
     if empty:
         raise InputError(
-            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, a line each, in .txt or .parquet files"
+            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, one on each line, in .txt or .parquet files"
         )
     return given
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """Write documents, a line each."""
+    """Write documents, one on each line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())

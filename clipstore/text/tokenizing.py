@@ -22,7 +22,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section
 
 TRAINERS = {"BPE": BpeTrainer, "WordPiece": WordPieceTrainer, "Unigram": UnigramTrainer, "WordLevel": WordLevelTrainer}
-OPTIONS = {  # of the trainers, which are silent about others
+OPTIONS = {  # of the trainers, which ignore unknown ones silently
     "BPE": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix", "max_token_length"),
     "WordPiece": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix"),
     "Unigram": ("shrinking_factor", "max_piece_length", "n_sub_iterations"),
@@ -44,17 +44,19 @@ class Part(Section):
 
 
 def _of(module: str, base: type) -> AfterValidator:
-    found = vars(getattr(tokenizers, module))
-    known = sorted(name for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, base) and kind is not base)
+    members = vars(getattr(tokenizers, module))
+    known = sorted(name for name, kind in members.items() if isinstance(kind, type) and issubclass(kind, base) and kind is not base)
 
     def check(part: Part) -> Part:
         if part.type not in known:
             raise ValueError(f"expected a type of the library's {module} ({', '.join(known)}), found {part.type}")
         try:
-            made = part.built(module)
+            component = part.built(module)
         except (TypeError, ValueError) as error:
             raise ValueError(f"of type {part.type}: {error}") from None
-        taken = json.loads(made.__getstate__()) if part.type == "ByteLevel" else part.model_extra  # which alone takes any keyword
+        taken = (
+            json.loads(component.__getstate__()) if part.type == "ByteLevel" else part.model_extra
+        )  # the only one that takes any keyword
         if unknown := sorted(set(part.model_extra or {}) - set(taken or {})):
             raise ValueError(f"of type {part.type}: unexpected {unknown[0]}")
         return part
@@ -63,14 +65,14 @@ def _of(module: str, base: type) -> AfterValidator:
 
 
 class Entry(Section):
-    """How a tokenizer is made."""
+    """How a tokenizer is built and trained."""
 
     model: Literal["BPE", "WordPiece", "Unigram", "WordLevel"]
     normalizer: tuple[Annotated[Part, _of("normalizers", Normalizer)], ...] = ()  # one after the other
     pre_tokenizer: Annotated[tuple[Annotated[Part, _of("pre_tokenizers", PreTokenizer)], ...], Field(min_length=1)]
     decoder: Annotated[Part, _of("decoders", Decoder)]
     unknown: str | None = None  # the token for what the vocabulary lacks; byte-level vocabularies lack nothing
-    trainer: Mapping[str, bool | int | float | str] = {}  # more of the model's trainer, for example min_frequency
+    trainer: Mapping[str, bool | int | float | str] = {}  # further options of the model's trainer, for example min_frequency
 
     @model_validator(mode="after")
     def _fits(self) -> "Entry":
@@ -93,30 +95,30 @@ class Entry(Section):
         """Return the tokenizer without a vocabulary."""
         models = tokenizers.models
         unknown = {} if self.unknown is None or self.model == "Unigram" else {"unk_token": self.unknown}
-        made = Tokenizer(getattr(models, self.model)(**unknown))
-        made.normalizer = tokenizers.normalizers.Sequence([part.built("normalizers") for part in self.normalizer])
-        made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([part.built("pre_tokenizers") for part in self.pre_tokenizer])
-        made.decoder = self.decoder.built("decoders")
-        return made
+        tokenizer = Tokenizer(getattr(models, self.model)(**unknown))
+        tokenizer.normalizer = tokenizers.normalizers.Sequence([part.built("normalizers") for part in self.normalizer])
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([part.built("pre_tokenizers") for part in self.pre_tokenizer])
+        tokenizer.decoder = self.decoder.built("decoders")
+        return tokenizer
 
     def _trainer(self, size: int, first: Sequence[str]) -> Any:
         """Return the model's trainer for ``size`` tokens, whose vocabulary starts with the tokens ``first``."""
-        more: dict[str, Any] = dict(self.trainer)
+        options: dict[str, Any] = dict(self.trainer)
         if self.model in ("BPE", "WordPiece") and self.of_bytes:
-            more["initial_alphabet"] = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+            options["initial_alphabet"] = tokenizers.pre_tokenizers.ByteLevel.alphabet()
         if self.model == "Unigram" and self.unknown is not None:
-            more["unk_token"] = self.unknown
-        return TRAINERS[self.model](vocab_size=size, special_tokens=list(first), show_progress=False, **more)
+            options["unk_token"] = self.unknown
+        return TRAINERS[self.model](vocab_size=size, special_tokens=list(first), show_progress=False, **options)
 
     def alphabet(self, documents: Sequence[str]) -> list[str]:
         """Return the smallest vocabulary for the documents: the unknown token, then each character as the model marks it ("##a")."""
         special = [self.unknown] if self.unknown is not None else []
         if self.model == "WordLevel":
             return special
-        of = self if self.model != "Unigram" else self.model_copy(update={"model": "BPE", "trainer": {}})
-        made = of.untrained()
-        made.train_from_iterator(documents, of._trainer(1, special), len(documents))
-        return special + sorted(set(made.get_vocab()) - set(special))
+        entry = self if self.model != "Unigram" else self.model_copy(update={"model": "BPE", "trainer": {}})
+        tokenizer = entry.untrained()
+        tokenizer.train_from_iterator(documents, entry._trainer(1, special), len(documents))
+        return special + sorted(set(tokenizer.get_vocab()) - set(special))
 
     def trained(self, documents: Sequence[str], size: int, alphabet: Sequence[str] | None = None) -> Tokenizer:
         """Return the tokenizer with a vocabulary learnt from the documents.
@@ -136,19 +138,19 @@ class Entry(Section):
         if size < len(alphabet):
             raise InputError(f"a vocabulary of {size} is too small: the characters alone are {len(alphabet)}")
         marked = [token for token in alphabet if len(token) > 1 and token not in special] if self.model in ("BPE", "WordPiece") else []
-        made = self.untrained()
+        tokenizer = self.untrained()
         try:
-            made.train_from_iterator(documents, self._trainer(size, special + marked), len(documents))
+            tokenizer.train_from_iterator(documents, self._trainer(size, special + marked), len(documents))
         except Exception as error:  # the library's errors are plain ones
             raise InputError(f"a vocabulary of {size} cannot be learnt: {str(error).splitlines()[0]}") from None
-        if made.get_vocab_size() > size:  # Unigram keeps all characters and some more
-            raise InputError(f"a vocabulary of {size} is too small: the smallest has {made.get_vocab_size()} tokens")
-        return _settled(made, special)
+        if tokenizer.get_vocab_size() > size:  # Unigram keeps all characters and some more
+            raise InputError(f"a vocabulary of {size} is too small: the smallest has {tokenizer.get_vocab_size()} tokens")
+        return _settled(tokenizer, special)
 
 
-def _settled(made: Tokenizer, special: list[str]) -> Tokenizer:
+def _settled(tokenizer: Tokenizer, special: list[str]) -> Tokenizer:
     """Return the tokenizer without chance in it: see the module's docstring."""
-    document = json.loads(made.to_str())
+    document = json.loads(tokenizer.to_str())
     document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in special]
     model = document["model"]
     if model["type"] == "Unigram":

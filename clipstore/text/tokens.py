@@ -1,4 +1,4 @@
-"""What a tokenizer makes of text: measures, and tokens as a reader can see them.
+"""Measures of a tokenizer on text, and its tokens in readable form.
 
 A word is a run of letters, digits and underscores, or a run of other marks, as the tokenizers library's ``Whitespace`` finds them: so
 figures of text with blanks around its marks (WikiText) and of text without compare.
@@ -17,9 +17,9 @@ from tokenizers import Encoding, Tokenizer
 from tokenizers.pre_tokenizers import Whitespace
 
 WORDS = Whitespace()
-BLANK = "▁"  # as a token alone it claims to share the first letter of a text
+BLANK = "▁"  # a token of its own, whose span is reported as the first letter of a text
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
-SHOWN = range(8, 26)  # words of a sentence that is shown
+SHOWN = range(8, 26)  # number of words of an example sentence
 Span = tuple[int, int]  # start and end in characters
 Places = npt.NDArray[np.intp]
 
@@ -106,16 +106,16 @@ def surfaces(tokenizer: Tokenizer) -> dict[int, str]:
 
     A token that is no text by itself, part of a character's bytes, keeps the name that the vocabulary has for it.
     """
-    found = {}
+    text_of = {}
     for token, number in tokenizer.get_vocab().items():
         text = tokenizer.decode([number], skip_special_tokens=False).strip().removeprefix("##")
-        found[number] = token if "\ufffd" in text or not text else text
-    return found
+        text_of[number] = token if "\ufffd" in text or not text else text
+    return text_of
 
 
-def overlap(one: Tokenizer, other: Tokenizer) -> float:
+def overlap(first: Tokenizer, second: Tokenizer) -> float:
     """Return the share of texts that are tokens of both among those that are tokens of either (Jaccard's index)."""
-    a, b = (set(surfaces(tokenizer).values()) for tokenizer in (one, other))
+    a, b = (set(surfaces(tokenizer).values()) for tokenizer in (first, second))
     return len(a & b) / len(a | b)
 
 
@@ -156,10 +156,10 @@ def compared(text: str, tokenizers: Mapping[str, Tokenizer]) -> Sentence:
 
 
 def prose(sentence: str) -> bool:
-    """Return whether this is a sentence to be shown: 8 to 25 words, of letters but for one in four, an end, and no <unk> of WikiText's."""
-    found = [sentence[slice(*span)] for span in words(sentence)]
-    letters = sum(word.isalpha() for word in found)
-    return len(found) in SHOWN and letters >= 0.75 * len(found) and sentence[-1] in ".!?" and "<unk>" not in sentence
+    """Return whether this can be an example: 8 to 25 words, three in four of letters only, ends in . ! or ?, without WikiText's <unk>."""
+    parts = [sentence[slice(*span)] for span in words(sentence)]
+    letters = sum(part.isalpha() for part in parts)
+    return len(parts) in SHOWN and letters >= 0.75 * len(parts) and sentence[-1] in ".!?" and "<unk>" not in sentence
 
 
 def most_disputed(documents: Sequence[str], tokenizers: Mapping[str, Tokenizer]) -> Sentence | None:
@@ -167,6 +167,6 @@ def most_disputed(documents: Sequence[str], tokenizers: Mapping[str, Tokenizer])
 
     Of equals the longest, then the first.
     """
-    sentences = [part for document in documents for part in SENTENCE.split(document) if prose(part)]
-    found = [compared(sentence, tokenizers) for sentence in sentences]
-    return max(found, key=lambda one: (len(one.differing) / len(one.words), len(one.words)), default=None)
+    texts = [text for document in documents for text in SENTENCE.split(document) if prose(text)]
+    sentences = [compared(text, tokenizers) for text in texts]
+    return max(sentences, key=lambda sentence: (len(sentence.differing) / len(sentence.words), len(sentence.words)), default=None)

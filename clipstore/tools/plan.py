@@ -1,37 +1,25 @@
-"""Say what a run will do before it does it: python -m clipstore.tools.plan [AXIS=[NAME,...] ...].
+"""Say what a run will cost before it starts: python -m clipstore.tools.plan [AXIS=[NAME,...] ...].
 
 Prints every fetch, every network and every pass over images that the axes of params.yaml name (or those given), with megabytes and minutes.
-The minutes are estimates: an encoder's operations are counted, the machine's speed is measured for a moment, the network's is assumed.
-What is here already (archives, weights, vectors) will cost nothing; the plan does not look for it.
+The minutes are estimates: an encoder's operations are counted, the machine's speed is measured briefly, the network's is assumed. Files
+that are cached already (archives, weights, vectors) cost nothing; the plan does not look for them.
 """
 
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from clipstore.core.datasets import Dataset, Digits, Garden, Official, WikiText
+from clipstore.core.encoders import Encoder, GardenClip, LocalFile
 from clipstore.core.errors import InputError
+from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
-from clipstore.core.schema import (
-    Axes,
-    Dataset,
-    Digits,
-    Encoder,
-    FineTune,
-    Garden,
-    GardenClip,
-    LocalFile,
-    Net,
-    Official,
-    Scratch,
-    Texts,
-    WikiText,
-)
+from clipstore.core.schema import Axes, Tables, problems
 from clipstore.data import images
 from clipstore.store.approaches import APPROACHES
 
@@ -103,18 +91,22 @@ def operations_of_own(net: Scratch) -> float:
 
 
 def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
-    """Return the number of images, of training images (half, where splits are cut) and of classes; of one's own folder, as it is now."""
+    """Return the number of images, of training images (half, where splits are cut) and of classes; a user's folder is counted now."""
     match entry:
         case Garden():
             from clipstore.data import garden
 
-            return (entry.train + entry.val + entry.test) * len(garden.TASK), entry.train * len(garden.TASK), len(garden.TASK)
+            classes = len(garden.TASK)
+            return (entry.train + entry.val + entry.test) * classes, entry.train * classes, classes
         case Digits():
-            return 1797, 898, 10
+            from clipstore.data import samples
+
+            scans, classes = samples.count_digits()
+            return scans, scans // 2, classes
         case Official():
             return entry.images.train + entry.images.val + entry.images.test, entry.images.train, entry.classes
-    found = [path for path in (Path("data/raw") / name).rglob("*") if path.suffix.lower() in images.SUFFIXES]
-    return len(found), len(found) // 2, len({path.parent for path in found})
+    paths = [path for path in (Path("data/raw") / name).rglob("*") if path.suffix.lower() in images.SUFFIXES]
+    return len(paths), len(paths) // 2, len({path.parent for path in paths})
 
 
 def speed(precision: str) -> float:
@@ -141,21 +133,30 @@ def costs(
     regularisations: int,
     rate: float,
 ) -> list[Cost]:
-    """Return what every cell of note takes on a machine of ``rate`` operations a second; the others take less than a minute."""
+    """Return what the longer cells cost; the others take less than a minute.
+
+    Args:
+        axes: which cells run.
+        datasets: the table.
+        encoders: the table.
+        nets: the table.
+        regularisations: values of C that a linear probe tries.
+        rate: operations a second of this machine.
+    """
     cores = os.cpu_count() or 1
     rows = []
     for name in axes.download:
         entry = datasets[name]
-        fetched = entry.megabytes if isinstance(entry, Official | WikiText) else 0
+        fetched = float(entry.megabytes) if isinstance(entry, Official | WikiText) else 0.0
         rows.append(Cost(f"download {name}", fetched, 2 * fetched, fetched / NETWORK))
     sizes = {name: size_of_encoder(name, encoders[name]) for name in axes.weights}
     for name, size in sizes.items():
-        coder = encoders[name]
-        if isinstance(coder, GardenClip):
-            rows.append(Cost(f"weights {name}", 0, size.megabytes, coder.steps * STEP))
+        source = encoders[name]
+        if isinstance(source, GardenClip):
+            rows.append(Cost(f"weights {name}", 0, size.megabytes, source.steps * STEP))
         else:
-            comes = 0.0 if isinstance(coder, LocalFile) else size.megabytes
-            rows.append(Cost(f"weights {name}", comes, comes + size.megabytes, comes / NETWORK))
+            fetched = 0.0 if isinstance(source, LocalFile) else size.megabytes
+            rows.append(Cost(f"weights {name}", fetched, fetched + size.megabytes, fetched / NETWORK))
     for name in axes.corpora:
         text = datasets[name]
         if isinstance(text, WikiText):
@@ -178,9 +179,9 @@ def costs(
             rows.append(Cost(f"linear_probe {name}-{dataset}", seconds=training * classes * size.numbers * regularisations * PROBE))
             rows.append(Cost(f"audit {name}-{dataset}", seconds=count * AUDIT))
         for (stage, name), operations in trained.items():
-            # A step is a pass forward and one backward, which is worth two; training on train + val comes after the choice.
-            images = 3 * training * (2 if nets[name].refit else 1) + (count - training)
-            seconds = nets[name].epochs * images * operations / (OF_PRODUCT * rate)
+            # A training step is a forward pass and a backward pass, which costs as much as two; training on train + val follows the choice.
+            passes = 3 * training * (2 if nets[name].refit else 1) + (count - training)
+            seconds = nets[name].epochs * passes * operations / (OF_PRODUCT * rate)
             rows.append(Cost(f"{stage} {name}-{dataset}", 0, 0, seconds))
     return rows
 
@@ -189,42 +190,26 @@ def main(overrides: list[str]) -> None:
     """Print the plan."""
     import dvc.api
 
-    from clipstore.encoders.precision import device, fast_bfloat16
-
     logging.disable(logging.WARNING)  # open_clip warns that weights are missing, which is the point here
     params = dvc.api.params_show("params.yaml")
     for override in overrides:
         axis, _, names = override.partition("=")
         params["axes"][axis] = [name for name in names.strip("[]").split(",") if name]
-    axes: Axes = check(Axes, params["axes"], "axes")
+    tables = check(Tables, {name: params[name] for name in Tables.model_fields if name in params})
+    lines = problems(tables)
+    if lines:
+        raise InputError("\n".join(f"params.yaml: {line}" for line in lines))
+    from clipstore.encoders.precision import device, fast_bfloat16  # takes seconds
+
     precision = "bfloat16" if fast_bfloat16(device()) else "float32"
     rate = speed(precision)
-    datasets: dict[str, Dataset] = check(dict[str, Dataset], params["datasets"], "datasets")
-    coders: dict[str, Encoder] = check(dict[str, Encoder], params["encoders"], "encoders")
-    nets: dict[str, Net] = check(dict[str, Net], params["nets"], "nets")
-    tables: dict[str, Mapping[str, object]] = {
-        "download": datasets,
-        "datasets": {name: entry for name, entry in datasets.items() if not isinstance(entry, Texts)},
-        "corpora": {name: entry for name, entry in datasets.items() if isinstance(entry, Texts)},
-        "weights": coders,
-        "finetune": {name: net for name, net in nets.items() if isinstance(net, FineTune)},
-        "scratch": {name: net for name, net in nets.items() if isinstance(net, Scratch)},
-    }
-    for key, table in tables.items():
-        unknown = set(getattr(axes, key)) - set(table)
-        if unknown:
-            raise InputError(f"params.yaml: axes.{key} = {min(unknown)!r}: expected one of {', '.join(table)}")
-    for key in ("encoders", "finetune"):
-        unknown = set(getattr(axes, key)) - set(axes.weights)
-        if unknown:
-            raise InputError(f"params.yaml: axes.{key} = {min(unknown)!r}: expected names in axes.weights: {', '.join(axes.weights)}")
-    rows = costs(axes, datasets, coders, nets, len(params["linear_probe"]["C"]), rate)
+    rows = costs(tables.axes, tables.datasets, tables.encoders, tables.nets, len(params["linear_probe"]["C"]), rate)
     rows.append(Cost("all", sum(row.fetches for row in rows), sum(row.keeps for row in rows), sum(row.seconds for row in rows)))
-    shown = [
+    table = [
         {"cell": row.cell, "fetches": f"{row.fetches:,.0f} MB", "keeps": f"{row.keeps:,.0f} MB", "about": f"{row.seconds / 60:.1f} min"}
         for row in rows
     ]
-    print(pd.DataFrame(shown).to_markdown(index=False, colalign=("left", "right", "right", "right")))
+    print(pd.DataFrame(table).to_markdown(index=False, colalign=("left", "right", "right", "right")))
     print(
         f"Estimates: {device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now), a network of "
         f"{NETWORK:g} MB/s. Fetched and kept once: what is here already costs nothing. Cells not shown take less than a minute."

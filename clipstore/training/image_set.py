@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.data import images
 from clipstore.encoders.vision import v2
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from clipstore.core import atomic
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
 from clipstore.training import image_set

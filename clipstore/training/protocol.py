@@ -24,7 +24,7 @@ from scipy.special import softmax
 from clipstore.core.caches import root
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.data import index
 from clipstore.measure import metrics
 from clipstore.store import predictions

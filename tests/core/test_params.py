@@ -8,9 +8,11 @@ import pytest
 from pydantic import Field
 
 from clipstore.core import params
+from clipstore.core.datasets import Dataset
+from clipstore.core.encoders import Encoder, TimmPreprocess
 from clipstore.core.errors import InputError
-from clipstore.core.params import Section, check, load, section
-from clipstore.core.schema import Dataset, Encoder, Prompts, Slug, TimmPreprocess
+from clipstore.core.params import Section, Slug, check, load, section
+from clipstore.core.schema import Prompts
 from stages.index import Index
 from stages.knn import Knn
 from stages.linear_probe import LinearProbe

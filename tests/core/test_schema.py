@@ -1,36 +1,57 @@
-"""Entries of the tables of params.yaml."""
+"""Axes and prompts, and whether the names on the axes fit the tables."""
 
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
-from clipstore.core.schema import Axes, Dataset, Encoder, OpenClipFile, Prompts, TimmFile
+from clipstore.core.schema import Axes, Prompts, Tables, problems
+from tests.workspace import PROJECT
+
+AXES: dict[str, list[str]] = {
+    "download": ["garden", "digits", "python_docs"],
+    "datasets": ["garden", "digits"],
+    "weights": ["garden_clip"],
+    "encoders": ["garden_clip"],
+    "zero_shot": ["garden_clip"],
+    "finetune": ["garden_clip"],
+    "scratch": ["small"],
+    "corpora": ["python_docs"],
+}
+
 
 PROMPT = "a prompt holds {} exactly once, where the class name goes"
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "weights.pt"
+def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The project's params.yaml with the sample on its axes, in a folder without data/raw."""
+    monkeypatch.chdir(tmp_path)
+    params: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
+    params["axes"] |= AXES
+    return params
+
+
+def lines(values: dict[str, Any]) -> list[str]:
+    return problems(check(Tables, {name: values[name] for name in Tables.model_fields}))
+
+
+def image_encoder(folder: Path) -> dict[str, Any]:
+    path = folder / "resnet.pt"
     path.write_bytes(b"weights")
-    return path
+    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 1}
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    return {"source": "timm_file", "architecture": "resnet18", "file": str(path), "sha256": sha256, "preprocess": preprocess}
 
 
-SHA256 = hashlib.sha256(b"weights").hexdigest()
-
-
-def message(kind: Any, value: object, where: str) -> str:
+def message(kind: Any, value: object, where: str = "") -> str:
     with pytest.raises(InputError) as caught:
         check(kind, value, where)
     return str(caught.value)
-
-
-def open_clip(weights: Path, **more: str) -> dict[str, str]:
-    return {"source": "open_clip_file", "architecture": "RN50", "file": str(weights), "sha256": SHA256} | more
 
 
 @pytest.mark.parametrize("name", ["my-flowers", "Flowers", "", "a/b", "flowers\n"])
@@ -61,51 +82,146 @@ def test_prompts_are_not_empty() -> None:
     assert message(Prompts, [], "prompts.garden").startswith("params.yaml: prompts.garden = []: ")
 
 
-def test_local_file_without_sha256_says_the_one_it_has(weights: Path) -> None:
-    entry = {key: value for key, value in open_clip(weights, tag="openai").items() if key != "sha256"}
-    assert check(OpenClipFile, entry).problem() == f"sha256 is missing; for {weights} it is {SHA256}"
+def test_the_projects_own_params_pass() -> None:
+    assert lines(YAML(typ="safe").load(PROJECT / "params.yaml")) == []
 
 
-def test_local_file_that_is_not_there(weights: Path) -> None:
-    weights.unlink()
-    assert check(OpenClipFile, open_clip(weights, tag="openai")).problem() == f"no such file: {weights}"
+def test_the_sample_passes(values: dict[str, Any]) -> None:
+    assert lines(values) == []
 
 
-def test_sha256_has_64_digits(weights: Path) -> None:
-    found = message(Encoder, open_clip(weights, tag="openai", sha256="abc"), "encoders.mine")
-    assert found == "params.yaml: encoders.mine.sha256 = 'abc': string should match pattern '^[0-9a-f]{64}$'"
+def test_misspelt_encoder(values: dict[str, Any]) -> None:
+    values["axes"] |= {"encoders": ["garden_clip", "garden_clop"]}
+    assert lines(values) == ["axes.encoders = 'garden_clop': expected names in axes.weights: garden_clip"]
 
 
-def test_another_sha256_passes_here_since_the_weights_stage_reads_the_file(weights: Path) -> None:
-    assert check(OpenClipFile, open_clip(weights, tag="openai", sha256="0" * 64), "encoders.mine").sha256 == "0" * 64
+def test_misspelt_weights(values: dict[str, Any]) -> None:
+    values["axes"] |= {"weights": ["garden_clip", "garden_clop"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.weights = 'garden_clop': expected entries of encoders: ")
+    assert "garden_clip" in line
 
 
-@pytest.mark.parametrize("more", [{}, {"tag": "openai", "activation": "gelu"}])
-def test_open_clip_file_names_either_tag_or_activation(weights: Path, more: dict[str, str]) -> None:
-    found = message(Encoder, open_clip(weights, **more), "encoders.mine")
-    assert found == "params.yaml: encoders.mine: name either the tag or the activation: it cannot be told from the file"
+def test_image_only_encoder_has_no_zero_shot(values: dict[str, Any], tmp_path: Path) -> None:
+    values["encoders"]["resnet"] = image_encoder(tmp_path)
+    values["axes"] |= {"weights": ["garden_clip", "resnet"], "encoders": ["garden_clip", "resnet"], "zero_shot": ["resnet"]}
+    assert lines(values) == ["axes.zero_shot = 'resnet': expected names in axes.encoders with a text tower: garden_clip"]
 
 
-@pytest.mark.parametrize("more", [{"tag": "openai"}, {"activation": "quick_gelu"}])
-def test_open_clip_file_with_one_of_both_passes(weights: Path, more: dict[str, str]) -> None:
-    entry = check(Encoder, open_clip(weights, **more), "encoders.mine")
-    assert isinstance(entry, OpenClipFile)
-    assert {"tag": entry.tag, "activation": entry.activation} == {"tag": None, "activation": None} | more
+def test_zero_shot_of_an_encoder_that_embeds_no_images(values: dict[str, Any]) -> None:
+    values["axes"] |= {"encoders": []}
+    assert lines(values) == ["axes.zero_shot = 'garden_clip': expected names in axes.encoders with a text tower: none"]
 
 
-def test_timm_file_passes_with_its_preprocessing(weights: Path) -> None:
-    preprocess = {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 0.875}
-    entry = check(
-        Encoder,
-        {"source": "timm_file", "architecture": "resnet18", "file": str(weights), "sha256": SHA256, "preprocess": preprocess},
-        "encoders.mine",
-    )
-    assert isinstance(entry, TimmFile)
-    assert (entry.preprocess.crop_pct, dict(entry.arguments)) == (0.875, {})
+@pytest.mark.parametrize("axis", list(AXES))
+def test_name_that_stands_twice(values: dict[str, Any], axis: str) -> None:
+    name = AXES[axis][0]
+    values["axes"][axis] = [*AXES[axis], name]
+    assert lines(values) == [f"axes.{axis} = {name!r} stands there twice"]
 
 
-def test_folder_needs_nothing_but_its_kind() -> None:
-    assert check(Dataset, {"kind": "folder"}, "datasets.mine").kind == "folder"
-    assert message(Dataset, {"kind": "folder", "path": "x"}, "datasets.mine") == (
-        "params.yaml: datasets.mine.path = 'x': extra inputs are not permitted"
-    )
+@pytest.mark.parametrize("name", ["small", "resnet34", "nothing"])  # a net of the other kind; weights off the axis; no net at all
+def test_what_cannot_be_fine_tuned(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"finetune": [name]}
+    assert lines(values) == [f"axes.finetune = {name!r}: expected nets of kind finetune with weights in axes.weights: garden_clip"]
+
+
+def test_fine_tuning_without_any_net_of_its_weights(values: dict[str, Any]) -> None:
+    del values["nets"]["garden_clip"]
+    assert lines(values) == ["axes.finetune = 'garden_clip': expected nets of kind finetune with weights in axes.weights: none"]
+
+
+@pytest.mark.parametrize("name", ["garden_clip", "nothing"])
+def test_what_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"scratch": [name]}
+    own = ", ".join(key for key, net in values["nets"].items() if net["kind"] == "scratch")
+    assert lines(values) == [f"axes.scratch = {name!r}: expected nets of kind scratch: {own}"]
+    assert "small" in own
+
+
+def test_missing_prompts(values: dict[str, Any]) -> None:
+    del values["prompts"]["digits"]
+    assert lines(values) == ["prompts.digits is missing; a list of prompts such as 'A photo of a {}.' is needed for axes.zero_shot"]
+
+
+def test_prompts_are_not_needed_without_zero_shot(values: dict[str, Any]) -> None:
+    del values["prompts"]["digits"]
+    values["axes"] |= {"zero_shot": []}
+    assert lines(values) == []
+
+
+def test_folder_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"]["mine"] = {"kind": "folder"}
+    values["prompts"]["mine"] = ["A photo of a {}."]
+    values["axes"] |= {"datasets": ["mine"]}
+    assert lines(values) == [
+        "axes.datasets = 'mine': no folder data/raw/mine; put class folders or a manifest.csv there, or name it in axes.download"
+    ]
+    (tmp_path / "data/raw/mine").mkdir(parents=True)
+    assert lines(values) == []
+
+
+def test_folder_of_the_users_own_is_not_downloaded(values: dict[str, Any]) -> None:
+    values["datasets"]["mine"] = {"kind": "folder"}
+    values["axes"] |= {"download": [*AXES["download"], "mine"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.download = 'mine': expected data sets that can be downloaded: ")
+    known = line.rpartition(": ")[2].split(", ")
+    assert {"garden", "digits"} <= set(known)
+    assert "mine" not in known
+
+
+def test_unknown_data_set(values: dict[str, Any]) -> None:
+    values["axes"] |= {"download": ["gardn"], "datasets": ["gardn"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.download = 'gardn': expected data sets that can be downloaded: ")
+    values["axes"] |= {"download": []}
+    (line,) = lines(values)
+    assert line.startswith("axes.datasets = 'gardn': expected entries of datasets with images: ")
+
+
+@pytest.mark.parametrize("name", ["garden", "nothing"])
+def test_images_are_no_corpus(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"corpora": [name]}
+    assert lines(values) == [f"axes.corpora = {name!r}: expected entries of datasets with text: python_docs, wikitext2"]
+
+
+@pytest.mark.parametrize("name", ["python_docs", "wikitext2"])
+def test_text_is_no_data_set_of_images(values: dict[str, Any], name: str) -> None:
+    values["axes"] |= {"datasets": ["garden", name]}
+    (line,) = lines(values)
+    assert line.startswith(f"axes.datasets = {name!r}: expected entries of datasets with images: garden, ")
+    assert name not in line.rpartition(": ")[2]
+
+
+def test_text_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"]["mine"] = {"kind": "text"}
+    values["axes"] |= {"corpora": ["python_docs", "mine"]}
+    assert lines(values) == [
+        "axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or name it in axes.download"
+    ]
+    (tmp_path / "data/raw/mine").mkdir(parents=True)
+    assert lines(values) == []
+
+
+def test_text_of_the_users_own_is_not_downloaded(values: dict[str, Any]) -> None:
+    values["datasets"]["mine"] = {"kind": "text"}
+    values["axes"] |= {"download": [*AXES["download"], "mine"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.download = 'mine': expected data sets that can be downloaded: ")
+    assert "mine" not in line.rpartition(": ")[2].split(", ")
+
+
+def test_a_corpus_that_is_not_downloaded_must_be_there(values: dict[str, Any]) -> None:
+    values["axes"] |= {"corpora": ["wikitext2"]}
+    (line,) = lines(values)
+    assert line.startswith("axes.corpora = 'wikitext2': no folder data/raw/wikitext2; ")
+
+
+def test_a_file_is_asked_for_where_an_axis_names_it_only(values: dict[str, Any], tmp_path: Path) -> None:
+    values["encoders"]["mine"] = image_encoder(tmp_path)
+    path = tmp_path / "resnet.pt"
+    path.unlink()
+    assert lines(values) == []
+    values["axes"]["weights"] = ["garden_clip", "mine"]
+    assert lines(values) == [f"encoders.mine: no such file: {path}"]

@@ -159,9 +159,10 @@ def test_unusable_file_has_a_status_that_repeats(tmp_path: Path, make: Callable[
 EXAMINE = """
 import sys
 from pathlib import Path
-from stages.lib import images, run
-before = run._peak_mib()
-print(images.examine(Path(sys.argv[1])).status, run._peak_mib() - before, sep="|")
+from clipstore.core import stage
+from clipstore.data import images
+before = stage._peak_mib()
+print(images.examine(Path(sys.argv[1])).status, stage._peak_mib() - before, sep="|")
 """
 
 

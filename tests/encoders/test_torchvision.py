@@ -45,6 +45,12 @@ def publish(mirror: Mirror, data: bytes, monkeypatch: pytest.MonkeyPatch) -> str
     return file
 
 
+def test_the_entrys_address_comes_before_torchvisions(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = PUBLISHED_MOBILE.url
+    monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", "http://127.0.0.1:9/mobilenet_v3_small-00000000.pth")
+    assert save_weights(MOBILE | {"url": url}).library == "torchvision"
+
+
 def test_a_torchvision_encoder(server: Mirror) -> None:
     info = save_weights(MOBILE)
     (file,) = server.folder.iterdir()

@@ -4,20 +4,19 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from ruamel.yaml import YAML
 
-from clipstore.core import schema
+from clipstore.core.datasets import Flowers, Pets
+from clipstore.data import official
 from clipstore.encoders.vision import torchvision
-from stages import download
+from tests.workspace import PROJECT
 
-
-def entry(kind: str, classes: int) -> schema.Official:
-    facts = {"images": {"train": 1, "test": 1}, "classes": classes, "megabytes": 1, "class_names": "openai"}
-    return schema.Official.model_validate({"kind": kind} | facts)
+DATASETS = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]
 
 
 def test_flowers_have_openais_names_in_the_order_of_their_labels(real_data: Path) -> None:
     theirs = json.loads((real_data / "labels/openai_flowers102.json").read_text())["classes"]
-    assert download.class_names(entry("flowers102", 102), torchvision.datasets.Flowers102.classes, pd.DataFrame()) == theirs
+    assert official.flower_class_names(Flowers.model_validate(DATASETS["flowers102"]), torchvision.datasets.Flowers102.classes) == theirs
 
 
 def test_pets_have_openais_names_one_to_one(real_data: Path) -> None:
@@ -25,6 +24,6 @@ def test_pets_have_openais_names_one_to_one(real_data: Path) -> None:
     files = pd.read_csv(real_data / "pets/manifest.csv")
     breeds = sorted(files["class_name"].unique())  # in lower case this is the order of the official labels
     manifest = files.assign(label=files["class_name"].map(breeds.index))
-    names = download.class_names(entry("pets", 37), [name.title() for name in breeds], manifest)
+    names = official.pet_class_names(Pets.model_validate(DATASETS["pets"]), manifest)
     assert sorted(names) == theirs
     assert [name.lower() for name in names] == breeds

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from clipstore.core import schema
+from clipstore.core.datasets import WikiText
 from clipstore.core.params import check
 from clipstore.text import texts
 from clipstore.text.tokenizing import Entry
@@ -20,7 +20,7 @@ FILES = {"train": "train", "validation": "valid", "test": "test"}
 
 def test_tokenised_wikitext_is_the_published_one(real_data: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = YAML(typ="safe").load(PROJECT / "params.yaml")
-    entry = check(schema.WikiText, params["datasets"]["wikitext2"] | {"version": "tokenised"})
+    entry = check(WikiText, params["datasets"]["wikitext2"] | {"version": "tokenised"})
     version = entry.versions["tokenised"]
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)

@@ -1,11 +1,15 @@
 """The sample's prose: paragraphs of docstrings, without sessions and headings."""
 
 import ast
+import json
+import platform
 import sysconfig
 from pathlib import Path
 
 import pytest
 
+from clipstore.core.datasets import PythonDocs
+from clipstore.data.index import SPLITS
 from clipstore.text import docstrings
 
 MODULE = '''"""First paragraph, on two
@@ -66,3 +70,21 @@ def test_pythons_prose_fills_a_vocabulary() -> None:
     lines = [line for _, texts in found for line in docstrings.paragraphs(texts)]
     assert sum(len(line.encode()) for line in lines) > 1_000_000
     assert not any("\n" in line or line.startswith(">>>") or len(line.split()) < 5 for line in lines)
+
+
+def test_pythons_documentation_is_split_by_module(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paragraph of several modules belongs to the first; the split of a module follows from its name."""
+    modules = {
+        f"m{at}.py": [f"Paragraph {number} of the module m{at}." for number in range(3)] + ["This one stands in all."]
+        for at in range(3, 62)
+    }
+    monkeypatch.setattr(docstrings, "sources", lambda: iter(modules.items()))
+    root = Path("data/raw/docs")
+    assert docstrings.write(PythonDocs(kind="python_docs", val=0.1, test=0.1, seed=0), root) == 178
+    written = {split: Path(f"data/raw/docs/{split}.txt").read_text().splitlines() for split in SPLITS}
+    assert all(written.values())
+    homes = {line.split()[-1]: split for split, lines in written.items() for line in lines}
+    for split, lines in written.items():
+        assert all(homes[line.split()[-1]] == split for line in lines)
+    assert [split for split, lines in written.items() if "This one stands in all." in lines] == [homes["m3."]] == ["val"]
+    assert json.loads(Path("data/raw/docs/about.json").read_text()) == {"python": platform.python_version()}

@@ -57,7 +57,7 @@ def message(name: str, **fields: Any) -> str:
 
 TRAIN = """
 import sys
-from tests.lib.test_tokenizing import FURTHER, SIZE, TABLE, TEXT, entry
+from tests.text.test_tokenizing import FURTHER, SIZE, TABLE, TEXT, entry
 import json
 json.dump({name: entry(name).trained(TEXT, SIZE).to_str(pretty=True) for name in TABLE | FURTHER}, sys.stdout)
 """

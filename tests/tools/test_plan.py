@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from clipstore.core.datasets import Dataset
+from clipstore.core.encoders import Encoder
 from clipstore.core.errors import InputError
+from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
-from clipstore.core.schema import Axes, Dataset, Encoder, Net, Scratch
+from clipstore.core.schema import Axes
 from clipstore.tools import plan
 from tests.project import make_images
+from tests.workspace import PROJECT
 
-PETS = {"kind": "pets", "images": {"train": 3680, "test": 3669}, "classes": 37, "megabytes": 811, "class_names": "openai"}
+PETS: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]["pets"]
 VITB32 = {"source": "open_clip", "architecture": "ViT-B-32-quickgelu", "tag": "openai"}
 DINOV2 = {"source": "timm", "architecture": "vit_small_patch14_dinov2.lvd142m"}
 FINE_TUNED = {"kind": "finetune", "epochs": 2, "batch_size": 64, "image_size": 112, "lr": 0.01}
@@ -84,14 +89,15 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-NOT_OTHERWISE = ["zero_shot=[]", "finetune=[]"]
+OFF = ["zero_shot=[]", "finetune=[]", "corpora=[]"]
 
 
 def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
-    plan.main(["download=[pets]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", *NOT_OTHERWISE, "scratch=[small]"])
+    axes = ["download=[pets,digits]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "scratch=[small]"]
+    plan.main([*axes, *OFF])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:-1]] == [
-        *("download pets", "weights vitb32"),
+        *("download pets", "download digits", "weights vitb32"),
         *("index pets", "embed_images vitb32-pets", "linear_probe vitb32-pets", "audit vitb32-pets", "scratch small-pets"),
         *("index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "audit vitb32-digits", "scratch small-digits", "all"),
     ]
@@ -102,13 +108,13 @@ def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("datasets=[nowhere]", "datasets = 'nowhere': expected one of garden, "),
-        ("weights=[vitb33]", "weights = 'vitb33': expected one of garden_clip, "),
+        ("datasets=[nowhere]", "datasets = 'nowhere': expected entries of datasets with images: garden, "),
+        ("weights=[vitb33]", "weights = 'vitb33': expected entries of encoders: garden_clip, "),
         ("encoders=[vitb32]", "encoders = 'vitb32': expected names in axes.weights: garden_clip"),
         ("encodrs=[vitb32]", "encodrs = ['vitb32']: "),
-        ("finetune=[nothing]", "finetune = 'nothing': expected one of garden_clip, "),
-        ("finetune=[resnet34]", "finetune = 'resnet34': expected names in axes.weights: garden_clip"),
-        ("scratch=[nothing]", "scratch = 'nothing': expected one of small, own"),
+        ("finetune=[nothing]", "finetune = 'nothing': expected nets of kind finetune with weights in axes.weights: garden_clip"),
+        ("finetune=[resnet34]", "finetune = 'resnet34': expected nets of kind finetune with weights in axes.weights: garden_clip"),
+        ("scratch=[nothing]", "scratch = 'nothing': expected nets of kind scratch: small, own"),
     ],
 )
 def test_an_unknown_name_is_one_line(override: str, message: str) -> None:

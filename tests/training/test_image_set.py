@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.data import images
 from clipstore.training import image_set
 

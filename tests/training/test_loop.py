@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.training import loop as training
 from clipstore.training.image_set import ImageSet
 

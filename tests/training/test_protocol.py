@@ -14,7 +14,7 @@ import pytest
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
-from clipstore.core.schema import Training
+from clipstore.core.nets import Training
 from clipstore.data import index
 from clipstore.store import predictions
 from clipstore.training import loop, protocol

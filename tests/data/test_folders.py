@@ -1,0 +1,123 @@
+"""Folders of images become an index."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.image_folder import classes_of, label_of, make, message, put_all, split_of
+from tests.synthetic import put
+
+
+def test_class_folders(root: Path) -> None:
+    classes_of(root, 10, "10", "2", "1")
+    index = make(root)
+    assert index.classes == ["1", "2", "10"]
+    assert index.notes == {"split": "stratified, seed 0", "other_files": 0}
+    assert Counter(zip(index.rows["class_name"], index.rows["split"], strict=True)) == {
+        (name, split): count for name in ("1", "2", "10") for split, count in (("train", 5), ("val", 2), ("test", 3))
+    }
+    first = index.rows.iloc[0].to_dict()
+    data = (root / "1/0.png").read_bytes()
+    facts = {"sha256": hashlib.sha256(data).hexdigest(), "width": 6, "height": 4, "status": "ok"}
+    assert first == facts | {
+        "image_id": "1/0.png",
+        "path": "data/raw/toy/1/0.png",
+        "label": 0,
+        "class_name": "1",
+        "split": first["split"],
+    }
+
+
+def test_folders_inside_class_folders_belong_to_the_class(root: Path) -> None:
+    put_all(root, ["a/x/1.png", "a/y/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png"])
+    assert label_of(make(root)) == {"a": 0, "b": 1}
+
+
+def test_class_folder_that_is_a_link_is_not_left_out(root: Path, tmp_path: Path) -> None:
+    classes_of(root, 3, "a")
+    classes_of(tmp_path / "elsewhere", 3, "b")
+    (root / "b").symlink_to(tmp_path / "elsewhere/b", target_is_directory=True)
+    assert make(root).classes == ["a", "b"]
+
+
+def test_folder_of_all_images_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    classes_of(tmp_path / "photographs", 3, "a", "b")
+    root.rmdir()
+    root.symlink_to(tmp_path / "photographs", target_is_directory=True)
+    index = make(root)
+    assert index.classes == ["a", "b"]
+    assert set(index.rows["status"]) == {"ok"}
+
+
+def test_split_folders(root: Path) -> None:
+    names = ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png", "test/a/1.png", "test/b/2.png"]
+    put_all(root, names)
+    index = make(root)
+    assert split_of(index) == {name: name.split("/")[0] for name in names}
+    assert index.classes == ["a", "b"]
+    assert index.notes["split"] == "given"
+
+
+def test_split_folders_without_val_cut_it_from_train(root: Path) -> None:
+    classes_of(root / "train", 10, "a", "b")
+    classes_of(root / "test", 2, "a", "b")
+    index = make(root)
+    assert Counter(split_of(index).values()) == {"train": 16, "val": 4, "test": 4}
+    assert {name for name, split in split_of(index).items() if split == "test"} == {
+        f"test/{name}/{at}.png" for name in "ab" for at in (0, 1)
+    }
+    assert index.notes["split"] == "given; val cut from train, seed 0"
+
+
+@pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
+def test_split_folders_without_train_or_test(root: Path, there: str, absent: str) -> None:
+    put_all(root, [f"{there}/a/1.png", "val/a/2.png"])
+    assert message(root) == f"data/raw/toy: the given splits hold no {absent} images"
+
+
+def test_class_named_like_a_split_is_a_class(root: Path) -> None:
+    classes_of(root, 3, "test", "train")
+    assert make(root).classes == ["test", "train"]
+
+
+def test_hidden_files_are_passed_over_and_others_counted(root: Path) -> None:
+    classes_of(root, 3, "a", "b")
+    put_all(root, [".thumbnails/1.png", "a/.hidden.png", "a/._0.png", ".git/x/1.png"])
+    (root / "README.md").write_text("mine")
+    (root / "a/notes.txt").write_text("mine")
+    (root / ".DS_Store").write_text("")
+    index = make(root)
+    assert len(index.rows) == 6
+    assert index.notes["other_files"] == 2
+
+
+def test_suffix_counts_in_any_case(root: Path) -> None:
+    put_all(root, ["a/1.PNG", "a/2.JpEg", "a/3.WEBP"])
+    assert len(make(root).rows) == 3
+
+
+def test_folder_without_images(root: Path) -> None:
+    (root / "readme.txt").write_text("none yet")
+    expected = "expected class folders of images, or a manifest.csv with the columns path and class_name"
+    assert message(root) == f"data/raw/toy: no images; {expected}"
+
+
+def test_image_outside_the_class_folders(root: Path) -> None:
+    classes_of(root, 3, "a")
+    put(root / "stray.png", 9)
+    assert message(root).startswith("data/raw/toy: image stray.png lies in no class folder; expected class folders")
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Test")])
+def test_split_folders_of_other_names_are_not_taken_for_classes(root: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        classes_of(root / name, 3, "a")
+    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: name split folders train, val and test"
+
+
+def test_a_link_back_to_its_own_folder_ends(root: Path) -> None:
+    classes_of(root, 3, "a")
+    (root / "a/again").symlink_to(root.resolve())
+    assert len(make(root).rows) == 3

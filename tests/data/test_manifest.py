@@ -1,0 +1,101 @@
+"""Manifests become an index."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clipstore.core.errors import InputError
+from tests.image_folder import label_of, make, manifest, message, put_all
+
+
+def test_manifest_of_paths_and_names(root: Path) -> None:
+    manifest(root, "class_name,path\n" + "".join(f"n{n},{n}-{at}.png\n" for n in (10, 9) for at in range(3)), images=False)
+    put_all(root, [f"{n}-{at}.png" for n in (10, 9) for at in range(3)] + ["not listed.png"])
+    index = make(root)
+    assert label_of(index) == {"n9": 0, "n10": 1}
+    assert len(index.rows) == 6
+    assert set(index.rows["status"]) == {"ok"}
+    assert index.notes["split"] == "stratified, seed 0"
+
+
+def test_values_of_a_manifest_stay_text(root: Path) -> None:
+    manifest(root, "path,class_name,split\n" + "".join(f"{at}.png,{at:03},{split}\n" for at, split in enumerate(["train", "test"] * 2)))
+    with pytest.raises(InputError, match="class '000' has 1 usable image"):
+        make(root)
+    manifest(root, "path,class_name,split\n1.png,NA,train\n2.png,NA,test\n3.png,007,val\n")
+    assert make(root).classes == ["007", "NA"]
+
+
+def test_manifest_with_a_byte_order_mark(root: Path) -> None:
+    text = "path,class_name,split\n1.png,a,train\n2.png,a,val\n3.png,a,test\n"
+    manifest(root, text)
+    (root / "manifest.csv").write_text(text, encoding="utf-8-sig")
+    assert make(root).classes == ["a"]
+
+
+def test_manifest_in_parquet_reads_as_one_in_csv(root: Path) -> None:
+    text = "path,class_name,split,label\n1.png,a,train,1\n2.png,a,test,1\n3.png,b,val,0\n"
+    manifest(root, text)
+    from_csv = make(root)
+    (root / "manifest.csv").unlink()
+    rows = [line.split(",") for line in text.splitlines()[1:]]
+    table = pd.DataFrame(rows, columns=["path", "class_name", "split", "label"]).astype({"label": int})
+    table.to_parquet(root / "manifest.parquet")
+    from_parquet = make(root)
+    assert from_parquet.rows.to_dict("list") == from_csv.rows.to_dict("list")
+    assert from_parquet.digest == from_csv.digest
+
+
+@pytest.mark.parametrize("column", ["path", "class_name", "split", "label"])
+def test_a_cell_that_is_empty_is_named(root: Path, column: str) -> None:
+    cells = {"path": "2.png", "class_name": "b", "split": "test", "label": "1"} | {column: ""}
+    manifest(root, f"path,class_name,split,label\n1.png,a,train,0\n{','.join(cells.values())}\n", images=False)
+    assert message(root) == f"data/raw/toy/manifest.csv: row 2 has no {column}"
+
+
+@pytest.mark.parametrize("path", ["../out.png", "a/../../out.png", "/etc/out.png"])
+def test_path_that_leads_outside(root: Path, path: str) -> None:
+    manifest(root, f"path,class_name\n1.png,a\n{path},a\n", images=False)
+    assert message(root) == f"data/raw/toy/manifest.csv: path {path!r} leads out of data/raw/toy; paths are relative to it"
+
+
+def test_path_that_is_listed_twice(root: Path) -> None:
+    manifest(root, "path,class_name\n1.png,a\n2.png,a\n1.png,b\n")
+    assert message(root) == "data/raw/toy/manifest.csv: path '1.png' is listed twice"
+
+
+def test_missing_column(root: Path) -> None:
+    manifest(root, "path,name\n1.png,a\n")
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; it has path, name"
+    manifest(root, "file;name\n1.png;a\n", images=False)
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; it has file;name"
+
+
+@pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])
+def test_empty_cell(root: Path, row: str, column: str) -> None:
+    manifest(root, f"path,class_name\n1.png,a\n{row}\n", images=False)
+    assert message(root) == f"data/raw/toy/manifest.csv: row 2 has no {column}"
+
+
+@pytest.mark.parametrize("column", ["path", "class_name"])
+def test_null_in_a_parquet_manifest(root: Path, column: str) -> None:
+    table = pd.DataFrame({"path": ["1.png", "2.png"], "class_name": ["a", "b"]})
+    table[column] = ["x", None]
+    table.to_parquet(root / "manifest.parquet")
+    assert message(root) == f"data/raw/toy/manifest.parquet: row 2 has no {column}"
+
+
+def test_empty_manifest(root: Path) -> None:
+    manifest(root, "path,class_name\n")
+    assert message(root) == "data/raw/toy/manifest.csv: no rows"
+
+
+def test_manifest_without_a_byte(root: Path) -> None:
+    manifest(root, "")
+    assert message(root).startswith("data/raw/toy/manifest.csv: ")
+
+
+def test_manifest_in_another_encoding(root: Path) -> None:
+    (root / "manifest.csv").write_bytes("path,class_name\n1.png,Blüte\n".encode("latin-1"))
+    assert message(root).startswith("data/raw/toy/manifest.csv: ")

@@ -1,0 +1,81 @@
+"""How splits are cut: shares, seeds, copies."""
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from clipstore.data.index import SPLITS
+from clipstore.data.splitting import stratified
+from tests.synthetic import sha256
+
+
+def images_of(counts: dict[int, int]) -> pd.DataFrame:
+    """Return label and sha256 of so many distinct images of each label."""
+    return pd.DataFrame([{"label": label, "sha256": sha256(f"{label}/{at}")} for label, count in counts.items() for at in range(count)])
+
+
+def counts(rows: pd.DataFrame, split: pd.Series) -> dict[tuple[int, str], int]:
+    return dict(Counter(zip(rows["label"].tolist(), split.tolist(), strict=True)))
+
+
+def test_stratified_by_hand() -> None:
+    rows = images_of({0: 10, 1: 20, 2: 3})
+    split = stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
+    assert counts(rows, split) == {
+        (0, "train"): 5,
+        (0, "val"): 2,
+        (0, "test"): 3,
+        (1, "train"): 10,
+        (1, "val"): 4,
+        (1, "test"): 6,
+        (2, "train"): 1,
+        (2, "val"): 1,  # round(0.6)
+        (2, "test"): 1,
+    }
+
+
+@pytest.mark.parametrize("fractions", [{"val": 0.2, "test": 0.3}, {"val": 0.01, "test": 0.01}, {"val": 0.4, "test": 0.4}])
+def test_every_class_is_in_every_split(fractions: dict[str, float]) -> None:
+    rows = images_of({count: count for count in range(3, 30)})
+    found = counts(rows, stratified(rows, fractions, "train", seed=0))
+    assert {(label, split) for label in range(3, 30) for split in SPLITS} == set(found)
+
+
+def test_one_split_cut_from_train_needs_two_images() -> None:
+    rows = images_of({0: 2})
+    assert sorted(stratified(rows, {"val": 0.2}, "train", seed=0)) == ["train", "val"]
+
+
+def test_seed_decides_the_split_and_the_order_of_rows_does_not() -> None:
+    rows = images_of({0: 40})
+    first = stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
+    shuffled = stratified(rows[::-1], {"val": 0.2, "test": 0.3}, "train", seed=0)
+    assert first.tolist() == shuffled.sort_index().tolist()
+    assert first.tolist() != stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=1).tolist()
+
+
+def test_new_image_moves_at_most_one_image_across_each_border() -> None:
+    """10 and 11 images give 2 of val and 3 of test alike: only what the new one pushes over the two borders moves."""
+    ten = images_of({0: 10, 1: 10})
+    before = stratified(ten, {"val": 0.2, "test": 0.3}, "train", seed=0)
+    for new in range(30):
+        more = pd.concat([ten, pd.DataFrame([{"label": 0, "sha256": sha256(f"new {new}")}])], ignore_index=True)
+        after = stratified(more, {"val": 0.2, "test": 0.3}, "train", seed=0)
+        moved = after[:-1] != before
+        assert moved.sum() <= 2
+        assert not moved[ten["label"] == 1].any()
+
+
+def test_copies_of_an_image_are_in_one_split() -> None:
+    rows = pd.concat([images_of({0: 10})] * 3, ignore_index=True)
+    split = stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
+    assert split[:10].tolist() == split[10:20].tolist() == split[20:].tolist()
+    assert counts(rows, split) == {(0, "train"): 15, (0, "val"): 6, (0, "test"): 9}
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_too_few_distinct_images_raise_their_label(copies: int) -> None:
+    rows = pd.concat([images_of({0: 9}), *[images_of({7: 2})] * copies], ignore_index=True)
+    with pytest.raises(ValueError, match=r"^7$"):
+        stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
