@@ -34,7 +34,7 @@ class Tokenizers(Section):
     vocab_size: int = Field(ge=2)  # tokens
     curve_vocab_sizes: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
     entries: Annotated[Mapping[Slug, Entry], Field(min_length=1)]
-    given_sentence: Sentence  # the example of the README and the report
+    given: Sentence  # the example of the README and the report
     sentences: tuple[Sentence, ...]  # the user's
 
 
@@ -77,7 +77,7 @@ def tokens_of(sentence: str, name: str, trained: Mapping[str, Tokenizer], settin
 
 def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settings: Tokenizers) -> dict[str, tokens.Sentence]:
     """Return the given sentence, the one of ``documents`` that the tokenizers cut most differently (if any), and the user's, by name."""
-    compared = {"given": tokens.compared(settings.given_sentence, trained)}
+    compared = {"given": tokens.compared(settings.given, trained)}
     disputed = tokens.most_disputed(documents, trained)
     if disputed:
         compared["most disputed"] = disputed

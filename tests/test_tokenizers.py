@@ -116,7 +116,7 @@ def test_every_pair_overlaps_by_a_share(printed: str) -> None:
 def test_sentences_are_the_given_the_most_disputed_and_ones_own(printed: str) -> None:
     found = metrics()["sentences"]
     assert list(found) == ["given", "most disputed", "own 1"]
-    assert found["given"]["text"] == SECTION["given_sentence"]
+    assert found["given"]["text"] == SECTION["given"]
     assert found["own 1"]["text"] == OWN
     disputed = found["most disputed"]
     assert any(disputed["text"] in line for line in TEST)
@@ -226,7 +226,7 @@ def test_further_entry_is_trained_and_compared(project: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"given_sentence": " "}, r"tokenizers\.given_sentence = ' ': "),
+        ({"given": " "}, r"tokenizers\.given = ' ': "),
         ({"sentences": [""]}, r"tokenizers\.sentences\.0 = '': "),
         ({"vocab_size": 1}, r"tokenizers\.vocab_size = 1: "),
         ({"entries": {}}, r"tokenizers\.entries: "),
