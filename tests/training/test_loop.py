@@ -96,24 +96,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
-def test_learning_rate_by_hand() -> None:
-    factors = [training.lr_factor(step, 10, 2) for step in (0, 1, 2, 6, 9)]
-    assert factors == pytest.approx([0.5, 1, 1, 0.5, 0.5 * (1 + np.cos(np.pi * 7 / 8))])
-
-
-def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() -> None:
-    groups = training.parameter_groups(network(), settings(backbone_lr_scale=0.1, layer_decay=0.01, weight_decay=0.1))
-    assert [(group["lr_scale"], group["weight_decay"], group["in_backbone"]) for group in groups] == [
-        (pytest.approx(0.001), 0.1, True),  # convolution
-        (pytest.approx(0.001), 0.0, True),  # its bias
-        (pytest.approx(0.1), 0.0, True),  # BatchNorm
-        (pytest.approx(1), 0.1, False),
-        (pytest.approx(1), 0.0, False),
-    ]
-    count = sum(parameter.numel() for group in groups for parameter in group["params"])
-    assert count == sum(parameter.numel() for parameter in network().parameters())
-
-
 def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
     before = network().state_dict()
     after = fit(tmp_path, 1, freeze_backbone_epochs=1, freeze_batch_norm=True, ema_decay=0).state
