@@ -1,41 +1,41 @@
-"""Fine-tune a network that was trained on something else: python -m stages.finetune NET DATASET.
+"""Fine-tune a network that was trained on something else: `dvc repro -s finetune@NET-DATASET`.
 
 Reads data/weights/NET and the index; the classifier is replaced by one for the data set's classes. Writes
-data/predictions/DATASET/finetune-NET.parquet, data/checkpoints/finetune/NET-DATASET (weights, printout, settings) and the curves,
+data/predictions/DATASET/finetune-NET.parquet, data/checkpoints/finetune/NET-DATASET (weights, net.json, printout) and the curves,
 plots/finetune/NET-DATASET.
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipstore.core.digests import json_sha256
 from clipstore.core.nets import FineTune
 from clipstore.core.params import load, section
 from clipstore.core.stage import run
 
-if TYPE_CHECKING:
-    from clipstore.training.loop import Classifier
-
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
-    from clipstore.encoders import info
+    from clipstore.encoders import torchvision
+    from clipstore.encoders.info import read_info
     from clipstore.encoders.libraries import MODULES
-    from clipstore.training import loop, protocol, summary
+    from clipstore.training import processes, protocol, summary
+    from clipstore.training.classifier import Classifier
 
     settings = section(FineTune, f"nets.{net}")
-    if protocol.launched(settings.processes, "stages.finetune", [net, dataset]):
+    if processes.launched(settings.processes, "stages.finetune", [net, dataset]):
         return {"processes": settings.processes}
-    card = info.read_info(net)
+    info = read_info(net)
 
-    def build(classes: int) -> "Classifier":
-        tower, length = MODULES[card.library].backbone(card)
-        return loop.Classifier(tower, length, classes, card.preprocess["mean"], card.preprocess["std"], settings.dropout)
+    def build(classes: int) -> Classifier:
+        backbone, width = MODULES[info.library].backbone(info)
+        return Classifier(backbone, width, classes, info.preprocess["mean"], info.preprocess["std"], settings.dropout)
 
-    def described(network: "Classifier") -> str:
-        return summary.of_finetuned(card, network, settings.image_size)
+    def printout(network: Classifier) -> str:
+        whole = info.library == "torchvision"  # its classifier, which is replaced, is part of the architecture
+        before = torchvision.classifier(info.architecture) if whole else MODULES[info.library].backbone(info)[0]
+        return summary.of_finetuned(info, before, network, settings.image_size)
 
-    return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, described, json_sha256(asdict(card)))
+    return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, printout, {"encoder": asdict(info)})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Train a network of our own from scratch: python -m stages.scratch NET DATASET.
+"""Train our own network from scratch: `dvc repro -s scratch@NET-DATASET`.
 
 Reads the index; the network is that of clipstore/training/network.py. Writes data/predictions/DATASET/scratch-NET.parquet,
-data/checkpoints/scratch/NET-DATASET (weights, printout, settings) and the curves, plots/scratch/NET-DATASET.
+data/checkpoints/scratch/NET-DATASET (weights, net.json, printout) and the curves, plots/scratch/NET-DATASET.
 """
 
 from pathlib import Path
@@ -14,32 +14,32 @@ from clipstore.core.params import load, section
 from clipstore.core.stage import run
 
 if TYPE_CHECKING:
-    from clipstore.training.loop import Classifier
+    from clipstore.training.classifier import Classifier
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: pixels come to -2 .. 2
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: normalised pixels lie in [-2, 2]
 
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train one cell and write it."""
-    from clipstore.training import loop, protocol, summary
-    from clipstore.training import network as nets
+    from clipstore.training import classifier, network, processes, protocol, summary
 
     settings = section(Scratch, f"nets.{net}")
-    if protocol.launched(settings.processes, "stages.scratch", [net, dataset]):
+    if processes.launched(settings.processes, "stages.scratch", [net, dataset]):
         return {"processes": settings.processes}
 
     def build(classes: int) -> "Classifier":
-        body = nets.Body(settings.widths, settings.depths, settings.stride, settings.drop_path)
-        own = loop.Classifier(body, settings.widths[-1], classes, MEAN, STD, settings.dropout)
-        count = nets.parameters(own)
-        if count > nets.LIMIT:
-            raise InputError(f"params.yaml: nets.{net}: a network of {count:,} parameters; expected at most {nets.LIMIT:,}")
-        return own
+        backbone = network.Backbone(settings.widths, settings.depths, settings.stride, settings.drop_path)
+        whole = classifier.Classifier(backbone, settings.widths[-1], classes, MEAN, STD, settings.dropout)
+        count = network.parameter_count(whole)
+        if count > network.MAX_PARAMETERS:
+            raise InputError(f"params.yaml: nets.{net}: a network of {count:,} parameters; expected at most {network.MAX_PARAMETERS:,}")
+        return whole
 
-    def described(network: "Classifier") -> str:
-        return summary.of_own(network, settings.image_size)
+    def printout(built: "Classifier") -> str:
+        return summary.of_own(built, settings.image_size)
 
-    return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, described, file_sha256(Path(nets.__file__)))
+    origin = {"code": file_sha256(Path(network.__file__)), "mean": MEAN, "std": STD}
+    return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, printout, origin)
 
 
 if __name__ == "__main__":

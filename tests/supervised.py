@@ -1,4 +1,4 @@
-"""Run the stages that train networks in this process, and read what they wrote; as a program, one cell in as many processes as asked for.
+"""Run the stages that train networks in this process, and read what they wrote; as a program, train in several processes.
 
     python -m tests.supervised PROCESSES NAME ...
 
@@ -21,10 +21,11 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 from torch import nn
 
-from clipstore.core.nets import Training
+from clipstore.core.nets import FineTune, Training
 from clipstore.data import index
 from clipstore.training import image_set, protocol
-from clipstore.training import loop as training
+from clipstore.training.classifier import Classifier
+from clipstore.training.loop import Loop, Point
 from tests.project import make_index
 from tests.synthetic import use
 
@@ -36,7 +37,7 @@ IN_SEVERAL: dict[str, Any] = {
     "freeze_backbone_epochs": 1,
     "ema_decay": 0.5,
     "hflip_prob": 0.5,
-}  # what does not depend on who computes
+}  # settings whose results do not depend on the number of processes
 
 
 def make_data(count: int = 30) -> None:
@@ -58,51 +59,63 @@ def run(monkeypatch: pytest.MonkeyPatch, stage: ModuleType, name: str, **fields:
     return facts
 
 
-def network(name: str, classes: int = CLASSES) -> training.Classifier:
+def network(name: str, classes: int = CLASSES) -> Classifier:
     """Return a small network, "plain" or "normed" by BatchNorm, from torch's global generator."""
     norms = {"plain": [], "normed": [nn.BatchNorm2d(8)]}[name]
-    body = nn.Sequential(nn.Conv2d(3, 8, 4, 4), *norms, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return training.Classifier(body, 32, classes, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0)
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 4, 4), *norms, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return Classifier(backbone, 32, classes, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0)
 
 
 def run_small(name: str, **fields: Any) -> None:
     """Train the small network ``name`` as a stage of the name "small" would."""
-    settings = Training.model_validate(FAST | fields)
-    protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", "")
+    settings = FineTune.model_validate(FAST | {"kind": "finetune"} | fields)
+    protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", {})
 
 
-def of_checkpoint(folder: str, fresh: training.Classifier, split: str, size: int = 32, crop: float = 0.875) -> npt.NDArray[np.float32]:
-    """Return the probabilities of a split by the weights in ``folder``, put into ``fresh``: float32 (n, classes)."""
-    fresh.load_state_dict(load_file(f"data/checkpoints/{folder}/model.safetensors"))
+def tolerance(on_cpu: float) -> float:
+    """Return how far probabilities of a network trained here may be from those computed on the CPU in float32.
+
+    Where there is a GPU, it trains and predicts there, and cuDNN by default multiplies float32 in TF32, with 10 bits of the mantissa's 23.
+    """
+    return max(on_cpu, 1e-3) if torch.cuda.is_available() else on_cpu
+
+
+def images_of(split: str, **fields: Any) -> image_set.ImageSet:
+    """Return the decoded images of a split of "own"; ``fields`` join the fast settings."""
     rows = index.read("own").usable
-    settings = Training.model_validate(FAST | {"image_size": size, "crop_pct": crop})
-    shown = image_set.decode(rows[rows["split"] == split], settings, split)
+    return image_set.decode(rows[rows["split"] == split], Training.model_validate(FAST | fields), split)
+
+
+def probabilities_of_checkpoint(folder: str, untrained: Classifier, split: str) -> npt.NDArray[np.float32]:
+    """Return the probabilities of a split by the weights in ``folder``, loaded into ``untrained``: float32 (n, classes), on the CPU."""
+    untrained.load_state_dict(load_file(f"data/checkpoints/{folder}/model.safetensors"))
+    images = images_of(split)
     with torch.inference_mode():
-        logits: npt.NDArray[np.float32] = fresh.eval()(image_set.centred(shown, range(len(shown)), size)).numpy()
+        logits: npt.NDArray[np.float32] = untrained.cpu().eval()(image_set.center_crops(images, range(len(images)), 32)).numpy()
     return np.asarray(softmax(logits, axis=1), np.float32)
 
 
 class KilledError(Exception):
-    """What a run meets where it is killed."""
+    """Raised where a test kills a run."""
 
 
 @contextmanager
 def epochs(killed_after: int | None = None) -> Iterator[list[str]]:
-    """Count the epochs that are run, by what they print; the run is killed after so many."""
-    seen: list[str] = []
-    epoch = training.Loop.epoch
+    """Record the names of the epochs that are run; the run is killed after so many."""
+    names: list[str] = []
+    train_epoch = Loop.train_epoch
 
-    def counted(loop: training.Loop, train: image_set.Augmented, name: str) -> training.Point:
-        if len(seen) == killed_after:
+    def recorded(loop: Loop, train: image_set.Augmented, name: str) -> Point:
+        if len(names) == killed_after:
             raise KilledError
-        seen.append(name)
-        return epoch(loop, train, name)
+        names.append(name)
+        return train_epoch(loop, train, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Loop, "epoch", counted)
-        yield seen
+        patch.setattr(Loop, "train_epoch", recorded)
+        yield names
 
 
 if __name__ == "__main__":
-    for each in sys.argv[2:]:
-        run_small(each, **IN_SEVERAL, processes=int(sys.argv[1]))
+    for net in sys.argv[2:]:
+        run_small(net, **IN_SEVERAL, processes=int(sys.argv[1]))

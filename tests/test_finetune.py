@@ -1,4 +1,4 @@
-"""Fine-tuning starts from the folder of weights, gives it a new last layer, and writes what it did in words and numbers."""
+"""Fine-tuning starts from the folder of weights, puts a new last layer on them, and writes checkpoint, printout and curves."""
 
 import dataclasses
 import json
@@ -15,14 +15,16 @@ from safetensors.torch import load_file, save_file
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
+from clipstore.core.nets import FineTune
 from clipstore.encoders import info
 from clipstore.encoders.libraries import MODULES
 from clipstore.encoders.vision import torchvision
 from clipstore.store import predictions
-from clipstore.training import loop, network
+from clipstore.training import network
+from clipstore.training.classifier import Classifier, TrainedNetwork, read_facts
 from stages import finetune
 from tests.project import make_weights
-from tests.supervised import FAST, KilledError, epochs, make_data, of_checkpoint, run
+from tests.supervised import FAST, KilledError, epochs, images_of, make_data, probabilities_of_checkpoint, run, tolerance
 
 WEIGHTS = Path("data/checkpoints/finetune/tiny-own/model.safetensors")
 
@@ -35,20 +37,21 @@ def tiny(project: Path) -> info.EncoderInfo:
     return info.read_info("tiny")
 
 
-def fresh(card: info.EncoderInfo) -> loop.Classifier:
+def untrained(card: info.EncoderInfo) -> Classifier:
     """Return the untrained classifier of two classes on the tower of ``card``."""
-    tower, length = MODULES[card.library].backbone(card)
-    return loop.Classifier(tower, length, 2, card.preprocess["mean"], card.preprocess["std"], 0)
+    backbone, width = MODULES[card.library].backbone(card)
+    return Classifier(backbone, width, 2, card.preprocess["mean"], card.preprocess["std"], 0)
 
 
-def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checkpoint_is_the_network_that_predicted_test(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = run(monkeypatch, finetune, "tiny", ema_decay=0.5)
-    made = predictions.read("own", "finetune", "tiny")
-    test = (made.rows["split"] == "test").to_numpy()
-    np.testing.assert_allclose(made.probabilities[test], of_checkpoint("finetune/tiny-own", fresh(tiny), "test"), atol=1e-5)
-    assert made.rows["split"].tolist() == ["val"] * (~test).sum() + ["test"] * test.sum()
-    assert made.rows["image_id"].is_unique
-    assert (made.stage, made.name, list(made.selected)) == ("finetune", "tiny", ["epoch"])
+    written = predictions.read("own", "finetune", "tiny")
+    test = (written.rows["split"] == "test").to_numpy()
+    expected = probabilities_of_checkpoint("finetune/tiny-own", untrained(tiny), "test")
+    np.testing.assert_allclose(written.probabilities[test], expected, atol=tolerance(1e-5))
+    assert written.rows["split"].tolist() == ["val"] * (~test).sum() + ["test"] * test.sum()
+    assert written.rows["image_id"].is_unique
+    assert (written.stage, written.name, list(written.selected)) == ("finetune", "tiny", ["epoch"])
     assert facts["processes"] == 1
     assert list((caches.root() / "training").iterdir()) == []
 
@@ -56,34 +59,45 @@ def test_the_checkpoint_is_the_network_that_spoke_of_test(tiny: info.EncoderInfo
 def test_it_starts_from_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1, freeze_backbone_epochs=1)
     saved, given = load_file(WEIGHTS), MODULES[tiny.library].backbone(tiny)[0].state_dict()
-    assert {key for key in saved if not key.startswith("head.")} == {f"body.{key}" for key in given}
-    assert all(torch.equal(saved[f"body.{key}"], value) for key, value in given.items())
+    assert {key for key in saved if not key.startswith("head.")} == {f"backbone.{key}" for key in given}
+    assert all(torch.equal(saved[f"backbone.{key}"], value) for key, value in given.items())
     assert saved["head.weight"].shape == (2, 16)
 
 
 def test_all_of_it_learns_once_it_is_not_frozen(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=2, freeze_backbone_epochs=1, refit=False)
-    with epochs() as seen:
+    with epochs() as started:
         run(monkeypatch, finetune, "tiny", epochs=1, refit=False)
-    assert len(seen) == 1
+    assert len(started) == 1
     saved, given = load_file(WEIGHTS), MODULES[tiny.library].backbone(tiny)[0].state_dict()
-    assert not any(torch.equal(saved[f"body.{key}"], value) for key, value in given.items())
+    assert not any(torch.equal(saved[f"backbone.{key}"], value) for key, value in given.items())
 
 
 def test_settings_and_classes_are_kept_beside_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1)
-    kept = json.loads(WEIGHTS.with_name("net.json").read_text())
-    assert kept["classes"] == ["even", "odd"]
-    assert kept["settings"].items() >= (FAST | {"kind": "finetune", "epochs": 1}).items()
+    facts = json.loads(WEIGHTS.with_name("net.json").read_text())
+    assert (facts["stage"], facts["net"], facts["dataset"]) == ("finetune", "tiny", "own")
+    assert facts["classes"] == ["even", "odd"]
+    assert facts["settings"].items() >= (FAST | {"kind": "finetune", "epochs": 1}).items()
     assert {path.name for path in WEIGHTS.parent.iterdir()} == {"model.safetensors", "network.txt", "net.json"}
 
 
-def test_the_printout_says_what_was_before_what_is_after_and_what_was_added(
-    tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_says_how_its_network_is_built(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, finetune, "tiny", epochs=1)
+    card = info.EncoderInfo(**read_facts(WEIGHTS.parent)["encoder"])
+    assert card == tiny
+    loaded = TrainedNetwork.load(WEIGHTS.parent, untrained(card))
+    assert loaded.classes == ["even", "odd"]
+    assert loaded.settings == FineTune.model_validate(FAST | {"kind": "finetune", "epochs": 1})
+    written = predictions.read("own", "finetune", "tiny")
+    test = (written.rows["split"] == "test").to_numpy()
+    np.testing.assert_allclose(loaded.probabilities(images_of("test")), written.probabilities[test], atol=1e-6)
+
+
+def test_the_printout_has_the_layers_before_and_after_and_what_was_added(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1)
     before, after = WEIGHTS.with_name("network.txt").read_text().split("\nAfter\n")
-    count = network.parameters(fresh(tiny))
+    count = network.parameter_count(untrained(tiny))
     assert before.startswith("Before\n")
     assert f"Total params: {count - 34:,}" in before
     assert f"Total params: {count:,}" in after
@@ -109,10 +123,9 @@ def test_the_printout_of_a_torchvision_network_has_its_old_classifier(project: P
     assert "[1, 1000]" not in after
     assert "Replaced: the classifier of mobilenet_v3_small. 1024 features in, 2 logits out" in after
     card = info.read_info("mobile")
-    made = predictions.read("own", "finetune", "mobile")
-    assert np.allclose(
-        made.probabilities[(made.rows["split"] == "test").to_numpy()], of_checkpoint("finetune/mobile-own", fresh(card), "test"), atol=1e-5
-    )
+    written = predictions.read("own", "finetune", "mobile")
+    expected = probabilities_of_checkpoint("finetune/mobile-own", untrained(card), "test")
+    assert np.allclose(written.probabilities[(written.rows["split"] == "test").to_numpy()], expected, atol=tolerance(1e-5))
 
 
 @pytest.mark.parametrize("test_curve", [True, False])
@@ -138,17 +151,17 @@ def other_preprocessing(card: info.EncoderInfo) -> None:
 
 
 @pytest.mark.parametrize("change", [other_weights, other_preprocessing])
-def test_a_killed_run_of_another_start_is_not_gone_on_with(
+def test_a_killed_run_from_other_weights_is_not_resumed(
     tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch, change: Callable[[info.EncoderInfo], None]
 ) -> None:
     with pytest.raises(KilledError), epochs(2):
         run(monkeypatch, finetune, "tiny", refit=False)
     change(tiny)
-    with epochs() as seen:
+    with epochs() as started:
         run(monkeypatch, finetune, "tiny", refit=False)
-    assert len(seen) == 3
+    assert len(started) == 3
 
 
-def test_an_image_size_that_the_tower_does_not_take_is_one_line(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"^params\.yaml: nets\.tiny\.size = 48: "):
+def test_an_image_size_that_the_tower_does_not_accept_is_one_line(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"^params\.yaml: nets\.tiny\.image_size = 48: "):
         run(monkeypatch, finetune, "tiny", image_size=48)

@@ -1,4 +1,4 @@
-"""Our own network is trained on nothing but the data set, and kept within its limit."""
+"""Our own network is trained on the data set alone, and its size is limited."""
 
 from pathlib import Path
 from typing import Any
@@ -8,33 +8,51 @@ import pytest
 import torch
 
 from clipstore.core.errors import InputError
+from clipstore.core.nets import Scratch
 from clipstore.store import predictions
-from clipstore.training import loop, network
+from clipstore.training import network
+from clipstore.training.classifier import Classifier, TrainedNetwork, read_facts
 from stages import scratch
-from tests.supervised import epochs, make_data, of_checkpoint, run
+from tests.supervised import FAST, epochs, images_of, make_data, probabilities_of_checkpoint, run, tolerance
 
 OWN: dict[str, Any] = {"widths": [8, 16], "depths": [1, 1], "stride": 2}
 
 
-def fresh() -> loop.Classifier:
-    return loop.Classifier(network.Body([8, 16], [1, 1], 2, 0.0), 16, 2, scratch.MEAN, scratch.STD, 0)
+def untrained() -> Classifier:
+    return Classifier(network.Backbone([8, 16], [1, 1], 2, 0.0), 16, 2, scratch.MEAN, scratch.STD, 0)
 
 
-def test_the_checkpoint_is_the_network_that_spoke_of_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checkpoint_is_the_network_that_predicted_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data()
     run(monkeypatch, scratch, "own", **OWN, drop_path=0.2, mixup=0.2, cutmix=1, ema_decay=0.5)
-    made = predictions.read("own", "scratch", "own")
-    test = (made.rows["split"] == "test").to_numpy()
-    np.testing.assert_allclose(made.probabilities[test], of_checkpoint("scratch/own-own", fresh(), "test"), atol=1e-5)
-    assert made.rows["split"].tolist() == ["val"] * (~test).sum() + ["test"] * test.sum()
-    assert made.notes["trained_on"] == "train + val"
+    written = predictions.read("own", "scratch", "own")
+    test = (written.rows["split"] == "test").to_numpy()
+    expected = probabilities_of_checkpoint("scratch/own-own", untrained(), "test")
+    np.testing.assert_allclose(written.probabilities[test], expected, atol=tolerance(1e-5))
+    assert written.rows["split"].tolist() == ["val"] * (~test).sum() + ["test"] * test.sum()
+    assert written.notes["trained_on"] == "train + val"
+
+
+def test_a_checkpoint_says_how_its_network_is_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data(16)
+    run(monkeypatch, scratch, "own", **OWN, epochs=1)
+    folder = Path("data/checkpoints/scratch/own-own")
+    facts = read_facts(folder)
+    assert (facts["stage"], facts["net"], facts["dataset"], facts["classes"]) == ("scratch", "own", "own", ["even", "odd"])
+    widths, depths, stride = (facts["settings"][key] for key in ("widths", "depths", "stride"))
+    built = Classifier(network.Backbone(widths, depths, stride, 0.0), widths[-1], 2, facts["mean"], facts["std"], 0)
+    loaded = TrainedNetwork.load(folder, built)
+    assert loaded.settings == Scratch.model_validate(FAST | {"kind": "scratch", "epochs": 1} | OWN)
+    written = predictions.read("own", "scratch", "own")
+    test = (written.rows["split"] == "test").to_numpy()
+    np.testing.assert_allclose(loaded.probabilities(images_of("test")), written.probabilities[test], atol=1e-6)
 
 
 def test_the_printout_counts_its_parameters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
     run(monkeypatch, scratch, "own", **OWN, epochs=1)
     text = Path("data/checkpoints/scratch/own-own/network.txt").read_text()
-    count = network.parameters(fresh())
+    count = network.parameter_count(untrained())
     assert f"Total params: {count:,}" in text
     assert f"Input: RGB images of 32 x 32 pixels. Parameters: {count:,}; " in text
     assert text.endswith("Nothing was replaced: all of it starts from random numbers. 16 features in, 2 logits out, one a class.\n")
@@ -42,30 +60,30 @@ def test_the_printout_counts_its_parameters(project: Path, monkeypatch: pytest.M
 
 def test_the_seed_decides_everything(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
-    found = []
+    probabilities = []
     for seeds in ([0], [0], [1]):
         run(monkeypatch, scratch, "own", **OWN, epochs=1, seeds=seeds)
-        found.append(predictions.read("own", "scratch", "own").probabilities)
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+        probabilities.append(predictions.read("own", "scratch", "own").probabilities)
+    assert np.array_equal(probabilities[0], probabilities[1])
+    assert not np.array_equal(probabilities[0], probabilities[2])
 
 
 def test_a_network_beyond_the_limit_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
     widths, depths = [512, 640], [1, 3]
     with torch.device("meta"):
-        count = network.parameters(loop.Classifier(network.Body(widths, depths, 2, 0.0), 640, 2, scratch.MEAN, scratch.STD, 0))
+        count = network.parameter_count(Classifier(network.Backbone(widths, depths, 2, 0.0), 640, 2, scratch.MEAN, scratch.STD, 0))
     assert count > 20_000_000
-    with pytest.raises(InputError) as caught, epochs() as seen:
+    with pytest.raises(InputError) as caught, epochs() as started:
         run(monkeypatch, scratch, "big", widths=widths, depths=depths, stride=2)
     assert str(caught.value) == f"params.yaml: nets.big: a network of {count:,} parameters; expected at most 20,000,000"
-    assert seen == []
+    assert started == []
 
 
 def test_a_network_at_the_limit_is_trained(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
-    monkeypatch.setattr(network, "LIMIT", network.parameters(fresh()))
+    monkeypatch.setattr(network, "MAX_PARAMETERS", network.parameter_count(untrained()))
     run(monkeypatch, scratch, "own", **OWN, epochs=1)
-    monkeypatch.setattr(network, "LIMIT", network.LIMIT - 1)
+    monkeypatch.setattr(network, "MAX_PARAMETERS", network.MAX_PARAMETERS - 1)
     with pytest.raises(InputError, match=r"^params\.yaml: nets\.own: "):
         run(monkeypatch, scratch, "own", **OWN, epochs=1)

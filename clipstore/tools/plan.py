@@ -81,10 +81,10 @@ def operations_of_own(net: Scratch) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from clipstore.training.network import Body
+    from clipstore.training.network import Backbone
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        Body(net.widths, net.depths, net.stride, net.drop_path).eval().requires_grad_(False)(
+        Backbone(net.widths, net.depths, net.stride, net.drop_path).eval().requires_grad_(False)(
             torch.empty(1, 3, net.image_size, net.image_size)
         )
     return float(counter.get_total_flops())

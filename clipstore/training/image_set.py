@@ -1,7 +1,7 @@
-"""Labelled images in memory, decoded once, and the batches that a network is trained on and judged by.
+"""Labelled images in memory, decoded once, and the batches that a network is trained and evaluated on.
 
-An image is kept as uint8 with its shorter side at the length from which the evaluation crops its centre: 3 bytes a pixel (256 x 340 pixels
-are 261 KB, and 3,700 of them 1 GB).
+An image is kept as uint8, 3 bytes a pixel, its shorter side resized to the length from which evaluation crops the centre. An image of
+256 x 340 pixels takes 261 KB, and 3,700 of them 1 GB.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from clipstore.core.nets import Training
 from clipstore.data import images
 from clipstore.encoders.vision import v2
 
-Key = tuple[int, int, int]  # seed, epoch, position: what the random numbers of one augmentation follow from
+Key = tuple[int, int, int]  # seed, epoch, position: they seed the augmentation of one image
 
 
 @dataclass(frozen=True)
@@ -35,66 +35,70 @@ class ImageSet:
         return len(self.pixels)
 
     def __add__(self, other: "ImageSet") -> "ImageSet":
-        """Return these and the others, in this order."""
+        """Return the images of both sets, these first."""
         return ImageSet([*self.pixels, *other.pixels], np.concatenate([self.labels, other.labels]))
 
 
 def shorter_side(settings: Training) -> int:
-    """Return the length of the shorter side, in pixels, that images are kept at."""
+    """Return the length, in pixels, that the shorter side of an image is resized to."""
     return round(settings.image_size / settings.crop_pct)
 
 
 def decode(rows: pd.DataFrame, settings: Training, name: str) -> ImageSet:
-    """Decode the images of ``rows`` (columns path, sha256, label of the index), resized with antialiasing by Pillow."""
+    """Decode the images of ``rows`` (columns path, sha256, label of the index) and let Pillow resize them with antialiasing."""
     side = shorter_side(settings)
 
-    def one(place: tuple[str, str]) -> Tensor:
-        image = images.load(*place)
+    def resized(source: tuple[str, str]) -> Tensor:
+        image = images.load(*source)
         scale = side / min(image.size)
         size = (max(side, round(image.width * scale)), max(side, round(image.height * scale)))
         return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BICUBIC))).permute(2, 0, 1)
 
-    places = list(zip(rows["path"], rows["sha256"], strict=True))
-    pixels = list(tqdm(images.in_order(one, places), f"decode {name}", len(places), unit="img", mininterval=1))
+    sources = list(zip(rows["path"], rows["sha256"], strict=True))
+    pixels = list(tqdm(images.in_order(resized, sources), f"decode {name}", len(sources), unit="img", mininterval=1))
     return ImageSet(pixels, rows["label"].to_numpy(np.int64))
 
 
 def seed_of(*numbers: int) -> int:
-    """Return a seed for torch that follows from the numbers, each at least 0."""
+    """Return a seed for torch derived from the numbers, each at least 0."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """ImageSet seen through random crops and changes; an item's key fixes them, whatever process asks and in whatever order."""
+    """An image set under random crops and colour changes.
 
-    def __init__(self, pictures: ImageSet, settings: Training) -> None:
-        """Take torchvision's transforms as the settings name them."""
+    An item's key alone determines them: neither the order of the items nor the worker process that computes them matters.
+    """
+
+    def __init__(self, image_set: ImageSet, settings: Training) -> None:
+        """Compose torchvision's transforms from the settings."""
         steps = [v2.RandomResizedCrop(settings.image_size, scale=(settings.min_crop_scale, 1.0), antialias=True)]
         steps += [v2.RandomHorizontalFlip(settings.hflip_prob)] if settings.hflip_prob else []
         steps += [v2.TrivialAugmentWide()] if settings.trivial_augment else []
-        self.pictures = pictures
+        self.image_set = image_set
         self.transform = v2.Compose(steps)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
-        """Return uint8 (3, size, size) and the label of the picture at the key's position."""
+        """Return uint8 (3, size, size) and the label of the image at the key's position."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would seed a GPU too, and without one keep a stack trace
-            return self.transform(self.pictures.pixels[key[2]]), int(self.pictures.labels[key[2]])
+            return self.transform(self.image_set.pixels[key[2]]), int(self.image_set.labels[key[2]])
 
 
-def epochs_batches(count: int, batch: int, seed: int, epoch: int) -> list[list[Key]]:
-    """Return the shuffled keys of one epoch in batches of one size; what is left over waits for another epoch."""
-    batch = min(batch, count)
+def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[Key]]:
+    """Return the shuffled keys of one epoch in batches of one size; the images left over are not used in this epoch."""
+    batch_size = min(batch_size, count)
     order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    return [[(seed, epoch, position) for position in order[at : at + batch]] for at in range(0, count - batch + 1, batch)]
+    starts = range(0, count - batch_size + 1, batch_size)
+    return [[(seed, epoch, position) for position in order[start : start + batch_size]] for start in starts]
 
 
-def augmented(dataset: Augmented, batches: list[list[Key]], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+def augmented_batches(dataset: Augmented, batches: list[list[Key]], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield uint8 (batch, 3, size, size) and labels int64 (batch,) of each batch of keys."""
     yield from DataLoader(dataset, batch_sampler=batches, num_workers=workers)
 
 
-def centred(pictures: ImageSet, positions: Sequence[int], size: int) -> Tensor:
-    """Return the centres of the pictures at ``positions``: uint8 (n, 3, size, size)."""
+def center_crops(image_set: ImageSet, positions: Sequence[int], size: int) -> Tensor:
+    """Return the centres of the images at ``positions``: uint8 (n, 3, size, size)."""
     crop = v2.functional.center_crop
-    return torch.stack([crop(pictures.pixels[position], [size, size]) for position in positions])
+    return torch.stack([crop(image_set.pixels[position], [size, size]) for position in positions])

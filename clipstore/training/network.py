@@ -1,17 +1,17 @@
-"""A network of our own, to be trained from scratch on a few thousand small or large images; nothing of it is imported.
+"""Our own network, trained from scratch on a few thousand small or large images.
 
-The idea is a residual network brought up to date, small enough for little data:
+It is a residual network with later improvements, small enough for little data:
 
-- a stem of three 3 x 3 convolutions instead of one of 7 x 7 (He et al. 2019, "Bag of tricks", ResNet-C); it halves the image once, or not
-  at all where images are tiny;
-- residual blocks of two convolutions, normalised before each (He et al. 2016, "Identity mappings"), so that the path from input to output
-  is a plain sum and depth costs no trainability;
-- squeeze-and-excitation (Hu et al. 2018): a block weighs its channels by what the whole image holds, which is worth more than width where
-  classes differ in colour and texture;
-- where the image halves, the shortcut averages 2 x 2 pixels before its 1 x 1 convolution, so that no pixel is thrown away (ResNet-D);
-- every block starts as the identity, its last convolution at 0 (Goyal et al. 2017 do so by the gain of BatchNorm), and in training a block
-  is left out at random, more often the deeper it lies (Huang et al. 2016, "Stochastic depth");
-- weights start normal with the variance that keeps activations through ReLUs (He et al. 2015).
+- The stem has three 3 x 3 convolutions instead of one of 7 x 7 (He et al. 2019, "Bag of tricks", ResNet-C). It halves the image once, or
+  not at all for tiny images.
+- A residual block has two convolutions, each preceded by normalisation (He et al. 2016, "Identity mappings"). The path from input to
+  output is then a plain sum, and deeper networks remain trainable.
+- Squeeze-and-excitation (Hu et al. 2018) weights the channels of a block by the content of the whole image, which helps more than width
+  where classes differ in colour and texture.
+- Where the image is halved, the shortcut averages 2 x 2 pixels before its 1 x 1 convolution, so that every pixel counts (ResNet-D).
+- Every block starts as the identity: its last convolution starts at 0 (Goyal et al. 2017 set the gain of BatchNorm to 0 instead).
+- In training, blocks are left out at random, deeper ones more often (Huang et al. 2016, "Stochastic depth").
+- Weights start normal, with the variance that preserves activations through ReLUs (He et al. 2015).
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LIMIT = 20_000_000  # parameters
+MAX_PARAMETERS = 20_000_000
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale every channel by a number in (0, 1) that depends on the mean of all channels."""
+    """Scale every channel by a number in (0, 1) computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
-        """Take ``width`` channels; a quarter of them, 8 at least, in between."""
+        """Take ``width`` channels and squeeze them to a quarter of that number, at least 8."""
         super().__init__()
         inner = max(8, width // 4)
         self.squeeze = nn.Conv2d(width, inner, 1)
@@ -41,10 +41,17 @@ class SqueezeExcitation(nn.Module):
 class Block(nn.Module):
     """Two 3 x 3 convolutions, each after normalisation and ReLU, added to their input."""
 
-    def __init__(self, before: int, width: int, stride: int, drop: float) -> None:
-        """Turn ``before`` channels into ``width``, every ``stride``-th pixel; in training leave the block out with probability ``drop``."""
+    def __init__(self, before: int, width: int, stride: int, drop_path: float) -> None:
+        """Turn ``before`` channels into ``width`` and keep every ``stride``-th pixel.
+
+        Args:
+            before: number of channels of the input.
+            width: number of channels of the output.
+            stride: 1 or 2.
+            drop_path: probability that the branch is left out in training.
+        """
         super().__init__()
-        self.drop = drop
+        self.drop_path = drop_path
         self.first = nn.Sequential(nn.BatchNorm2d(before), nn.ReLU())
         self.last = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.branch = nn.Sequential(
@@ -55,40 +62,40 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, width, h / stride, w / stride) of an input (n, before, h, w)."""
-        ready = self.first(x)
-        shortcut = x if self.shortcut is None else self.shortcut(ready)
-        branch = self.branch(ready)
-        if self.training and self.drop:
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop
-            branch = branch * (kept / (1 - self.drop))
+        normalised = self.first(x)
+        shortcut = x if self.shortcut is None else self.shortcut(normalised)
+        branch = self.branch(normalised)
+        if self.training and self.drop_path:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
+            branch = branch * (kept / (1 - self.drop_path))
         summed: Tensor = shortcut + branch
         return summed
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """The network without its classifier: images (n, 3, h, w) in, features (n, width) out."""
 
-    def __init__(self, widths: Sequence[int], depths: Sequence[int], stride: int, drop: float) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int], stride: int, drop_path: float) -> None:
         """Build and initialise it from torch's global generator.
 
         Args:
             widths: channels of each stage; the image halves before every stage but the first.
             depths: blocks of each stage.
             stride: of the stem, 1 or 2.
-            drop: probability that the last block is left out in training; of those before it less, in proportion to their place.
+            drop_path: probability that the last block is left out in training; it grows linearly from 0 for the first block.
         """
         super().__init__()
         narrow = max(16, widths[0] // 2)
         stem: list[nn.Module] = []
         for before, after, step in ((3, narrow, stride), (narrow, narrow, 1), (narrow, widths[0], 1)):
             stem += [nn.Conv2d(before, after, 3, step, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-        self.stem = nn.Sequential(*stem[:-2])  # the first block normalises
+        self.stem = nn.Sequential(*stem[:-2])  # the first block starts with normalisation and ReLU
         blocks: list[Block] = []
         before, total = widths[0], sum(depths)
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for number in range(depth):
                 halved = stage > 0 and number == 0
-                blocks.append(Block(before, width, 2 if halved else 1, drop * len(blocks) / max(1, total - 1)))
+                blocks.append(Block(before, width, 2 if halved else 1, drop_path * len(blocks) / max(1, total - 1)))
                 before = width
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Sequential(nn.BatchNorm2d(before), nn.ReLU())
@@ -102,7 +109,7 @@ class Body(nn.Module):
         return features
 
 
-def parameters(model: nn.Module) -> int:
+def parameter_count(model: nn.Module) -> int:
     """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -1,4 +1,4 @@
-"""ImageSet are decoded once, and what an epoch shows of them follows from seed and epoch."""
+"""Images are decoded once, and the augmented images of an epoch depend on seed and epoch alone."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def settings(**fields: object) -> Training:
     return Training.model_validate({"epochs": 1, "batch_size": 4, "image_size": 16, "lr": 0.1, "crop_pct": 0.5} | fields)
 
 
-def some(count: int = 6) -> image_set.ImageSet:
+def noise(count: int = 6) -> image_set.ImageSet:
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 32, 40), generator=random, dtype=torch.uint8) for _ in range(count)]
     return image_set.ImageSet(pixels, np.arange(count))
@@ -29,46 +29,46 @@ def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_p
         path = tmp_path / f"{number}.png"
         Image.new("RGB", size, (number, 100, 200)).save(path)
         rows.append({"path": str(path), "sha256": images.examine(path).sha256, "label": number})
-    found = image_set.decode(pd.DataFrame(rows), settings(), "x")
-    assert [tuple(pixels.shape) for pixels in found.pixels] == [(3, 32, 64), (3, 48, 32)]
-    assert [pixels[:, 0, 0].tolist() for pixels in found.pixels] == [[0, 100, 200], [1, 100, 200]]
-    assert found.labels.tolist() == [0, 1]
+    decoded = image_set.decode(pd.DataFrame(rows), settings(), "x")
+    assert [tuple(pixels.shape) for pixels in decoded.pixels] == [(3, 32, 64), (3, 48, 32)]
+    assert [pixels[:, 0, 0].tolist() for pixels in decoded.pixels] == [[0, 100, 200], [1, 100, 200]]
+    assert decoded.labels.tolist() == [0, 1]
 
 
-def test_the_centre_is_judged() -> None:
+def test_evaluation_crops_the_centre() -> None:
     pixels = torch.arange(40, dtype=torch.uint8).expand(3, 32, 40)
-    found = image_set.centred(image_set.ImageSet([pixels], np.zeros(1, np.int64)), [0], 16)
-    assert found.shape == (1, 3, 16, 16)
-    assert found[0, 0, 0].tolist() == list(range(12, 28))
+    crops = image_set.center_crops(image_set.ImageSet([pixels], np.zeros(1, np.int64)), [0], 16)
+    assert crops.shape == (1, 3, 16, 16)
+    assert crops[0, 0, 0].tolist() == list(range(12, 28))
 
 
-def test_an_epoch_shows_every_picture_at_most_once_in_batches_of_one_size() -> None:
-    batches = image_set.epochs_batches(10, 4, seed=1, epoch=2)
+def test_an_epoch_has_every_image_at_most_once_in_batches_of_one_size() -> None:
+    batches = image_set.shuffled_batches(10, 4, seed=1, epoch=2)
     assert [len(batch) for batch in batches] == [4, 4]
     assert len({position for batch in batches for _, _, position in batch}) == 8
     assert {key[:2] for batch in batches for key in batch} == {(1, 2)}
-    assert batches == image_set.epochs_batches(10, 4, seed=1, epoch=2)
-    assert batches != image_set.epochs_batches(10, 4, seed=1, epoch=3)
+    assert batches == image_set.shuffled_batches(10, 4, seed=1, epoch=2)
+    assert batches != image_set.shuffled_batches(10, 4, seed=1, epoch=3)
 
 
-def test_fewer_pictures_than_a_batch_make_one_batch() -> None:
-    assert [len(batch) for batch in image_set.epochs_batches(3, 64, 0, 0)] == [3]
+def test_fewer_images_than_a_batch_make_one_batch() -> None:
+    assert [len(batch) for batch in image_set.shuffled_batches(3, 64, 0, 0)] == [3]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_augmentation_follows_from_the_key_whatever_the_number_of_workers(workers: int) -> None:
-    dataset = image_set.Augmented(some(), settings(trivial_augment=True, hflip_prob=0.5))
+def test_augmentation_depends_on_the_key_alone_whatever_the_number_of_workers(workers: int) -> None:
+    dataset = image_set.Augmented(noise(), settings(trivial_augment=True, hflip_prob=0.5))
     keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
-    found = [pixels for pixels, _ in image_set.augmented(dataset, keys, workers)]
-    assert torch.equal(found[0][1], dataset[(0, 1, 2)][0])
+    batches = [pixels for pixels, _ in image_set.augmented_batches(dataset, keys, workers)]
+    assert torch.equal(batches[0][1], dataset[(0, 1, 2)][0])
     assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])
 
 
 def test_augmentation_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     seeded: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
-    assert image_set.Augmented(some(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
+    assert image_set.Augmented(noise(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
     assert seeded == []
     torch.manual_seed(0)
-    assert seeded == [0]  # what would have been seen
+    assert seeded == [0]  # the patch sees calls

@@ -1,4 +1,4 @@
-"""The loop learns, chooses on val, repeats itself, goes on after a kill, and stops at a loss that is no number."""
+"""The loop learns, chooses on val, is reproducible, resumes after a kill, and stops at a loss that is not finite."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
 from clipstore.training import loop as training
+from clipstore.training.classifier import Classifier
 from clipstore.training.image_set import ImageSet
 
 CLASSES = 3
@@ -30,7 +31,7 @@ def settings(**fields: object) -> Training:
     return Training.model_validate(fast | fields)
 
 
-def pictures(count: int, seed: int) -> ImageSet:
+def noisy_colours(count: int, seed: int) -> ImageSet:
     """Return images whose colour is their class, under noise."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
@@ -39,20 +40,20 @@ def pictures(count: int, seed: int) -> ImageSet:
     return ImageSet([torch.from_numpy(image) for image in noisy], labels)
 
 
-def network(seed: int = 0) -> training.Classifier:
+def network(seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
-    body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return training.Classifier(body, 8, CLASSES, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Classifier(backbone, 8, CLASSES, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
 
 
-def fit(tmp_path: Path, stop: int = 4, **fields: Any) -> training.Fitted:
+def fit(tmp_path: Path, last_epoch: int = 4, **fields: Any) -> training.Fitted:
     loop = training.Loop(network(), settings(**fields), seed=0)
-    watched = {"val": pictures(12, 2), "test": pictures(12, 3)}
-    return training.fit(loop, pictures(24, 1), watched, stop, tmp_path / "state.pt", "x")
+    evaluated = {"val": noisy_colours(12, 2), "test": noisy_colours(12, 3)}
+    return training.fit(loop, noisy_colours(24, 1), evaluated, last_epoch, tmp_path / "state.pt", "x")
 
 
-def same(one: training.Fitted, other: training.Fitted) -> bool:
-    return one.curve == other.curve and all(torch.equal(value, other.state[key]) for key, value in one.state.items())
+def same(first: training.Fitted, second: training.Fitted) -> bool:
+    return first.curve == second.curve and all(torch.equal(value, second.state[key]) for key, value in first.state.items())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_two_runs_give_the_same_bits(tmp_path: Path) -> None:
     assert same(fit(tmp_path / "a", mixup=0.2), fit(tmp_path / "b", mixup=0.2))
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_that_stopped_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", mixup=0.2, freeze_backbone_epochs=1)
     fit(tmp_path / "cut", 2, mixup=0.2, freeze_backbone_epochs=1)
     assert same(fit(tmp_path / "cut", mixup=0.2, freeze_backbone_epochs=1), whole)
@@ -82,34 +83,17 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fit(tmp_path)
-    monkeypatch.setattr(training.Loop, "epoch", None)
+    monkeypatch.setattr(training.Loop, "train_epoch", None)
     assert same(fit(tmp_path), first)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(tmp_path, 2)
     before = (tmp_path / "state.pt").read_bytes()
     with pytest.raises(InputError, match=r"x: epoch 3 of 4: the loss is nan at step 2: a lower lr .*; the network of epoch \d is in "):
-        monkeypatch.setattr(training, "share", lambda *_: float("nan"))
+        monkeypatch.setattr(training, "lr_factor", lambda *_: float("nan"))
         fit(tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
-
-
-def test_learning_rate_by_hand() -> None:
-    assert [training.share(step, 10, 2) for step in (0, 1, 2, 6, 9)] == pytest.approx([0.5, 1, 1, 0.5, 0.5 * (1 + np.cos(np.pi * 7 / 8))])
-
-
-def test_rates_grow_from_the_first_layer_to_the_head_and_gains_do_not_decay() -> None:
-    groups = training.parameter_groups(network(), settings(backbone_lr_scale=0.1, layer_decay=0.01, weight_decay=0.1))
-    assert [(group["rate"], group["weight_decay"], group["backbone_lr_scale"]) for group in groups] == [
-        (pytest.approx(0.001), 0.1, True),  # convolution
-        (pytest.approx(0.001), 0.0, True),  # its bias
-        (pytest.approx(0.1), 0.0, True),  # BatchNorm
-        (pytest.approx(1), 0.1, False),
-        (pytest.approx(1), 0.0, False),
-    ]
-    count = sum(parameter.numel() for group in groups for parameter in group["params"])
-    assert count == sum(parameter.numel() for parameter in network().parameters())
 
 
 def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
@@ -121,11 +105,11 @@ def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statist
 
 def test_norms_that_are_not_frozen_move(tmp_path: Path) -> None:
     after = fit(tmp_path, 1, freeze_backbone_epochs=1, ema_decay=0).state
-    assert not torch.equal(after["body.1.running_mean"], network().state_dict()["body.1.running_mean"])
+    assert not torch.equal(after["backbone.1.running_mean"], network().state_dict()["backbone.1.running_mean"])
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="the state of training cannot be kept"):
+    with pytest.raises(InputError, match="the state of training cannot be saved"):
         loop = training.Loop(network(), settings(), seed=0)
-        training.fit(loop, pictures(24, 1), {}, 1, tmp_path / "file/state.pt", "x")
+        training.fit(loop, noisy_colours(24, 1), {}, 1, tmp_path / "file/state.pt", "x")

@@ -1,4 +1,4 @@
-"""Our own network: its size, its shapes, and that it starts as its author meant it to."""
+"""Our own network: its size, its shapes and its initial weights."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ import torch
 from clipstore.training import network
 
 
-def body(drop: float = 0.0, stride: int = 2) -> network.Body:
+def backbone(drop_path: float = 0.0, stride: int = 2) -> network.Backbone:
     torch.manual_seed(0)
-    return network.Body([8, 16], [1, 2], stride, drop)
+    return network.Backbone([8, 16], [1, 2], stride, drop_path)
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 9), (2, 9), (2, 32)])
 def test_features_are_the_last_stages_width(stride: int, side: int) -> None:
-    assert body(stride=stride)(torch.randn(2, 3, side, side)).shape == (2, 16)
+    assert backbone(stride=stride)(torch.randn(2, 3, side, side)).shape == (2, 16)
 
 
 def test_parameters_by_hand() -> None:
@@ -22,18 +22,18 @@ def test_parameters_by_hand() -> None:
     first = 2 * 8 + 72 * 8 + 2 * 8 + 72 * 8 + squeeze[0]
     second = 2 * 8 + 72 * 16 + 2 * 16 + 144 * 16 + squeeze[1] + 8 * 16
     third = 2 * 16 + 144 * 16 + 2 * 16 + 144 * 16 + squeeze[1]
-    assert network.parameters(body()) == stem + first + second + third + 2 * 16
+    assert network.parameter_count(backbone()) == stem + first + second + third + 2 * 16
 
 
 def test_every_block_starts_as_its_shortcut() -> None:
     x = torch.randn(2, 8, 6, 6)
-    block = body().eval().blocks[0]
+    block = backbone().eval().blocks[0]
     assert torch.equal(block(x), x)
 
 
 def test_blocks_are_left_out_more_often_the_deeper_they_lie_and_only_in_training() -> None:
-    deep = body(drop=0.5)
-    assert [block.drop for block in deep.blocks] == [0.0, 0.25, 0.5]
+    deep = backbone(drop_path=0.5)
+    assert [block.drop_path for block in deep.blocks] == [0.0, 0.25, 0.5]
     x = torch.randn(64, 3, 16, 16)
     for block in deep.blocks:
         torch.nn.init.normal_(block.last.weight, std=0.1)  # type: ignore[union-attr,arg-type]
@@ -43,9 +43,9 @@ def test_blocks_are_left_out_more_often_the_deeper_they_lie_and_only_in_training
 
 def test_activations_neither_vanish_nor_explode() -> None:
     torch.manual_seed(0)
-    deep = network.Body([32, 64, 128], [3, 3, 3], 1, 0.0)
+    deep = network.Backbone([32, 64, 128], [3, 3, 3], 1, 0.0)
     assert 0.3 < deep.blocks(deep.stem(torch.randn(16, 3, 32, 32))).std().item() < 3
 
 
 def test_the_seed_decides_the_weights() -> None:
-    assert all(torch.equal(a, b) for a, b in zip(body().parameters(), body().parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(backbone().parameters(), backbone().parameters(), strict=True))

@@ -1,0 +1,126 @@
+"""A network that classifies images, and what a trained one needs to be applied to new images, saved and loaded."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate.utils import gather_object
+from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from clipstore.core.nets import Net, Training
+from clipstore.training.image_set import ImageSet, center_crops
+from clipstore.training.processes import precision, process_state
+
+Matrix = npt.NDArray[np.float32]
+
+
+class Classifier(nn.Module):
+    """A whole network: uint8 images (n, 3, h, w) in, logits (n, classes) out; a backbone gives features, a linear head the logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int, mean: Sequence[float], std: Sequence[float], dropout: float) -> None:
+        """Put a new head on ``backbone``.
+
+        Args:
+            backbone: normalised pixels (n, 3, h, w) in, features (n, width) out.
+            width: number of its features.
+            classes: number of logits.
+            mean: of each channel, as a fraction of the full range; subtracted from the pixels.
+            std: of each channel, likewise; the pixels are divided by it.
+            dropout: probability that a feature is set to 0 in training.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        x = ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.head(self.dropout(self.backbone(x)))
+        return logits
+
+
+def on_device(network: Classifier) -> Classifier:
+    """Move the network to this process's device, channels last, and return it."""
+    moved: Classifier = network.to(process_state().device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it
+    return moved
+
+
+@torch.inference_mode()
+def logits(network: Classifier, image_set: ImageSet, settings: Training) -> Matrix:
+    """Return the logits of the images' centres, in order: float32 (n, classes).
+
+    Each process computes a part of the rows; all of them return the whole.
+    """
+    state, device = process_state(), network.mean.device
+    bfloat16 = precision(settings) == "bf16"
+    network.eval()
+    positions = list(range(state.process_index, len(image_set), state.num_processes))
+    batches = []
+    for start in range(0, len(positions), settings.batch_size):
+        pixels = center_crops(image_set, positions[start : start + settings.batch_size], settings.image_size).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            batches.append(network(pixels).float().cpu().numpy())
+    rows = gather_object(list(zip(positions, np.concatenate(batches) if batches else [], strict=True)))
+    return np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network on its device.
+
+    Attributes:
+        network: gives the logits.
+        classes: their names, in the order of the logits.
+        settings: of its training; image_size and crop_pct say how images are prepared, precision and batch_size how they are computed.
+    """
+
+    network: Classifier
+    classes: Sequence[str]
+    settings: Training
+
+    def logits(self, image_set: ImageSet) -> Matrix:
+        """Return float32 (n, classes) of images decoded with the same settings; where there are several processes, all must call it."""
+        return logits(self.network, image_set, self.settings)
+
+    def probabilities(self, image_set: ImageSet) -> Matrix:
+        """Return the softmax of the logits, float32 (n, classes)."""
+        probabilities: Matrix = softmax(self.logits(image_set), axis=1)
+        return probabilities
+
+    def save(self, folder: Path, **facts: object) -> None:
+        """Write model.safetensors and net.json: ``facts``, classes and settings."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # safetensors takes neither tensors that share memory nor other orders of the axes than the usual one.
+        weights = {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in self.network.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        content = {**facts, "classes": list(self.classes), "settings": self.settings.model_dump(mode="json")}
+        (folder / "net.json").write_text(json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, network: Classifier) -> "TrainedNetwork":
+        """Read what `save` wrote in ``folder`` into ``network``, which has the saved one's architecture, mean and std."""
+        content = read_facts(folder)
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+        return cls(on_device(network), content["classes"], TypeAdapter(Net).validate_python(content["settings"]))
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return net.json of a checkpoint: stage, net, dataset, classes, settings, and what the network was built from."""
+    facts: dict[str, Any] = json.loads((folder / "net.json").read_text())
+    return facts

@@ -1,0 +1,43 @@
+"""The optimizer of a classifier: learning rates by layer, weight decay, and the schedule over the steps."""
+
+import math
+from typing import Any
+
+import torch
+
+from clipstore.core.nets import Training
+from clipstore.training.classifier import Classifier
+
+
+def lr_factor(step: int, steps: int, warmup_steps: int) -> float:
+    """Return the learning rate at ``step`` of ``steps`` as a fraction of its peak: a linear warm-up, then a cosine down to 0."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+
+
+def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, Any]]:
+    """Return the optimizer's groups: learning rates grow from the first layer to the head; biases and gains of norms do not decay.
+
+    Howard and Ruder 2018 call such rates discriminative. The backbone's last layer has ``settings.backbone_lr_scale`` times the head's
+    rate, its first layer ``settings.layer_decay`` times that, and the rates of the layers in between form a geometric sequence.
+    """
+    layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    groups = []
+    for place, layer in enumerate(layers):
+        in_backbone = layer is not model.head
+        depth = place / max(1, len(layers) - 2)  # 0 for the backbone's first layer, 1 for its last
+        lr_scale = settings.backbone_lr_scale * settings.layer_decay ** (1 - depth) if in_backbone else 1.0
+        for decays in (True, False):
+            params = [p for p in layer.parameters(recurse=False) if p.requires_grad and (p.ndim > 1) == decays]
+            if params:
+                weight_decay = settings.weight_decay * decays
+                groups.append({"params": params, "weight_decay": weight_decay, "lr_scale": lr_scale, "in_backbone": in_backbone})
+    return groups
+
+
+def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
+    """Return AdamW, or SGD with Nesterov's momentum of 0.9."""
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)

@@ -1,0 +1,61 @@
+"""The processes, the device and the precision that a network is trained with on this machine.
+
+`launched` starts a stage in several processes by torchrun; each of them then trains on its part of every batch.
+"""
+
+import os
+import subprocess
+import sys
+
+import torch
+from accelerate import PartialState
+
+from clipstore.core.errors import InputError
+from clipstore.core.nets import Training
+
+
+def process_state() -> PartialState:
+    """Return this process's device, its index and the number of processes.
+
+    The first call in a process decides, so nothing may ask Accelerate before: only an explicit ``cpu`` makes it join processes on a
+    machine without a GPU.
+    """
+    return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.cuda.is_available())
+
+
+def precision(settings: Training) -> str:
+    """Return Accelerate's name for the precision of products: "bf16" where settings allow it and the hardware has it, else "no"."""
+    from clipstore.encoders.precision import device, fast_bfloat16
+
+    wanted = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(device()))
+    return "bf16" if wanted else "no"
+
+
+def launched(processes: int, module: str, values: list[str]) -> bool:
+    """Run a stage in several processes by torchrun, unless it needs one process only or this is already one of several.
+
+    Args:
+        processes: number of them.
+        module: of the stage.
+        values: its command line, the net's name first.
+
+    Returns:
+        Whether the processes were started here. They have then finished, and nothing is left to do.
+
+    Raises:
+        InputError: there are fewer GPUs than processes, or a process failed; its own error is printed above.
+    """
+    if processes == 1 or "RANK" in os.environ:
+        return False
+    threads: dict[str, str] = {}
+    if torch.cuda.is_available():
+        gpus = torch.cuda.device_count()
+        if processes > gpus:
+            machine = f"this machine has {gpus} {'GPU' if gpus == 1 else 'GPUs'}"
+            raise InputError(f"params.yaml: nets.{values[0]}.processes = {processes}: {machine}; expected at most {gpus}")
+    else:
+        threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", module, *values]
+    if subprocess.run(command, env=os.environ | threads, check=False).returncode:
+        raise InputError(f"{' '.join(values)}: one of {processes} processes failed")
+    return True
