@@ -72,7 +72,7 @@ def main(encoder: str, dataset: str) -> None:
         "val_mean_per_class": float(selected["mean_per_class"]),
     }
     probabilities = {"val": classifier.votes(on_val), "test": classifier.votes(on_test)}
-    predictions.write(dataset, predictions.of_embeddings("knn", encoder, images, probabilities, {"k": k, "votes": vote}, notes))
+    predictions.write(dataset, embeddings.to_predictions(images, "knn", encoder, probabilities, {"k": k, "votes": vote}, notes))
 
     table = pd.concat([table.assign(split=split, series=split + ", " + table["votes"]) for split, table in tables.items()])
     write_plot(Path("plots/knn") / f"{encoder}-{dataset}.csv", table)

@@ -103,7 +103,7 @@ def main(encoder: str, dataset: str) -> None:
     }
     probabilities = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
     values = {"C": C, "vectors": kind}
-    predictions.write(dataset, predictions.of_embeddings("linear_probe", encoder, images, probabilities, values, notes))
+    predictions.write(dataset, embeddings.to_predictions(images, "linear_probe", encoder, probabilities, values, notes))
 
     write_plot(Path("plots/linear_probe") / f"{encoder}-{dataset}.csv", table.rename(columns={"vectors": "series"}), exact=["C"])
 

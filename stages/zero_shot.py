@@ -57,7 +57,7 @@ def main(encoder: str, dataset: str) -> None:
     class_names = index.read(dataset).notes.get("class_names")
     if class_names:
         selected["class_names"] = class_names
-    predictions.write(dataset, predictions.of_embeddings("zero_shot", encoder, images, probabilities, selected, {}))
+    predictions.write(dataset, embeddings.to_predictions(images, "zero_shot", encoder, probabilities, selected, {}))
 
     table = wordings(images, texts, rows, section(Prompts, f"prompts.{dataset}"))
     write_plot(Path("plots/zero_shot") / f"{encoder}-{dataset}.csv", table)

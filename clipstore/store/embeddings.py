@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipstore.core.vectors import to_column, to_matrix, unit
+from clipstore.store.predictions import Predictions
 from clipstore.store.row_cache import PART_ROWS, RowCache
 
 Matrix = npt.NDArray[np.float32]
@@ -51,6 +52,32 @@ class Images:
     def labels(self) -> npt.NDArray[np.int64]:
         """The labels, int64 (n,)."""
         return self.rows["label"].to_numpy(np.int64)
+
+
+def to_predictions(
+    images: Images,
+    stage: str,
+    encoder: str,
+    probabilities: dict[str, Matrix],
+    selected: dict[str, Any],
+    notes: dict[str, Any],
+) -> Predictions:
+    """Return the predictions of one approach on these images.
+
+    Args:
+        images: with val and test.
+        stage: the approach.
+        encoder: the name of the images' encoder.
+        probabilities: of "val" and of "test", float32 (rows of the split, classes).
+        selected: hyperparameters, selected on val.
+        notes: see `Predictions`.
+    """
+    rows = pd.concat([images.rows.iloc[images.of(split)] for split in probabilities], ignore_index=True)
+    stacked = np.concatenate(list(probabilities.values())).astype(np.float32)
+    facts = images.provenance
+    return Predictions(
+        stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], selected=selected, notes=notes
+    )
 
 
 def folder(encoder: str, dataset: str) -> Path:

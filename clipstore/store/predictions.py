@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipstore.core.vectors import to_column, to_matrix
-from clipstore.store.embeddings import Images
 
 
 @dataclass(frozen=True)
@@ -81,23 +80,6 @@ class Predictions:
         """The most probable class of each test image, (n,)."""
         answers: npt.NDArray[np.intp] = self.test_probabilities.argmax(axis=1)
         return answers
-
-
-def of_embeddings(
-    stage: str,
-    encoder: str,
-    images: Images,
-    probabilities: dict[str, npt.NDArray[np.float32]],
-    selected: dict[str, Any],
-    notes: dict[str, Any],
-) -> Predictions:
-    """Return predictions made from embeddings; ``probabilities`` has those of "val" and of "test", float32 (rows of the split, classes)."""
-    rows = pd.concat([images.rows.iloc[images.of(split)] for split in probabilities], ignore_index=True)
-    stacked = np.concatenate(list(probabilities.values())).astype(np.float32)
-    facts = images.provenance
-    return Predictions(
-        stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], selected=selected, notes=notes
-    )
 
 
 def path_of(dataset: str, stage: str, name: str) -> Path:

@@ -62,7 +62,7 @@ def test_rows_of_embeddings_stand_beside_the_probabilities_of_their_split(tmp_pa
     embed(["test", "train", "val", "test"], [0, 1, 1, 1], 2, embedding=np.eye(4))
     by_split = {"val": np.array([[0.2, 0.8]], np.float32), "test": np.array([[0.9, 0.1], [0.4, 0.6]], np.float32)}
     images = embeddings.read_images("enc", "toy")
-    made = predictions.of_embeddings("knn", "enc", images, by_split, {"k": 1}, {"converged": True})
+    made = embeddings.to_predictions(images, "knn", "enc", by_split, {"k": 1}, {"converged": True})
     assert made.rows["image_id"].tolist() == ["1/002.png", "0/000.png", "1/003.png"]
     assert made.rows["split"].tolist() == ["val", "test", "test"]
     np.testing.assert_allclose(made.probabilities, [[0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
