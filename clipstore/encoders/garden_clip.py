@@ -23,7 +23,7 @@ from clipstore.encoders.vision import open_clip
 CONTEXT_LENGTH = 24  # tokens
 MEAN = (0.36, 0.38, 0.28)
 STD = (0.21, 0.20, 0.20)
-POOL = len(garden.SPLITS)  # takes the split's place in a drawing's seed: the data set and the drawings to train on share no generator
+POOL = len(garden.SPLITS)  # takes the split's place in a drawing's seed, so that training and data set share no generator
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1.0
