@@ -50,7 +50,7 @@ class EncoderInfo:
 
 
 def folder(name: str) -> Path:
-    """Return where the weights of ``name`` lie."""
+    """Return the folder that holds the weights of ``name``."""
     return Path("data/weights") / name
 
 

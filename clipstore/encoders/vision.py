@@ -1,8 +1,8 @@
 """The one module that imports torchvision, timm and open_clip.
 
 torchvision's compiled operators do not load beside every build of torch (a CUDA torchvision beside a CPU torch, for one), and its Python
-half then dies on the missing schema of ``torchvision::nms``. None of those operators is used here, so where they are truly absent their
-schemas are declared, once, before the first import. Where they load, nothing is touched.
+half then fails on the missing schema of ``torchvision::nms``. None of those operators is used here, so where they do not load,
+their schemas are declared, once, before the first import. Where they load, nothing is changed.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import torch
 
 
 def _operators_load() -> bool:
-    """Load torchvision's compiled operators the way torchvision itself does; say whether they are there."""
+    """Load torchvision's compiled operators the way torchvision itself does; return whether that worked."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # nothing to declare: the import below says what is missing
@@ -28,7 +28,7 @@ def _operators_load() -> bool:
 
 
 if not _operators_load():
-    _ABSENT = torch.library.Library("torchvision", "DEF")  # a name, since its schemas go when it is collected
+    _ABSENT = torch.library.Library("torchvision", "DEF")  # bound to a name, or its schemas would go with the object
     _ABSENT.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _ABSENT.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
