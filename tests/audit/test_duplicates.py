@@ -25,10 +25,10 @@ def scene(seed: int, width: int = 120, height: int = 90) -> Image.Image:
 def pairs(pictures: list[Image.Image], vectors: list[list[float]] | None = None, k: int = 3, **columns: Any) -> pd.DataFrame:
     """Return the pairs among the pictures; they are of one split and have the same vector unless ``vectors`` says otherwise."""
     rows = image_rows(["train"] * len(pictures), [0] * len(pictures))
-    rows = rows.assign(width=[one.width for one in pictures], height=[one.height for one in pictures], **columns)
+    rows = rows.assign(width=[picture.width for picture in pictures], height=[picture.height for picture in pictures], **columns)
     embedded = np.array(vectors or [[1.0, 0.0]] * len(pictures), np.float32)
     near = duplicates.neighbours(embedded, rows["split"].to_numpy(str), k)
-    return duplicates.pairs(rows, near, np.stack([duplicates.thumbnail(one) for one in pictures]), THRESHOLD)
+    return duplicates.pairs(rows, near, np.stack([duplicates.thumbnail(picture) for picture in pictures]), THRESHOLD)
 
 
 def again(picture: Image.Image, form: str = "JPEG", **options: Any) -> Image.Image:
@@ -45,31 +45,31 @@ def cropped(picture: Image.Image, share: float) -> Image.Image:
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        (lambda one: again(one, quality=30), "near_duplicate"),
-        (lambda one: one.resize((60, 45)), "near_duplicate"),
-        (lambda one: again(one.resize((40, 40)), quality=60), "near_duplicate"),  # squashed to a square, as some published copies are
-        (lambda one: one.convert("L").convert("RGB"), "near_duplicate"),
-        (lambda one: ImageEnhance.Brightness(one).enhance(1.2), "near_duplicate"),
-        (lambda one: cropped(one, 0.03), "near_duplicate"),
-        (lambda one: cropped(one, 0.2), "near_duplicate"),
-        (lambda one: one.crop((0, 0, 112, 90)), "near_duplicate"),
-        (lambda one: one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
-        (lambda one: cropped(one, 0.5), None),  # not found, and docs/decisions/0011-audit.md says so
-        (lambda one: one.transpose(Image.Transpose.ROTATE_180), None),
-        (lambda one: scene(99), None),
+        (lambda image: again(image, quality=30), "near_duplicate"),
+        (lambda image: image.resize((60, 45)), "near_duplicate"),
+        (lambda image: again(image.resize((40, 40)), quality=60), "near_duplicate"),  # squashed to a square, as some published copies are
+        (lambda image: image.convert("L").convert("RGB"), "near_duplicate"),
+        (lambda image: ImageEnhance.Brightness(image).enhance(1.2), "near_duplicate"),
+        (lambda image: cropped(image, 0.03), "near_duplicate"),
+        (lambda image: cropped(image, 0.2), "near_duplicate"),
+        (lambda image: image.crop((0, 0, 112, 90)), "near_duplicate"),
+        (lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
+        (lambda image: cropped(image, 0.5), None),  # not found, and docs/decisions/0011-audit.md says so
+        (lambda image: image.transpose(Image.Transpose.ROTATE_180), None),
+        (lambda image: scene(99), None),
     ],
 )
 def test_what_is_the_same_picture(change: Any, kind: str | None) -> None:
     original = scene(0)
-    found = pairs([original, change(original), scene(1)])
-    assert found["kind"].tolist() == ([kind] if kind else [])
-    assert found[["first", "second"]].to_numpy().tolist() == ([[0, 1]] if kind else [])
-    assert (found["agreement"] >= THRESHOLD).all()
+    matches = pairs([original, change(original), scene(1)])
+    assert matches["kind"].tolist() == ([kind] if kind else [])
+    assert matches[["first", "second"]].to_numpy().tolist() == ([[0, 1]] if kind else [])
+    assert (matches["agreement"] >= THRESHOLD).all()
 
 
 def test_the_same_bytes_are_copies_each_linked_to_the_first_of_the_earliest_split() -> None:
-    found = pairs([scene(0)] * 4 + [scene(1)], sha256=list("aaaab"), split=["test", "val", "test", "train", "test"], k=1)
-    assert found[["first", "second", "kind", "cosine", "agreement"]].to_numpy().tolist() == [
+    matches = pairs([scene(0)] * 4 + [scene(1)], sha256=list("aaaab"), split=["test", "val", "test", "train", "test"], k=1)
+    assert matches[["first", "second", "kind", "cosine", "agreement"]].to_numpy().tolist() == [
         [3, second, "copy", 1.0, 1.0] for second in (0, 1, 2)
     ]
 
@@ -82,9 +82,9 @@ def test_pictures_of_different_vectors_are_no_candidates() -> None:
 
 def test_pairs_of_least_distance_come_first_and_each_once() -> None:
     near = [[1.0, 0.0], [0.6, 0.8], [1.0, 0.0], [0.8, 0.6]]
-    found = pairs([scene(0), scene(1), again(scene(0)), again(scene(1))], near)
-    assert found[["first", "second"]].to_numpy().tolist() == [[0, 2], [1, 3]]
-    assert found["cosine"].tolist() == pytest.approx([1, 0.96])
+    matches = pairs([scene(0), scene(1), again(scene(0)), again(scene(1))], near)
+    assert matches[["first", "second"]].to_numpy().tolist() == [[0, 2], [1, 3]]
+    assert matches["cosine"].tolist() == pytest.approx([1, 0.96])
 
 
 def test_pictures_of_one_grey_and_pictures_smaller_than_a_thumbnail_are_not_compared() -> None:
@@ -108,8 +108,8 @@ def test_neighbours_are_the_nearest_of_each_split_without_the_image_itself() -> 
 
 def test_copies_within_a_split_do_not_hide_the_one_in_train() -> None:
     pictures = [again(scene(0), quality=90 - at) for at in range(6)]
-    found = pairs(pictures, split=["test"] * 5 + ["train"], k=2)
-    assert set(found.loc[found["first"] == 5, "second"]) == {0, 1, 2, 3, 4}
+    matches = pairs(pictures, split=["test"] * 5 + ["train"], k=2)
+    assert set(matches.loc[matches["first"] == 5, "second"]) == {0, 1, 2, 3, 4}
 
 
 def test_leaked_are_test_images_of_a_group_with_train_or_val() -> None:
@@ -119,8 +119,8 @@ def test_leaked_are_test_images_of_a_group_with_train_or_val() -> None:
 
 
 def test_groups_are_linked_through_others() -> None:
-    found = pd.DataFrame({"first": [0, 2], "second": [2, 4]})
-    first, *others = duplicates.groups(5, found).tolist()
+    matches = pd.DataFrame({"first": [0, 2], "second": [2, 4]})
+    first, *others = duplicates.groups(5, matches).tolist()
     assert (others[1], others[3]) == (first, first)
     assert len({first, others[0], others[2]}) == 3
 

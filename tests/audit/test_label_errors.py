@@ -1,4 +1,4 @@
-"""Planted wrong labels are found, right ones are not, and who cannot be judged is told."""
+"""Planted wrong labels are found, right ones are not, and labels that cannot be judged are named."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ FOLDS = label_errors.Folds(folds=5, max_iter=1000, seed=0)
 def issues(
     labels: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32], groups: list[int] | None = None
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
-    """Return the likely label errors and who was judged."""
-    together = np.arange(len(labels)) if groups is None else np.array(groups)
-    shares, judged = label_errors.out_of_sample(vectors, labels, together, FOLDS, 10.0, 8)
+    """Return the likely label errors and which labels were judged."""
+    group = np.arange(len(labels)) if groups is None else np.array(groups)
+    shares, judged = label_errors.out_of_sample(vectors, labels, group, FOLDS, 10.0, 8)
     return label_errors.find(labels, shares, judged), judged
 
 
@@ -70,7 +70,7 @@ def test_a_class_of_one_group_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0], [0] * 12, [0, 1], [0, 1, 2, 3]])
-def test_where_there_is_nothing_to_judge_by_nobody_is_judged(labels: list[int]) -> None:
+def test_with_too_few_classes_or_images_no_label_is_judged(labels: list[int]) -> None:
     wrong, judged = issues(np.array(labels), clusters(np.array(labels)))
     assert not judged.any()
     assert wrong.columns.tolist() == ["position", "suggested", "score"]

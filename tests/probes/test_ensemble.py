@@ -8,9 +8,9 @@ from clipstore.probes import ensemble
 
 def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> None:
     texts = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0.6, 0.8]], np.float32)  # two prompts of two classes
-    found = ensemble.class_embeddings(texts, np.array([0, 1, 0, 1]))
+    embedding = ensemble.class_embeddings(texts, np.array([0, 1, 0, 1]))
     by_hand = [[1 / np.sqrt(2), 1 / np.sqrt(2), 0], [0, 0.3 / np.sqrt(0.9), 0.9 / np.sqrt(0.9)]]
-    np.testing.assert_allclose(found, by_hand, atol=1e-6)
+    np.testing.assert_allclose(embedding, by_hand, atol=1e-6)
 
 
 def test_one_prompt_is_its_own_class_embedding() -> None:

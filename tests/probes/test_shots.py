@@ -16,8 +16,8 @@ def drawn(rows: pd.DataFrame, seed: int, number: int) -> set[str]:
 
 
 def test_every_class_of_every_split_is_numbered_from_1() -> None:
-    found = ROWS.assign(shot=shots.draw(ROWS, 0))
-    for (split, _), group in found.groupby(["split", "label"]):
+    numbered = ROWS.assign(shot=shots.draw(ROWS, 0))
+    for (split, _), group in numbered.groupby(["split", "label"]):
         assert sorted(group["shot"]) == list(range(1, {"train": 6, "val": 3, "test": 2}[str(split)] + 1))
 
 
