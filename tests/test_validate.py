@@ -65,9 +65,6 @@ def test_a_stage_has_one_section(monkeypatch: pytest.MonkeyPatch) -> None:
         validate.sections()
 
 
-@pytest.mark.xfail(
-    reason="stages.weights imports torch, stages.knn and clipstore.audit.duplicates import faiss at module level", strict=True
-)
 def test_collecting_the_sections_loads_no_heavy_library() -> None:
     code = f"import sys; from stages import validate; validate.whole(); print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

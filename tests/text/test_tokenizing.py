@@ -131,7 +131,6 @@ def test_no_vocabulary_is_larger_than_was_asked_for(name: str) -> None:
             assert size <= characters  # Unigram needs one more
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(("text", "size"), [("a", 2), ("abcd", 5), ("hello world hello", 8)])
 def test_small_unigram_is_an_error_where_the_library_would_never_end(text: str, size: int) -> None:
     with pytest.raises(InputError, match=f"a vocabulary of {size} "):
