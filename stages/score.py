@@ -102,11 +102,11 @@ def reliability(approach: Predictions, temperature: float, bins: int) -> pd.Data
 def main(dataset: str) -> None:
     """Write metrics and plots of one data set."""
     axes, settings = section(Axes, "axes"), section(Score, "score")
-    wanted = cells(axes)
-    if not wanted:
+    named = cells(axes)
+    if not named:
         names = dict.fromkeys(approach.axis for approach in APPROACHES)
         raise InputError(f"params.yaml: axes.{', '.join(names)} are all empty: expected an approach to score")
-    approaches = read_all(dataset, wanted, index.read(dataset).digest)
+    approaches = read_all(dataset, named, index.read(dataset).digest)
     leaked = audits.leaked(dataset, axes.encoders)
     folder = Path("plots/score") / dataset
     results: dict[str, dict[str, Any]] = {}

@@ -93,7 +93,7 @@ def test_main_names_every_problem_and_writes_nothing(values: dict[str, Any], tmp
         validate.main()
     assert set(str(caught.value).splitlines()) == {
         "params.yaml: axes.encoders = 'x': expected names in axes.weights: garden_clip",
-        "params.yaml: axes.encoders = 'x' stands there twice",
+        "params.yaml: axes.encoders = 'x' is listed twice",
     }
     assert not (tmp_path / "data").exists()
 

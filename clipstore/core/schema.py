@@ -73,7 +73,7 @@ def problems(tables: Tables) -> list[str]:
     lines = []
     for axis, (names, known, expected) in allowed.items():
         lines += [f"axes.{axis} = {name!r}: expected {expected}: {', '.join(known) or 'none'}" for name in names if name not in known]
-        lines += [f"axes.{axis} = {name!r} stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
+        lines += [f"axes.{axis} = {name!r} is listed twice" for name in sorted(set(names)) if names.count(name) > 1]
         if lines:
             return lines
     for name in axes.weights:

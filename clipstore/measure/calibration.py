@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: proper scores, calibration error, one temperature, accuracy of the confident answers.
+"""How well probabilities are calibrated: proper scores, calibration error, one temperature, accuracy of the confident answers.
 
 Probabilities are float64 (n, classes), rows that sum to 1; labels (n,), n >= 1 unless said otherwise. The confidence in an answer is the
 probability of the predicted class. The scores are one line each because scikit-learn's refuse a single class.
@@ -60,8 +60,8 @@ def scaled(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Return softmax(log p / temperature): the same ranking, more certain below 1, less above (Guo et al. 2017); ``n`` may be 0."""
     from scipy.special import softmax
 
-    found: Probabilities = softmax(np.log(np.maximum(probabilities, FLOOR)) / temperature, axis=1)
-    return found
+    softened: Probabilities = softmax(np.log(np.maximum(probabilities, FLOOR)) / temperature, axis=1)
+    return softened
 
 
 def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
@@ -77,8 +77,8 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     def loss(logarithm: float) -> float:
         return nll(scaled(probabilities, float(np.exp(logarithm))), labels)
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
-    return float(np.exp(found.x)) if found.fun < loss(0) - 1e-9 else 1.0
+    minimum = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(minimum.x)) if minimum.fun < loss(0) - 1e-9 else 1.0
 
 
 def confident(probabilities: Probabilities, labels: Labels, threshold: float) -> dict[str, float]:
@@ -92,13 +92,13 @@ def confident(probabilities: Probabilities, labels: Labels, threshold: float) ->
 def measures(probabilities: Probabilities, labels: Labels, temperature: float, bins: int, threshold: float) -> dict[str, float]:
     """Return nll, brier and ece before and, with the suffix _scaled, after the temperature; coverage and covered_top1 after it."""
     after = scaled(probabilities, temperature)
-    found = {
+    scores = {
         f"{name}{suffix}": value
-        for suffix, some in (("", probabilities), ("_scaled", after))
+        for suffix, predicted in (("", probabilities), ("_scaled", after))
         for name, value in {
-            "nll": nll(some, labels),
-            "brier": brier(some, labels),
-            "ece": ece(reliability(some, labels, bins)),
+            "nll": nll(predicted, labels),
+            "brier": brier(predicted, labels),
+            "ece": ece(reliability(predicted, labels, bins)),
         }.items()
     }
-    return found | confident(after, labels, threshold)
+    return scores | confident(after, labels, threshold)

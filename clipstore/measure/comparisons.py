@@ -26,7 +26,7 @@ def difference(only_a: Right, only_b: Right, labels: Labels, resamples: int, see
         only_b: the other way round, (n,).
         labels: (n,).
         resamples: number of draws.
-        seed: of the draws, the same for every pair, so that no interval hangs on which other approaches there are.
+        seed: of the draws, the same for every pair, so that an interval does not depend on which other approaches there are.
     """
     a, sizes = by_class(only_a, labels)
     b, _ = by_class(only_b, labels)

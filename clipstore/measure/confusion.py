@@ -17,8 +17,8 @@ def matrix(labels: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integ
 
 def shares(counts: Matrix) -> npt.NDArray[np.float64]:
     """Return each row divided by its sum; 0 for a class without images."""
-    found: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return found
+    fractions: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return fractions
 
 
 def most_confused(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
@@ -56,8 +56,8 @@ def order(counts: Matrix) -> Positions:
     confused = shares(counts)
     distances = 1 - (confused + confused.T) / 2
     np.fill_diagonal(distances, 0)
-    found: Positions = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).astype(np.intp)
-    return found
+    leaves: Positions = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).astype(np.intp)
+    return leaves
 
 
 def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
@@ -68,14 +68,14 @@ def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
     """
     selected = worst_classes(counts, worst)
     selected = selected[order(counts[np.ix_(selected, selected)])]
-    columns, shown, of = [names[label] for label in selected], counts[:, selected], counts.sum(axis=1)
+    columns, cells, sizes = [names[label] for label in selected], counts[:, selected], counts.sum(axis=1)
     if len(selected) < len(counts):
         columns.append(f"({len(counts) - len(selected)} other classes)")
-        shown = np.column_stack([shown, of - shown.sum(axis=1)])
+        cells = np.column_stack([cells, sizes - cells.sum(axis=1)])
     rows: list[dict[str, Any]] = [
-        {"actual": names[label], "predicted": column, "count": int(count), "share": count / of[label]}
+        {"actual": names[label], "predicted": column, "count": int(count), "share": count / sizes[label]}
         for label in selected
-        if of[label]
-        for column, count in zip(columns, shown[label], strict=True)
+        if sizes[label]
+        for column, count in zip(columns, cells[label], strict=True)
     ]
     return pd.DataFrame(rows, columns=["actual", "predicted", "count", "share"])

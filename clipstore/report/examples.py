@@ -27,18 +27,18 @@ def neighbour_images(dataset: str, approach: Predictions, encoders: tuple[str, .
 
 def galleries(dataset: str, approaches: list[Predictions], encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
     """Return of each approach its surest right and its surest wrong answers, the latter with their nearest training images."""
-    shown = []
+    pictured = []
     for approach in approaches:
         encoder, images = neighbour_images(dataset, approach, encoders) or (None, None)
         near = (images.embedding, images.rows) if images else None
         right, wrong = (gallery.answers(approach, which, count, near, 0 if which else NEAREST) for which in (True, False))
-        shown.append({"name": readable(approach.title), "encoder": encoder, "right": right, "wrong": wrong})
-    return shown
+        pictured.append({"name": readable(approach.title), "encoder": encoder, "right": right, "wrong": wrong})
+    return pictured
 
 
 def audit_findings(dataset: str, encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
     """Return of each encoder what its audit found: counts of metrics/audit, findings by kind, and the classes by cohesion."""
-    shown = []
+    reports = []
     for encoder in encoders:
         cell = f"{encoder}-{dataset}"
         measures = json.loads(sections.existing(Path(f"metrics/audit/{cell}.json")).read_text())
@@ -47,5 +47,5 @@ def audit_findings(dataset: str, encoders: tuple[str, ...], count: int) -> list[
         cohesion = sections.table(Path(f"plots/audit/{cell}.csv"))
         cohesion = cohesion.assign(margin=cohesion["cohesion"] - cohesion["nearest"]).sort_values("margin", kind="stable")
         first = {name: {"all": len(rows), "shown": rows[:count]} for name, rows in by_kind.items()}
-        shown.append({"encoder": encoder, "measures": measures, "cohesion": sections.records(cohesion), **first})
-    return shown
+        reports.append({"encoder": encoder, "measures": measures, "cohesion": sections.records(cohesion), **first})
+    return reports

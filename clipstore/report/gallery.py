@@ -37,7 +37,7 @@ class Thumbnails:
         """Take the images of ``index``, at most ``size`` wide and high."""
         self.size = size
         self.rows = index.rows.set_index("image_id")
-        self.made: dict[str, str] = {}
+        self.drawn: dict[str, str] = {}
 
     def __call__(self, image_id: str) -> str:
         """Return the picture of an image.
@@ -45,10 +45,10 @@ class Thumbnails:
         Raises:
             InputError: its file is gone or has other bytes than were indexed.
         """
-        if image_id not in self.made:
+        if image_id not in self.drawn:
             row = self.rows.loc[image_id]
-            self.made[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
-        return self.made[image_id]
+            self.drawn[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
+        return self.drawn[image_id]
 
     def class_of(self, image_id: str) -> str:
         """Return the class name of an image."""
@@ -102,10 +102,10 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
 
 def answers(approach: Predictions, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:
     """Return the surest right or wrong answers of an approach; without embeddings there are no nearest training images."""
-    names, shown = approach.classes, []
+    names, shown_answers = approach.classes, []
     for at in surest(approach, right, count):
         image = approach.test_ids[at]
         close = nearest(*embedded, image, neighbours) if embedded else []
         answer, confidence = int(approach.test_answers[at]), float(approach.test_probabilities[at].max())
-        shown.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, close))
-    return shown
+        shown_answers.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, close))
+    return shown_answers

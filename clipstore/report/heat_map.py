@@ -26,10 +26,13 @@ def draw(
 
     with style():
         short = max(map(len, columns[: len(rows)]), default=0) <= 3
-        shown = [row if short else f"{wrapped(row)}  {at}" for at, row in enumerate(rows, 1)]
-        tall = 1 + any("\n" in row for row in shown)
+        row_labels = [row if short else f"{wrapped(row)}  {at}" for at, row in enumerate(rows, 1)]
+        tall = 1 + any("\n" in row for row in row_labels)
         figure = Figure(
-            (0.8 + 0.075 * max(len(part) for row in shown for part in row.split("\n")) + 0.3 * len(columns), 0.9 + 0.2 * tall * len(rows))
+            (
+                0.8 + 0.075 * max(len(part) for row in row_labels for part in row.split("\n")) + 0.3 * len(columns),
+                0.9 + 0.2 * tall * len(rows),
+            )
         )
         axes = figure.subplots()
         colours = np.zeros((*shares.shape, 4))
@@ -44,7 +47,7 @@ def draw(
         numbers = {row: row if short else str(at) for at, row in enumerate(rows, 1)}
         ticks = [numbers.get(column, "other" if column.startswith("(") else wrapped(column, 12)) for column in columns]
         axes.set_xticks(range(len(columns)), ticks, fontsize=8)
-        axes.set_yticks(range(len(rows)), shown, fontsize=8)
+        axes.set_yticks(range(len(rows)), row_labels, fontsize=8)
         axes.tick_params(length=0)
         axes.set(xlabel="taken for", ylabel="")
         axes.spines[["left", "bottom"]].set_visible(False)

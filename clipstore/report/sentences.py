@@ -20,14 +20,14 @@ def of_pair(row: pd.Series) -> str:
     The difference is of mean per class, the verdict of top-1 (McNemar's exact test, corrected for all pairs).
     """
     a, b = (row["a"], row["b"]) if row["difference"] >= 0 else (row["b"], row["a"])
-    difference, more = abs(row["difference"]), row["only_a_right"] - row["only_b_right"]
+    difference, surplus = abs(row["difference"]), row["only_a_right"] - row["only_b_right"]
     if row["difference"] < 0:
-        more = -more
+        surplus = -surplus
     if not row["only_a_right"] and not row["only_b_right"]:
         return f"{readable(a)} and {readable(b)} are right on exactly the same test images."
     if row["p_corrected"] >= SIGNIFICANCE:
         return f"{readable(a)} and {readable(b)} do not differ significantly ({points(difference)} between them)."
-    if more < 0:
+    if surplus < 0:
         return f"{readable(b)} is right on significantly more of the test images, while {readable(a)} has the higher mean per class."
     return f"{readable(a)} beats {readable(b)} by {points(difference)}; the difference is significant."
 

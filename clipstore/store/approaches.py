@@ -83,14 +83,14 @@ def readable(title: str) -> str:
     return f"{known} ({name})" if name else known
 
 
-def read_all(dataset: str, wanted: list[tuple[str, str]], digest: str) -> list[Predictions]:
+def read_all(dataset: str, named: list[tuple[str, str]], digest: str) -> list[Predictions]:
     """Read the predictions of every (stage, name).
 
     Raises:
         InputError: one is missing, was made from an index of another digest than ``digest``, or covers other test images than the first.
     """
     everything: list[Predictions] = []
-    for stage, name in wanted:
+    for stage, name in named:
         path = predictions.path_of(dataset, stage, name)
         if not path.exists():
             raise InputError(f"{path}: no such file; `dvc repro` makes it")
@@ -102,7 +102,7 @@ def read_all(dataset: str, wanted: list[tuple[str, str]], digest: str) -> list[P
         everything.append(answers)
         first = everything[0].test_ids
         if answers.test_ids != first:
-            other = predictions.path_of(dataset, *wanted[0])
+            other = predictions.path_of(dataset, *named[0])
             raise InputError(
                 f"{path}: its {len(answers.test_ids)} test images are not the {len(first)} of {other} in their order: run `dvc repro` again"
             )

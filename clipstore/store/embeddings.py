@@ -98,16 +98,16 @@ def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[
         Of each kind float32 (len(keys), width); the number of distinct rows that were computed.
     """
     cache = RowCache(contract)
-    vectors, found = cache.read(keys)
+    vectors, cached = cache.read(keys)
     first = {key: position for position, key in reversed(list(enumerate(keys)))}
-    missing = [position for position in sorted(first.values()) if not found[position]]
+    missing = [position for position in sorted(first.values()) if not cached[position]]
     if missing:
         with cache.writing() as add:
             for positions, computed in batches(missing):
                 for name, values in vectors.items():
                     values[positions] = computed[name]
                 add([keys[position] for position in positions], computed)
-        copies = [position for position in np.flatnonzero(~found).tolist() if first[keys[position]] != position]
+        copies = [position for position in np.flatnonzero(~cached).tolist() if first[keys[position]] != position]
         for values in vectors.values():
             values[copies] = values[[first[keys[position]] for position in copies]]
     return vectors, len(missing)
@@ -148,8 +148,16 @@ def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
     path = folder(encoder, dataset) / "images.parquet"
     with pq.ParquetFile(path) as file:
         names = set(file.schema_arrow.names)
-        wanted = ["image_id", "label", "class_name", "split", "sha256", "norm", *(["features"] if features and "features" in names else [])]
-        table = file.read(wanted)
+        columns = [
+            "image_id",
+            "label",
+            "class_name",
+            "split",
+            "sha256",
+            "norm",
+            *(["features"] if features and "features" in names else []),
+        ]
+        table = file.read(columns)
     matrix = None
     if "features" in table.column_names:
         matrix = to_matrix(table["features"])

@@ -58,25 +58,25 @@ class RowCache:
         Returns:
             Of each vector float32 (n, width), zeros where not found; bool (n,).
         """
-        parts = {path: have for path in sorted(self.folder.glob("part-*.parquet")) if (have := self._keys(path)) is not None}
+        parts = {path: part for path in sorted(self.folder.glob("part-*.parquet")) if (part := self._keys(path)) is not None}
         vectors = {name: np.zeros((len(keys), width), np.float32) for name, width in self.widths.items()}
-        found = np.zeros(len(keys), bool)
+        present = np.zeros(len(keys), bool)
         if not parts:
-            return vectors, found
+            return vectors, present
         every = pa.chunked_array(list(parts.values()))
         at = pc.index_in(pa.array(keys, pa.binary(32)), every).to_numpy(zero_copy_only=False)  # nan: in no part; else the first place
         start = 0
-        for path, have in parts.items():
-            hits = np.flatnonzero((at >= start) & (at < start + len(have)))
+        for path, part in parts.items():
+            hits = np.flatnonzero((at >= start) & (at < start + len(part)))
             if len(hits):
                 table = self._table(path)
                 if table is None:  # its keys could be read, its vectors can't: another part may have them
                     return self.read(keys)
                 for name, values in vectors.items():
                     values[hits] = to_matrix(table[name])[(at[hits] - start).astype(np.int64)]
-                found[hits] = True
-            start += len(have)
-        return vectors, found
+                present[hits] = True
+            start += len(part)
+        return vectors, present
 
     def add(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Add rows as one part.
@@ -115,10 +115,10 @@ class RowCache:
             gathered.clear()
             since = time.monotonic()
 
-        def gather(more: Sequence[bytes], vectors: Vectors) -> None:
-            if len(keys) + len(more) > PART_ROWS or time.monotonic() - since > FLUSH_SECONDS:
+        def gather(new: Sequence[bytes], vectors: Vectors) -> None:
+            if len(keys) + len(new) > PART_ROWS or time.monotonic() - since > FLUSH_SECONDS:
                 flush()
-            keys.extend(more)
+            keys.extend(new)
             gathered.append(vectors)
 
         try:

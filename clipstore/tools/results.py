@@ -18,18 +18,18 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
             "data set": dataset,
             "approach": stage,
             "encoder": name,
-            "top-1": _interval(found, "top1"),
-            "top-5": _percent(found["top5"]) if "top5" in found else ABSENT,
-            "mean per class": _interval(found, "mean_per_class"),
-            "to the best": _to_best(found, stages),
-            "trained on train alone": _percent(found["train_only"]["mean_per_class"]) if "train_only" in found else ABSENT,
-            "test images": found["n"],
-            "failed": found["failed"],
-            "with": ", ".join(f"{key} {_plain(value)}" for key, value in found["selected"].items()),
+            "top-1": _interval(measures, "top1"),
+            "top-5": _percent(measures["top5"]) if "top5" in measures else ABSENT,
+            "mean per class": _interval(measures, "mean_per_class"),
+            "to the best": _gap_to_best(measures, stages),
+            "trained on train alone": _percent(measures["train_only"]["mean_per_class"]) if "train_only" in measures else ABSENT,
+            "test images": measures["n"],
+            "failed": measures["failed"],
+            "with": ", ".join(f"{key} {_plain(value)}" for key, value in measures["selected"].items()),
         }
         for dataset, stages in metrics.items()
         for stage, names in stages.items()
-        for name, found in names.items()
+        for name, measures in names.items()
     ]
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
@@ -40,15 +40,15 @@ def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
         {
             "corpus": corpus,
             "tokenizer": name,
-            "vocabulary": found["vocab_size"],
-            "tokens a word": f"{found['fertility']:.3f}",
-            "bytes a token": f"{found['bytes_per_token']:.2f}",
-            "whole words": _percent(found["whole_words"]),
-            "unknown": f"{100 * found['unknown']:.2f}",
-            "round trip": _percent(found["round_trip"]),
+            "vocabulary": measures["vocab_size"],
+            "tokens a word": f"{measures['fertility']:.3f}",
+            "bytes a token": f"{measures['bytes_per_token']:.2f}",
+            "whole words": _percent(measures["whole_words"]),
+            "unknown": f"{100 * measures['unknown']:.2f}",
+            "round trip": _percent(measures["round_trip"]),
         }
         for corpus, figures in metrics.items()
-        for name, found in figures["tokenizers"].items()
+        for name, measures in figures["tokenizers"].items()
     ]
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
@@ -56,9 +56,9 @@ def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
 def sentence(rows: pd.DataFrame, name: str) -> str:
     """Return a sentence as each tokenizer encodes it, tokens and ids, from the rows of plots/tokenizers/CORPUS/sentences.csv."""
     lines = []
-    for tokenizer, some in rows[rows["sentence"] == name].groupby("tokenizer", sort=False):
-        lines.append(f"{tokenizer}, {len(some)} tokens: " + " ".join(some["token"]))
-        lines.append(f"{'':{len(str(tokenizer))}}  ids: " + " ".join(map(str, some["id"])))
+    for tokenizer, tokens in rows[rows["sentence"] == name].groupby("tokenizer", sort=False):
+        lines.append(f"{tokenizer}, {len(tokens)} tokens: " + " ".join(tokens["token"]))
+        lines.append(f"{'':{len(str(tokenizer))}}  ids: " + " ".join(map(str, tokens["id"])))
     return "\n".join(lines)
 
 
@@ -66,15 +66,15 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def _interval(found: dict[str, Any], measure: str) -> str:
-    return f"{_percent(found[measure])} ({_percent(found[f'{measure}_low'])}–{_percent(found[f'{measure}_high'])})"
+def _interval(measures: dict[str, Any], measure: str) -> str:
+    return f"{_percent(measures[measure])} ({_percent(measures[f'{measure}_low'])}–{_percent(measures[f'{measure}_high'])})"
 
 
-def _to_best(found: dict[str, Any], stages: dict[str, Any]) -> str:
+def _gap_to_best(measures: dict[str, Any], stages: dict[str, Any]) -> str:
     """Return the points of mean per class that an approach lacks; ≈ where its top-1 cannot be told from the best one's."""
     best = max((other for names in stages.values() for other in names.values()), key=lambda other: other["mean_per_class"])
-    points = round(100 * found["gap_to_best"], 1) + 0.0  # no "-0.0"
-    return "best" if found is best else f"{points:.1f}" + " ≈" * (not found["significant"])
+    points = round(100 * measures["gap_to_best"], 1) + 0.0  # no "-0.0"
+    return "best" if measures is best else f"{points:.1f}" + " ≈" * (not measures["significant"])
 
 
 def _plain(value: object) -> str:
@@ -94,9 +94,9 @@ def main() -> None:
     if datasets:
         print(table({name: json.loads(path.read_text()) for name, path in datasets.items()}))
     if corpora:
-        found = {name: json.loads(path.read_text()) for name, path in corpora.items()}
-        print(f"\n{tokenizers_table(found)}")
-        for name, figures in found.items():
+        tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}
+        print(f"\n{tokenizers_table(tokenizers)}")
+        for name, figures in tokenizers.items():
             rows = pd.read_csv(Path("plots/tokenizers") / name / "sentences.csv", keep_default_na=False)
             for which, facts in figures["sentences"].items():
                 print(f"\n{name}, {which}: {facts['text']}")

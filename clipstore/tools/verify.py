@@ -88,7 +88,9 @@ def miscounts(official: Official, measured: dict[str, Any]) -> list[Verdict]:
 
     ``failed`` counts the unreadable images of every split: at most so many may be missing from test.
     """
-    cells = [(f"{stage} {name}", found["n"], found["failed"]) for stage, names in measured.items() for name, found in names.items()]
+    cells = [
+        (f"{stage} {name}", measures["n"], measures["failed"]) for stage, names in measured.items() for name, measures in names.items()
+    ]
     return [
         Verdict(f"{official.dataset}, {cell}: {n} test images and {failed} failed, officially {official.images}", False)
         for cell, n, failed in cells

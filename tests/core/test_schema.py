@@ -117,7 +117,7 @@ def test_zero_shot_of_an_encoder_that_embeds_no_images(values: dict[str, Any]) -
 def test_name_that_stands_twice(values: dict[str, Any], axis: str) -> None:
     name = AXES[axis][0]
     values["axes"][axis] = [*AXES[axis], name]
-    assert lines(values) == [f"axes.{axis} = {name!r} stands there twice"]
+    assert lines(values) == [f"axes.{axis} = {name!r} is listed twice"]
 
 
 @pytest.mark.parametrize("name", ["small", "resnet34", "nothing"])  # a net of the other kind; weights off the axis; no net at all
