@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from clipstore.core.vectors import Matrix
@@ -69,16 +70,30 @@ def test_fits_of_a_grid_are_those_of_each_c_alone() -> None:
         np.testing.assert_allclose(probe.probabilities(queries), alone, atol=1e-4)
 
 
+def objective(weights: Matrix, intercept: Matrix, vectors: Matrix, labels: npt.NDArray[np.int64], C: float) -> float:
+    """Return what scikit-learn minimises, in float64: C times the summed cross-entropy plus half the squared weights (classes, d)."""
+    logarithms = log_softmax(vectors.astype(float) @ weights.T.astype(float) + intercept, axis=1)
+    return float(-C * logarithms[np.arange(len(labels)), labels].sum() + (weights.astype(float) ** 2).sum() / 2)
+
+
 def test_it_reaches_the_optimum_where_plain_scikit_learn_stops_on_the_way() -> None:
-    """Vectors far from the origin and close to each other, as an encoder gives of images that it never saw the like of."""
+    """Vectors far from the origin and close to each other, as an encoder gives of images unlike all that it was trained on.
+
+    Judged by the objective: how close float32 comes in probabilities depends on the processor (0.0155 was seen without
+    AVX-512, less than 0.01 with it).
+    """
     labels, C = np.arange(300) % 10, 1e4
     vectors, queries = ((1 + 0.01 * blobs(seed, labels.tolist())).astype(np.float32) for seed in (0, 1))
     mean = vectors.mean(axis=0)
     exact = LogisticRegression(C=C, max_iter=100_000, tol=1e-9).fit(vectors.astype(float) - mean, labels)
-    expected = exact.predict_proba(queries.astype(float) - mean)
     plain = LogisticRegression(C=C, max_iter=1000).fit(vectors, labels)
+    probe = fit(vectors, labels, C, 1000, 10)
+    optimum = objective(exact.coef_, exact.intercept_, vectors - mean, labels, C)
+    behind = objective(plain.coef_, plain.intercept_, vectors, labels, C) - optimum
+    assert objective(probe.coefficients.T, probe.intercept, vectors - mean, labels, C) - optimum < 0.03 * behind
+    expected = exact.predict_proba(queries.astype(float) - mean)
     assert abs(plain.predict_proba(queries) - expected).max() > 0.1
-    assert abs(fit(vectors, labels, C, 1000, 10).probabilities(queries) - expected).max() < 0.01
+    assert abs(probe.probabilities(queries) - expected).max() < 0.02
 
 
 def test_class_without_a_training_image_gets_0() -> None:
