@@ -29,7 +29,7 @@ from clipstore.encoders.open_clip import write_folder
 from clipstore.encoders.vision import open_clip
 from clipstore.probes import ensemble
 from clipstore.store import embeddings, predictions
-from stages import download, embed_images, embed_texts, index, knn, linear_probe, score, weights, zero_shot
+from stages import audit, download, embed_images, embed_texts, index, knn, linear_probe, score, weights, zero_shot
 from tests.odd import drawn, in_every_mode
 from tests.project import make_index, unigram_tokenizer
 from tests.synthetic import encoded, use
@@ -305,7 +305,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
         thin_out(Path("data/raw") / DATA / "manifest.csv")
         index.main(DATA)
         weights.main(NAME)
-        for stage in (embed_images, embed_texts, zero_shot, linear_probe, knn):
+        for stage in (embed_images, embed_texts, zero_shot, linear_probe, knn, audit):
             stage.main(NAME, DATA)
         score.main(DATA)
     folder = root / "data/embeddings" / f"{NAME}-{DATA}"

@@ -105,7 +105,7 @@ def answers(approach: Predictions, right: bool, count: int, embedded: tuple[Matr
     names, shown_answers = approach.classes, []
     for at in surest(approach, right, count):
         image = approach.test_ids[at]
-        close = nearest(*embedded, image, neighbours) if embedded else []
+        close = nearest(*embedded, image, neighbours) if embedded and neighbours else []
         answer, confidence = int(approach.test_answers[at]), float(approach.test_probabilities[at].max())
         shown_answers.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, close))
     return shown_answers
