@@ -223,6 +223,7 @@ def start_embedding(project: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(80)
     enough = random.randint(1, 10)
@@ -240,6 +241,7 @@ def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pyte
     assert outputs() == fresh(monkeypatch)
 
 
+@pytest.mark.slow
 def test_two_writers_at_once_leave_one_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(40)
     running = [start_embedding(project) for _ in range(2)]

@@ -343,6 +343,7 @@ def loader(cell: Cell) -> Any:
     return torch.utils.data.DataLoader(Photographs(cell), batch_size=50)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_open_clips_and_clip_benchmarks(inside: Cell) -> None:
     rows, texts, _ = embeddings.read_texts(NAME, DATA)
     found = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
@@ -357,6 +358,7 @@ def test_an_ensemble_is_open_clips_and_clip_benchmarks(inside: Cell) -> None:
     assert (single * found).sum(axis=1).max() < 0.999  # one prompt would not do
 
 
+@pytest.mark.slow
 def test_zero_shot_gives_every_test_image_clip_benchmarks_answer(inside: Cell) -> None:
     made = predictions.read(DATA, "zero_shot", NAME)
     found = made.probabilities[(made.rows["split"] == "test").to_numpy()]
@@ -377,6 +379,7 @@ def accuracy(output: torch.Tensor, target: torch.Tensor, topk: tuple[int, ...]) 
     return [float(correct[:, :k].sum() / len(target)) for k in topk]
 
 
+@pytest.mark.slow
 def test_accuracies_are_clip_benchmarks(inside: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_benchmark, "accuracy", accuracy)
     templates = [template.replace("{}", "{c}") for template in TEMPLATES]
@@ -397,6 +400,7 @@ def softened(distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("votes", "weights_of"), [("uniform", "uniform"), ("softmax", softened)])
 @pytest.mark.parametrize("k", [1, 5])
 def test_knns_predictions_are_scikit_learns_on_images_npy(
@@ -419,6 +423,7 @@ def test_knns_predictions_are_scikit_learns_on_images_npy(
         assert found.argmax(axis=1)[decided].tolist() == shares.argmax(axis=1)[decided].tolist()
 
 
+@pytest.mark.slow
 def test_linear_probes_predictions_are_a_plain_logistic_regressions_on_images_parquet(inside: Cell) -> None:
     made = predictions.read(DATA, "linear_probe", NAME)
     embedding, features = np.stack(inside.rows["embedding"].tolist()), np.stack(inside.rows["features"].tolist())

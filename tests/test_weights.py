@@ -36,6 +36,7 @@ def test_bfloat16_is_measured_and_the_origin_printed(
     assert "weights mine: tag random, file vit.pt" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
     entry = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 1}

@@ -33,6 +33,7 @@ def local(path: Path, **fields: Any) -> dict[str, Any]:
     return {"source": "open_clip_file", "file": str(path), "sha256": file_sha256(path)} | fields
 
 
+@pytest.mark.slow
 def test_an_open_clip_checkpoint(project: Path, checkpoint: Path) -> None:
     info = save_weights(local(checkpoint, architecture="ViT-B-32-quickgelu", tag="openai"))
     assert (info.library, info.architecture, info.activation) == ("open_clip", "ViT-B-32-quickgelu", "quick_gelu")

@@ -29,6 +29,7 @@ def test_operators_that_load_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert vision._operators_load()  # nms is there by now, compiled or declared
 
 
+@pytest.mark.slow
 def test_transformers_is_loaded_where_it_is_needed_and_no_sooner() -> None:
     code = (
         "import sys, clipstore.encoders.vision; assert 'transformers' not in sys.modules; import transformers; transformers.AutoTokenizer"

@@ -60,6 +60,7 @@ def test_modules_come_in_the_order_of_their_names(tmp_path: Path, monkeypatch: p
     assert [texts for _, texts in found[1:]] == [[], [], []]
 
 
+@pytest.mark.slow
 def test_pythons_prose_fills_a_vocabulary() -> None:
     """All of it: at least 1 MB."""
     found = list(docstrings.sources())

@@ -74,6 +74,7 @@ def trained_twice() -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TABLE, *FURTHER])
 def test_two_processes_train_the_same_tokenizer(trained_twice: list[dict[str, str]], name: str) -> None:
     one, other = (json.loads(run[name])["model"]["vocab"] for run in trained_twice)

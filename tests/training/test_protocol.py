@@ -272,6 +272,7 @@ def run_and_reap(command: list[str], env: dict[str, str], check: bool) -> subpro
                 process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(HANGS + 300)
 def test_two_processes_are_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(40)
