@@ -43,6 +43,7 @@ def test_only_captioned_flowers_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
     assert drawn == list(garden.CAPTIONED)
 
 
+@pytest.mark.slow
 def test_training_repeats_itself_and_leaves_the_global_generator_alone(model: Any) -> None:
     torch.rand(1)  # the global generator stands elsewhere than before the first training
     before = torch.get_rng_state()

@@ -92,6 +92,7 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 OFF = ["zero_shot=[]", "finetune=[]", "corpora=[]"]
 
 
+@pytest.mark.slow
 def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
     axes = ["download=[pets,digits]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "scratch=[small]"]
     plan.main([*axes, *OFF])
