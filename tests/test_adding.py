@@ -35,7 +35,7 @@ def copy(tmp_path: Path) -> Path:
             file.write(f"\n{recipe[name]}")
     table = root / "clipstore/store/approaches.py"
     head, name, tail = table.read_text().partition('    Approach("finetune"')
-    table.write_text(head + recipe["clipstore/store/approaches.py"] + name + tail)
+    table.write_text(f"{head}    {recipe['clipstore/store/approaches.py'].strip()},\n{name}{tail}")
     for command in (["init", "-q"], ["add", "-A"], ["-c", "gc.auto=0", "commit", "-q", "-m", "an approach"]):
         subprocess.run(
             ["git", *command], cwd=root, check=True, env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(tmp_path)} | IDENTITY
