@@ -1,4 +1,4 @@
-"""Embed a data set's class names in every prompt: dvc repro -s embed_texts@ENCODER-DATASET.
+"""Embed a data set's class names in every prompt: `dvc repro -s embed_texts@ENCODER-DATASET`.
 
 Reads the class names of the index, the data set's prompts and the encoder's weights; writes texts.parquet, texts.npy and
 texts_contract.json into data/embeddings/ENCODER-DATASET.

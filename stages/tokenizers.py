@@ -5,7 +5,6 @@ loads, metrics/tokenizers-CORPUS.json, measured on test, and plots/tokenizers/CO
 of tokens, frequency by rank, and sentences as each tokenizer encodes them.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -19,6 +18,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from clipstore.core.errors import InputError
+from clipstore.core.outputs import write_metrics, write_plot
 from clipstore.core.params import Section, Slug, section
 from clipstore.core.stage import run
 from clipstore.text import texts, tokens
@@ -84,11 +84,6 @@ def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settin
     return compared | {f"own {number}": tokens.compared(sentence, trained) for number, sentence in enumerate(settings.sentences, 1)}
 
 
-def rounded(values: Mapping[str, float | int]) -> dict[str, float | int]:
-    """Return the values with at most 6 digits after the point."""
-    return {key: round(value, 6) for key, value in values.items()}
-
-
 def main(corpus: str) -> dict[str, Any]:
     """Write tokenizers, metrics and plots of one corpus."""
     settings = section(Tokenizers, "tokenizers")
@@ -117,7 +112,7 @@ def main(corpus: str) -> dict[str, Any]:
             if size == settings.vocab_size:
                 trained[name] = tokenizer
                 speed = tally.bytes / 1e6 / encoding_seconds
-                measures[name] = rounded(figures | {"vocab_size": reached, "training_seconds": seconds, "megabytes_per_second": speed})
+                measures[name] = figures | {"vocab_size": reached, "training_seconds": seconds, "megabytes_per_second": speed}
                 plots["lengths"].append(lengths(tokenizer, tally).assign(series=name))
                 plots["ranks"].append(ranks(tally).assign(series=name))
                 path = Path("data/tokenizers") / corpus / name / "tokenizer.json"
@@ -126,7 +121,7 @@ def main(corpus: str) -> dict[str, Any]:
     compared = sentences(test, trained, settings)
     metrics = {
         "tokenizers": measures,
-        "overlap": rounded({f"{a} and {b}": tokens.overlap(trained[a], trained[b]) for a, b in combinations(trained, 2)}),
+        "overlap": {f"{a} and {b}": tokens.overlap(trained[a], trained[b]) for a, b in combinations(trained, 2)},
         "sentences": {
             name: {
                 "text": sentence.text,
@@ -137,14 +132,12 @@ def main(corpus: str) -> dict[str, Any]:
             for name, sentence in compared.items()
         },
     }
-    Path("metrics").mkdir(exist_ok=True)
-    Path(f"metrics/tokenizers-{corpus}.json").write_bytes((json.dumps(metrics, indent=2, ensure_ascii=False) + "\n").encode())
+    write_metrics(Path("metrics") / f"tokenizers-{corpus}.json", metrics)
     target = Path("plots/tokenizers") / corpus
-    target.mkdir(parents=True, exist_ok=True)
     for plot, curves in plots.items():
-        pd.concat(curves).round(6).to_csv(target / f"{plot}.csv", index=False)
+        write_plot(target / f"{plot}.csv", pd.concat(curves))
     frames = [tokens_of(sentence.text, name, trained, settings) for name, sentence in compared.items()]
-    pd.concat(frames).to_csv(target / "sentences.csv", index=False)
+    write_plot(target / "sentences.csv", pd.concat(frames))
     return {"documents": len(train) + len(test), "tokenizers": len(plots["fertility"])}
 
 

@@ -1,4 +1,4 @@
-"""Get an encoder's weights: dvc repro -s weights@NAME.
+"""Get an encoder's weights: `dvc repro -s weights@NAME`.
 
 Reads the encoder's entry in params.yaml and the file that it names, a local or a published one; garden_clip is trained here, on drawings.
 Writes data/weights/NAME, whose form depends on the library alone (see clipstore/encoders/info.py).

@@ -20,7 +20,7 @@ def rounded(value: Any) -> Any:
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write ``metrics`` as JSON; only numbers, strings and booleans may be in it, since `dvc metrics` drops anything else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded(metrics), indent=2) + "\n")
+    path.write_bytes((json.dumps(rounded(metrics), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_plot(path: Path, table: pd.DataFrame, exact: Collection[str] = ()) -> None:
