@@ -20,6 +20,7 @@ from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.measure import calibration, comparisons, confusion, intervals, metrics
+from clipstore.measure.selection import best
 from clipstore.store import audits
 from clipstore.store.approaches import APPROACHES, cells, read_all
 from clipstore.store.predictions import Predictions
@@ -82,8 +83,8 @@ def compare(approaches: list[Predictions], settings: Score) -> tuple[pd.DataFram
     labels = approaches[0].test_labels
     right = {approach.title: approach.test_answers == labels for approach in approaches}
     table = comparisons.compare(right, labels, settings.resamples, settings.seed)
-    best = max(approaches, key=lambda approach: round(metrics.mean_per_class(approach.test_answers, labels), 6))
-    return table, [comparisons.gap_to_best(table, approach.title, best.title) for approach in approaches]
+    leader = approaches[best([metrics.mean_per_class(approach.test_answers, labels) for approach in approaches])]
+    return table, [comparisons.gap_to_best(table, approach.title, leader.title) for approach in approaches]
 
 
 def per_class(approach: Predictions) -> pd.DataFrame:
