@@ -2,7 +2,7 @@
 
 Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for the C and vectors that it selected), the index, and the images
 for small thumbnails. Writes data/audit/ENCODER-DATASET.parquet, a row a finding: near-duplicates, likely label errors, outliers;
-ENCODER-DATASET.leaked.parquet, the test images that have a near-duplicate in train or val, which `score` leaves out for a second accuracy;
+data/predictions/DATASET/leaked-ENCODER.parquet, the test images that have a near-duplicate in train or val, for `score` to leave out;
 metrics/audit/ENCODER-DATASET.json, the counts; and plots/audit/ENCODER-DATASET.csv, the cohesion of each class. It removes and corrects
 nothing: every finding is for a person to look at.
 """
@@ -150,7 +150,9 @@ def main(encoder: str, dataset: str) -> None:
     target = audits.findings_path(encoder, dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     findings(rows, names, pairs, errors, far).to_parquet(target, index=False)
-    leaked.to_frame().to_parquet(audits.leaked_path(encoder, dataset), index=False)
+    leaked_target = audits.leaked_path(encoder, dataset)
+    leaked_target.parent.mkdir(parents=True, exist_ok=True)
+    leaked.to_frame().to_parquet(leaked_target, index=False)
     write_metrics(Path("metrics/audit") / f"{cell}.json", counts)
     write_plot(Path("plots/audit") / f"{cell}.csv", cohesion(embedded.embedding, labels, names))
     print(f"audit {cell}: {len(pairs)} pair(s) of one picture, {len(leaked)} test image(s) leaked, {len(errors)} likely label error(s)")

@@ -81,7 +81,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
     return rows
 
 
-WRITTEN = ("data/audit/enc-toy.parquet", "metrics/audit/enc-toy.json", "plots/audit/enc-toy.csv", "data/audit/enc-toy.leaked.parquet")
+WRITTEN = ("data/audit/enc-toy.parquet", "metrics/audit/enc-toy.json", "plots/audit/enc-toy.csv", "data/predictions/toy/leaked-enc.parquet")
 
 
 def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_embeddings_of_another_index_are_refused(project: Path, monkeypatch: pyt
 def test_predictions_of_other_approaches_are_not_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(monkeypatch)
     audit.main("enc", "toy")
-    assert [path.name for path in Path("data/predictions/toy").iterdir()] == ["linear_probe-enc.parquet"]
+    assert {path.name for path in Path("data/predictions/toy").iterdir()} == {"linear_probe-enc.parquet", "leaked-enc.parquet"}
 
 
 def test_an_image_that_changed_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

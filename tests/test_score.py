@@ -52,8 +52,8 @@ def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any
 
 def audited(encoder: str, *leaked: str) -> None:
     """Write that the audit by ``encoder`` found the test images ``leaked`` in train or val."""
-    Path("data/audit").mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"image_id": list(leaked)}, dtype=object).to_parquet(f"data/audit/{encoder}-toy.leaked.parquet")
+    Path("data/predictions/toy").mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"image_id": list(leaked)}, dtype=object).to_parquet(f"data/predictions/toy/leaked-{encoder}.parquet")
 
 
 def put_embedded(digest: str, *names: str, **facts: Any) -> None:
@@ -129,8 +129,8 @@ def test_without_an_encoder_nobody_looked_for_leaked_images(digest: str, monkeyp
 
 def test_a_missing_audit_is_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc")
-    Path("data/audit/enc-toy.leaked.parquet").unlink()
-    with pytest.raises(InputError, match=r"^data/audit/enc-toy\.leaked\.parquet: no such file; `dvc repro` makes it$"):
+    Path("data/predictions/toy/leaked-enc.parquet").unlink()
+    with pytest.raises(InputError, match=r"^data/predictions/toy/leaked-enc\.parquet: no such file; `dvc repro` makes it$"):
         metrics(monkeypatch, encoders=["enc"])
 
 

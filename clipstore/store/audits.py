@@ -1,6 +1,7 @@
-"""What the audit of a data set leaves for other stages: data/audit/ENCODER-DATASET.parquet and ENCODER-DATASET.leaked.parquet.
+"""What the audit of a data set leaves for other stages.
 
-The first has a row a finding (see `stages.audit`), the second the test images whose picture is also in train or val: column image_id.
+data/audit/ENCODER-DATASET.parquet has a row a finding (see `stages.audit`). data/predictions/DATASET/leaked-ENCODER.parquet, beside the
+predictions that `score` reads, has the image_id of each test image whose picture is also in train or val.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ def findings_path(encoder: str, dataset: str) -> Path:
 
 def leaked_path(encoder: str, dataset: str) -> Path:
     """Return where the leaked test images that one encoder found lie."""
-    return findings_path(encoder, dataset).with_suffix(".leaked.parquet")
+    return Path("data/predictions") / dataset / f"leaked-{encoder}.parquet"
 
 
 def leaked(dataset: str, encoders: Sequence[str]) -> set[str] | None:
