@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ SPLITS, LABELS = ["train"] * 8 + ["val"] * 4 + ["test"] * 8, [0, 1] * 10
 EMPTY: dict[str, Any] = {
     axis: [] for axis in ("download", "datasets", "weights", "encoders", "zero_shot", "finetune", "scratch", "corpora")
 }
+TOY = {"datasets": ["toy"], "weights": ["enc"], "encoders": ["enc"], "zero_shot": ["enc"]}  # its axes
 PARAMS: dict[str, Any] = {
     "score": {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20},
     "audit": {"neighbors": 2, "min_agreement": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
@@ -72,14 +74,19 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project with an essay."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+def start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``root`` the working folder: a project with an essay, in no git repository."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     Path("report").mkdir()
     Path("report/application.md").write_text("# An application\n\nPlants, <b>named</b>.\n")
     Path("params.yaml").write_text("seed: 0  # <made up>\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with an essay."""
+    start(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -151,16 +158,27 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -
     compare(["A <b>{}</b>", "{}"])
     shots = [{"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "seeds": 1} for number in ("1", "all")]
     csv("plots/few_shot/enc-toy.csv", shots)
-    declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
+    declare(monkeypatch, **TOY)
     audit.main("enc", "toy")
     score.main("toy")
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with all its files and the page, made once."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        start(root, patch)
+        make_toy(patch)
+        report.main()
+    return root
+
+
 @pytest.fixture
-def toy(project: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
-    """The page of it."""
-    make_toy(monkeypatch)
-    report.main()
+def toy(finished: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """The page of a copy of it, which is the working folder."""
+    shutil.copytree(finished, project, dirs_exist_ok=True)
+    declare(monkeypatch, **TOY)
     return Page()
 
 
@@ -199,7 +217,7 @@ def test_what_a_sample_is_stands_beside_its_result_and_under_limits(toy: Page, m
     assert toy.text.count("Scans of 8 × 8 pixels.") == 2
     garden = {"kind": "garden", "image_size": 64, "train": 4, "val": 2, "test": 4, "seed": 0}
     monkeypatch.setitem(PARAMS, "datasets", {"toy": garden})
-    declare(monkeypatch, datasets=["toy"], weights=["enc"], encoders=["enc"], zero_shot=["enc"])
+    declare(monkeypatch, **TOY)
     report.main()
     assert Page().text.count("Drawn by this pipeline: it shows that everything works, and says nothing about photographs.") == 2
 
@@ -254,23 +272,20 @@ def test_one_class_one_image_and_no_encoder(project: Path, monkeypatch: pytest.M
     assert "1 test image, 1 in the smallest class" in text
 
 
-def test_missing_predictions_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_toy(monkeypatch)
+def test_missing_predictions_are_one_line(toy: Page) -> None:
     predictions.path_of("toy", "knn", "enc").unlink()
     with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` makes it$"):
         report.main()
 
 
 @pytest.mark.parametrize("path", ["metrics/toy.json", "plots/score/toy/pairs.csv", "plots/knn/enc-toy.csv", "data/audit/enc-toy.parquet"])
-def test_a_missing_file_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    make_toy(monkeypatch)
+def test_a_missing_file_is_one_line(toy: Page, path: str) -> None:
     Path(path).unlink()
     with pytest.raises(InputError, match=f"^{re.escape(path)}: no such file"):
         report.main()
 
 
-def test_metrics_of_other_axes_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_toy(monkeypatch)
+def test_metrics_of_other_axes_are_one_line(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(monkeypatch, datasets=["toy"], encoders=["enc"])
     with pytest.raises(InputError, match=r"^metrics/toy\.json: has .*zero_shot enc.*; the axes name linear_probe enc, knn enc"):
         report.main()

@@ -66,6 +66,7 @@ def test_line_has_cell_seconds_memory_and_facts(start: Start) -> None:
     assert 10 < line["peak_mib"] < 100_000
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_most_that_was_ever_held(start: Start) -> None:
     def main() -> None:
         bytearray(size)[:: 2**12] = b"1" * (size // 2**12)  # a byte in every page
