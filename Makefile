@@ -60,7 +60,7 @@ test: check  ## the same, and run all tests
 	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(INSTALLED)  ## run the tests that need neither DVC, a browser nor real photographs, but for the slowest
-	$(RUN) python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not dvc and not slow" --ignore tests/browser --ignore tests/real
+	$(RUN) python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile -m "not dvc and not slow" --ignore tests/browser --ignore tests/real
 
 plan: $(INSTALLED)  ## say what `make repro` and `make full` will run, fetch and keep, and about how long they take
 	@echo "make repro (params.yaml as it is):" && $(RUN) python -m clipstore.tools.plan
