@@ -11,10 +11,6 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from clipstore.core.encoders import Encoder
-from clipstore.core.nets import Net
-from clipstore.core.params import Slug, check
-from clipstore.text.tokenizing import Entry
 from clipstore.tools import results
 from tests.committed import at_head
 from tests.workspace import PROJECT
@@ -166,34 +162,15 @@ def test_params_are_laid_out_so_that_an_override_changes_its_own_line_only(tmp_p
     assert path.read_text() == text.replace("temperature: 0.07", "temperature: 0.08")
 
 
-def test_readmes_encoder_entries_are_valid() -> None:
-    chapter = (PROJECT / "README.md").read_text().split("## Another encoder")[1].split("\n## ")[0]
-    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
-    entries = YAML(typ="safe").load(block.replace("sha256: ...", f"sha256: {'a' * 64}"))
-    assert list(check(dict[Slug, Encoder], entries)) == ["vitb16_datacomp", "convnext", "mine", "mobilenetv2"]
-
-
-def test_readmes_nets_are_valid() -> None:
-    chapter = (PROJECT / "README.md").read_text().split("## Fine-tuning and training from scratch")[1].split("\n## ")[0]
-    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
-    assert list(check(dict[Slug, Net], YAML(typ="safe").load(block))) == ["resnet34", "tiny"]
-
-
 def test_readme_shows_the_committed_results() -> None:
     metrics = {name: json.loads(at_head(f"metrics/{name}.json")) for name in PARAMS["axes"]["datasets"]}
     assert results.table(metrics) in at_head("README.md")
 
 
-def test_readme_shows_the_committed_tokenizers() -> None:
-    readme = at_head("README.md")
+def test_docs_show_the_committed_tokenizers() -> None:
+    page = at_head("docs/tokenizers.md")
     for corpus in PARAMS["axes"]["corpora"]:
-        assert results.tokenizers_table({corpus: json.loads(at_head(f"metrics/tokenizers-{corpus}.json"))}) in readme
+        assert results.tokenizers_table({corpus: json.loads(at_head(f"metrics/tokenizers-{corpus}.json"))}) in page
         rows = pd.read_csv(io.StringIO(at_head(f"plots/tokenizers/{corpus}/sentences.csv")), keep_default_na=False)
         lines = [line for name in ("given", "most disputed") for line in results.sentence(rows, name).splitlines()]
-        assert [line for line in lines if " ".join(line.split()) not in " ".join(readme.split())] == []
-
-
-def test_readmes_fourth_tokenizer_is_valid() -> None:
-    chapter = (PROJECT / "README.md").read_text().split("A fourth tokenizer is an entry")[1].split("\nText of your own")[0]
-    block = "\n".join(line for line in chapter.splitlines() if line.startswith("    "))
-    assert list(check(dict[Slug, Entry], YAML(typ="safe").load(block))) == ["bytes_unigram"]
+        assert [line for line in lines if " ".join(line.split()) not in " ".join(page.split())] == []

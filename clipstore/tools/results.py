@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
-
-ABSENT = "–"
+from clipstore.store.approaches import readable
 
 
 def table(metrics: dict[str, dict[str, Any]]) -> str:
@@ -16,22 +15,28 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
     rows = [
         {
             "data set": dataset,
-            "approach": stage,
-            "encoder": name,
-            "top-1": _interval(measures, "top1"),
-            "top-5": _percent(measures["top5"]) if "top5" in measures else ABSENT,
+            "approach": readable(f"{stage} {name}"),
             "mean per class": _interval(measures, "mean_per_class"),
-            "to the best": _gap_to_best(measures, stages),
-            "trained on train alone": _percent(measures["train_only"]["mean_per_class"]) if "train_only" in measures else ABSENT,
-            "test images": measures["n"],
-            "failed": measures["failed"],
-            "with": ", ".join(f"{key} {_plain(value)}" for key, value in measures["selected"].items()),
+            "top-1": _interval(measures, "top1"),
+            "gap to best": _gap_to_best(measures, stages),
         }
         for dataset, stages in metrics.items()
         for stage, names in stages.items()
         for name, measures in names.items()
     ]
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def unreadable(metrics: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line for each data set of which images could not be read, with their number."""
+    failed = {
+        dataset: measures["failed"] for dataset, stages in metrics.items() for names in stages.values() for measures in names.values()
+    }
+    return [
+        f"{dataset}: {count} {'image' if count == 1 else 'images'} could not be read; data/index/{dataset}.parquet gives the reasons"
+        for dataset, count in failed.items()
+        if count
+    ]
 
 
 def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
@@ -41,8 +46,8 @@ def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
             "corpus": corpus,
             "tokenizer": name,
             "vocabulary": measures["vocab_size"],
-            "tokens a word": f"{measures['fertility']:.3f}",
-            "bytes a token": f"{measures['bytes_per_token']:.2f}",
+            "tokens per word": f"{measures['fertility']:.3f}",
+            "bytes per token": f"{measures['bytes_per_token']:.2f}",
             "whole words": _percent(measures["whole_words"]),
             "unknown": f"{100 * measures['unknown']:.2f}",
             "round trip": _percent(measures["round_trip"]),
@@ -71,14 +76,10 @@ def _interval(measures: dict[str, Any], measure: str) -> str:
 
 
 def _gap_to_best(measures: dict[str, Any], stages: dict[str, Any]) -> str:
-    """Return the points of mean per class that an approach lacks; ≈ where its top-1 cannot be told from the best one's."""
+    """Return the difference in mean per class to the best approach, in points; "n.s." where top-1 does not differ significantly."""
     best = max((other for names in stages.values() for other in names.values()), key=lambda other: other["mean_per_class"])
     points = round(100 * measures["gap_to_best"], 1) + 0.0  # no "-0.0"
-    return "best" if measures is best else f"{points:.1f}" + " ≈" * (not measures["significant"])
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "best" if measures is best else f"{points:.1f}" + " (n.s.)" * (not measures["significant"])
 
 
 def main() -> None:
@@ -92,7 +93,11 @@ def main() -> None:
     if missing:
         raise InputError(f"{missing[0]}: no such file; `dvc repro` makes it")
     if datasets:
-        print(table({name: json.loads(path.read_text()) for name, path in datasets.items()}))
+        metrics = {name: json.loads(path.read_text()) for name, path in datasets.items()}
+        print(table(metrics))
+        print("Percent; in brackets, 95 % intervals. n.s.: top-1 does not differ significantly from the best approach's.")
+        for line in unreadable(metrics):
+            print(line)
     if corpora:
         tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}
         print(f"\n{tokenizers_table(tokenizers)}")
@@ -100,7 +105,7 @@ def main() -> None:
             rows = pd.read_csv(Path("plots/tokenizers") / name / "sentences.csv", keep_default_na=False)
             for which, facts in figures["sentences"].items():
                 print(f"\n{name}, {which}: {facts['text']}")
-                print(f"{facts['cut_differently']} of {facts['words']} words are cut differently: {facts['which']}")
+                print(f"{facts['cut_differently']} of {facts['words']} words are split differently: {facts['which']}")
                 print(sentence(rows, which))
 
 
