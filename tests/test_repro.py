@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic import on_axis
+from tests.test_docs import blocks
 from tests.workspace import FEW, Workspace, ran
 
 pytestmark = pytest.mark.dvc
@@ -71,12 +72,6 @@ def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> N
     assert plots[f"plots/knn/{CELL}.csv"][0]["revisions"] == ["workspace", "HEAD"]
 
 
-def test_a_new_prompt_runs_the_text_tower_and_what_reads_texts(workspace: Workspace) -> None:
-    done = workspace.dvc("exp", "run", "-S", 'prompts.garden=["A drawing of {}."]')
-    assert ran(done)[:2] == ["validate", f"embed_texts@{CELL}"]
-    assert set(ran(done)[2:]) == {f"zero_shot@{CELL}", f"few_shot@{CELL}", "score@garden", "report"}
-
-
 def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Workspace) -> None:
     before = {name: workspace.metrics(name) for name in ("garden", "digits")}
     per_class = (workspace.root / "plots/score/garden/per_class.csv").read_text()
@@ -90,6 +85,16 @@ def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Wo
     workspace.dvc("repro")
     assert {name: workspace.metrics(name) for name in ("garden", "digits")} == before
     assert (workspace.root / "plots/score/garden/per_class.csv").read_text() == per_class
+
+
+def test_readmes_changes_run_what_they_say(workspace: Workspace) -> None:
+    (block,) = [block for block in blocks("sh") if block.page.name == "README.md" and "dvc metrics diff" in block.text]
+    done = workspace.run("bash", "-e", "-c", block.text)
+    prompt = {f"embed_texts@{CELL}", f"zero_shot@{CELL}", f"few_shot@{CELL}", "score@garden"}
+    neighbors = {f"{stage}{dataset}" for stage in ("knn@garden_clip-", "score@") for dataset in ("garden", "digits")}
+    assert set(ran(done)) == {"validate", "report"} | prompt | neighbors
+    assert "knn.garden_clip.selected.k" in done.stdout  # dvc metrics diff
+    assert "Stage 'report' didn't change" in done.stdout  # dvc repro --dry
 
 
 @pytest.mark.parametrize(
