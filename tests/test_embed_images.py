@@ -189,7 +189,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
 def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ready / "file").write_text("")
     monkeypatch.setenv(caches.VARIABLE, str(ready / "file"))
-    with pytest.raises(InputError, match=r"cache folder .*: Not a directory; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
+    with pytest.raises(InputError, match=r"cache folder .*: Not a directory; set CLIP_FEATURE_STORE_CACHE to a writable folder"):
         embed(monkeypatch)
 
 

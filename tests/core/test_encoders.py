@@ -32,7 +32,7 @@ def open_clip(weights: Path, **fields: str) -> dict[str, str]:
 
 def test_local_file_without_sha256_says_the_one_it_has(weights: Path) -> None:
     entry = {key: value for key, value in open_clip(weights, tag="openai").items() if key != "sha256"}
-    assert check(OpenClipFile, entry).problem() == f"sha256 is missing; for {weights} it is {SHA256}"
+    assert check(OpenClipFile, entry).problem() == f"sha256 is missing; the SHA-256 of {weights} is {SHA256}"
 
 
 def test_local_file_that_is_not_there(weights: Path) -> None:
@@ -52,7 +52,7 @@ def test_another_sha256_passes_here_since_the_weights_stage_reads_the_file(weigh
 @pytest.mark.parametrize("more", [{}, {"tag": "openai", "activation": "gelu"}])
 def test_open_clip_file_names_either_tag_or_activation(weights: Path, more: dict[str, str]) -> None:
     found = message(Encoder, open_clip(weights, **more), "encoders.mine")
-    assert found == "params.yaml: encoders.mine: name either the tag or the activation: the file does not say which"
+    assert found == "params.yaml: encoders.mine: expected either tag or activation: the file does not record the activation"
 
 
 @pytest.mark.parametrize("more", [{"tag": "openai"}, {"activation": "quick_gelu"}])

@@ -26,7 +26,7 @@ def test_batch_is_shared_out_evenly() -> None:
 
 def test_every_stage_of_our_own_network_has_a_width_and_a_depth() -> None:
     entry = SMALL | {"widths": [32, 64, 128], "depths": [1, 1]}
-    assert message(Net, entry, "nets.small") == "params.yaml: nets.small: 3 widths and 2 depths: one of each for every stage"
+    assert message(Net, entry, "nets.small") == "params.yaml: nets.small: 3 widths and 2 depths: expected one of each per stage"
 
 
 def test_unknown_kind_of_net() -> None:

@@ -130,7 +130,7 @@ def test_message_of_a_validator_comes_without_prefix() -> None:
         prompts: Prompts = Field()
 
     assert lines(Even, {"prompts": ["no braces", "A {}."]}, "x") == [
-        "params.yaml: x.prompts.0 = 'no braces': a prompt holds {} exactly once, where the class name goes"
+        "params.yaml: x.prompts.0 = 'no braces': a prompt must contain {} exactly once, in place of the class name, and no other brace"
     ]
 
 

@@ -24,7 +24,7 @@ AXES: dict[str, list[str]] = {
 }
 
 
-PROMPT = "a prompt holds {} exactly once, where the class name goes"
+PROMPT = "a prompt must contain {} exactly once, in place of the class name, and no other brace"
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) 
 
 def test_missing_prompts(values: dict[str, Any]) -> None:
     del values["prompts"]["digits"]
-    assert lines(values) == ["prompts.digits is missing; a list of prompts such as 'A photo of a {}.' is needed for axes.zero_shot"]
+    assert lines(values) == ["prompts.digits is missing; axes.zero_shot needs a list of prompts such as 'A photo of a {}.'"]
 
 
 def test_prompts_are_not_needed_without_zero_shot(values: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def test_folder_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path:
     values["prompts"]["mine"] = ["A photo of a {}."]
     values["axes"] |= {"datasets": ["mine"]}
     assert lines(values) == [
-        "axes.datasets = 'mine': no folder data/raw/mine; put class folders or a manifest.csv there, or name it in axes.download"
+        "axes.datasets = 'mine': no folder data/raw/mine; put class folders or a manifest.csv there, or add it to axes.download"
     ]
     (tmp_path / "data/raw/mine").mkdir(parents=True)
     assert lines(values) == []
@@ -197,9 +197,7 @@ def test_text_is_no_data_set_of_images(values: dict[str, Any], name: str) -> Non
 def test_text_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
     values["datasets"]["mine"] = {"kind": "text"}
     values["axes"] |= {"corpora": ["python_docs", "mine"]}
-    assert lines(values) == [
-        "axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or name it in axes.download"
-    ]
+    assert lines(values) == ["axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or add it to axes.download"]
     (tmp_path / "data/raw/mine").mkdir(parents=True)
     assert lines(values) == []
 

@@ -71,12 +71,12 @@ def test_other_test_images_or_another_order_is_one_line(rows: list[int], count: 
     with pytest.raises(InputError) as caught:
         read_all("toy", WANTED, "i0")
     assert str(caught.value) == (
-        f"data/predictions/toy/knn-enc.parquet: its {count} test images are not the 2 of data/predictions/toy/zero_shot-enc.parquet"
-        " in their order: run `dvc repro` again"
+        f"data/predictions/toy/knn-enc.parquet: {count} test images, expected the 2 of data/predictions/toy/zero_shot-enc.parquet"
+        " in the same order: run `dvc repro` again"
     )
 
 
 def test_a_missing_approach_is_one_line() -> None:
     put("zero_shot")
-    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` makes it$"):
+    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` creates it$"):
         read_all("toy", WANTED, "i0")

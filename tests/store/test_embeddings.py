@@ -20,7 +20,7 @@ def test_unit_rows_times_their_norm_are_the_vectors() -> None:
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_a_vector_without_direction_is_an_error(value: float) -> None:
-    with pytest.raises(InputError, match="1 of 2 vectors have no direction"):
+    with pytest.raises(InputError, match="1 of 2 vectors are zero or not finite"):
         unit(np.array([[1, 1], [value, 0]], np.float32))
 
 

@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_temporary_file(cache: RowCache, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
+    with pytest.raises(InputError, match="No space left on device; set CLIP_FEATURE_STORE_CACHE to a writable folder with free space"):
         cache.add([key(2)], rows(2))
     assert sorted(path.name[:5] for path in cache.folder.iterdir()) == ["contr", "part-"]
     assert cache.read([key(1), key(2)])[1].tolist() == [True, False]
