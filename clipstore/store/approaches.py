@@ -79,8 +79,8 @@ def cells(axes: Axes) -> list[tuple[str, str]]:
 def readable(title: str) -> str:
     """Return the readable form of a title of predictions: "kNN (enc)" for "knn enc", "kNN" for "knn"."""
     stage, _, name = title.partition(" ")
-    name_of_stage = {approach.stage: approach.title for approach in APPROACHES}.get(stage, stage)
-    return f"{name_of_stage} ({name})" if name else name_of_stage
+    approach_title = {approach.stage: approach.title for approach in APPROACHES}.get(stage, stage)
+    return f"{approach_title} ({name})" if name else approach_title
 
 
 def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Predictions]:

@@ -41,7 +41,7 @@ def test_two_errors_of_the_server_are_survived(mirror: Mirror, capsys: pytest.Ca
     md5 = mirror.put("data.bin", DATA)
     mirror.failures["data.bin"] = ["503", "503"]
     assert fetching.fetch(f"{mirror.address}/data.bin", md5).read_bytes() == DATA
-    assert capsys.readouterr().out.count("data.bin: the server answers 503 Service Unavailable; next attempt in 0 s") == 2
+    assert capsys.readouterr().out.count("data.bin: the server responded 503 Service Unavailable; retrying in 0 s") == 2
 
 
 def test_a_connection_that_breaks_off_is_gone_on_with(mirror: Mirror) -> None:
@@ -54,7 +54,7 @@ def test_a_connection_that_breaks_off_is_gone_on_with(mirror: Mirror) -> None:
 def test_a_server_that_stays_broken_is_one_line_and_the_next_run_goes_on(mirror: Mirror, tmp_path: Path) -> None:
     md5 = mirror.put("data.bin", DATA)
     mirror.failures["data.bin"] = ["cut", "503", "503", "503"]
-    with pytest.raises(InputError, match=r"data\.bin: the server answers 503 Service Unavailable; run the same command again") as error:
+    with pytest.raises(InputError, match=r"data\.bin: the server responded 503 Service Unavailable; run the same command again") as error:
         fetching.fetch(f"{mirror.address}/data.bin", md5)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == ["data.bin.part"]
@@ -78,7 +78,7 @@ def test_another_file_is_removed(mirror: Mirror, tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_not_repeated(mirror: Mirror) -> None:
-    with pytest.raises(InputError, match=r"gone\.bin: the server answers 404 Not Found$"):
+    with pytest.raises(InputError, match=r"gone\.bin: the server responded 404 Not Found$"):
         fetching.fetch(f"{mirror.address}/gone.bin", "0" * 32)
     assert mirror.asked("gone.bin") == [0]
 
@@ -86,7 +86,9 @@ def test_a_refusal_is_not_repeated(mirror: Mirror) -> None:
 def test_where_nothing_answers_the_line_says_where_a_copy_goes(project: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "mirror") as mirror:
         address = mirror.address
-    with pytest.raises(InputError, match=r"data\.bin: cannot be reached \(.*\); a copy of the file at .*/downloads/0{32}/data\.bin serves"):
+    with pytest.raises(
+        InputError, match=r"data\.bin: cannot be reached \(.*\); alternatively, put a copy of the file at .*/downloads/0{32}/data\.bin$"
+    ):
         fetching.fetch(f"{address}/data.bin", "0" * 32)
 
 

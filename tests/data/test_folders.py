@@ -74,7 +74,7 @@ def test_split_folders_without_val_cut_it_from_train(root: Path) -> None:
 @pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
 def test_split_folders_without_train_or_test(root: Path, there: str, absent: str) -> None:
     put_all(root, [f"{there}/a/1.png", "val/a/2.png"])
-    assert message(root) == f"data/raw/toy: the given splits hold no {absent} images"
+    assert message(root) == f"data/raw/toy: the given splits contain no {absent} images"
 
 
 def test_class_named_like_a_split_is_a_class(root: Path) -> None:
@@ -107,14 +107,14 @@ def test_folder_without_images(root: Path) -> None:
 def test_image_outside_the_class_folders(root: Path) -> None:
     classes_of(root, 3, "a")
     put(root / "stray.png", 9)
-    assert message(root).startswith("data/raw/toy: image stray.png lies in no class folder; expected class folders")
+    assert message(root).startswith("data/raw/toy: image stray.png is not in a class folder; expected class folders")
 
 
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Test")])
 def test_split_folders_of_other_names_are_not_taken_for_classes(root: Path, names: tuple[str, ...]) -> None:
     for name in names:
         classes_of(root / name, 3, "a")
-    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: name split folders train, val and test"
+    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: split folders must be named train, val and test"
 
 
 def test_a_link_back_to_its_own_folder_ends(root: Path) -> None:

@@ -26,7 +26,7 @@ def test_labels_of_a_manifest_are_kept(root: Path) -> None:
 def test_labels_that_are_no_numbering_of_the_classes(root: Path, labels: str) -> None:
     one, two, three = labels.split(" ")
     manifest(root, f"path,class_name,label,split\n1.png,a,{one},train\n2.png,b,{two},test\n3.png,a,{three},val\n")
-    assert message(root) == "data/raw/toy: the manifest's labels must be 0 .. classes - 1, one for each class_name"
+    assert message(root) == "data/raw/toy: the manifest's labels must be 0 .. classes - 1, one per class_name"
 
 
 def test_given_splits_are_kept(root: Path) -> None:
@@ -45,7 +45,7 @@ def test_given_splits_without_val_cut_it_from_train(root: Path) -> None:
 
 def test_given_splits_without_test(root: Path) -> None:
     manifest(root, "path,class_name,split\n1.png,a,train\n2.png,a,val\n")
-    assert message(root) == "data/raw/toy: the given splits hold no test images"
+    assert message(root) == "data/raw/toy: the given splits contain no test images"
 
 
 @pytest.mark.parametrize("split", ["valid", "Train", " test"])
@@ -57,7 +57,7 @@ def test_unknown_split(root: Path, split: str) -> None:
 def test_class_with_too_few_images(root: Path) -> None:
     classes_of(root, 3, "many")
     classes_of(root, 2, "few")
-    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few for a split: add some or leave it out")
+    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few to split: add images or remove the class")
 
 
 def test_unreadable_image_stays_with_the_reason_and_takes_no_usable_ones_place(root: Path) -> None:

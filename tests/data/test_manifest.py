@@ -57,7 +57,7 @@ def test_a_cell_that_is_empty_is_named(root: Path, column: str) -> None:
 @pytest.mark.parametrize("path", ["../out.png", "a/../../out.png", "/etc/out.png"])
 def test_path_that_leads_outside(root: Path, path: str) -> None:
     manifest(root, f"path,class_name\n1.png,a\n{path},a\n", images=False)
-    assert message(root) == f"data/raw/toy/manifest.csv: path {path!r} leads out of data/raw/toy; paths are relative to it"
+    assert message(root) == f"data/raw/toy/manifest.csv: path {path!r} is outside data/raw/toy; expected a path relative to that folder"
 
 
 def test_path_that_is_listed_twice(root: Path) -> None:
@@ -67,9 +67,9 @@ def test_path_that_is_listed_twice(root: Path) -> None:
 
 def test_missing_column(root: Path) -> None:
     manifest(root, "path,name\n1.png,a\n")
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; it has path, name"
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; the columns are path, name"
     manifest(root, "file;name\n1.png;a\n", images=False)
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; it has file;name"
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; the columns are file;name"
 
 
 @pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])

@@ -164,7 +164,7 @@ def test_an_incomplete_copy_is_named(project: Path, stand_ins: StandIns, tmp_pat
     shutil.move("data/raw/mine", tmp_path / "mine")
     target = tmp_path / "mine/oxford-iiit-pet" / lost
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root it is fetched"):
+    with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root, the data set is downloaded"):
         write(stand_ins.pets(root=tmp_path / "mine"))
     assert not list(Path("data/raw/mine").iterdir())
 
