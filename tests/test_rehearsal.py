@@ -120,4 +120,4 @@ def test_without_the_hub_one_line_says_what_to_put_where(workspace: Workspace, t
     assert len(lines) == 1
     assert f"put the file into {tmp_path}/cache/hub/timm/vit_base_patch32_clip_224.openai" in lines[0]
     assert "Traceback" not in failed.stderr
-    assert "retrying in" not in failed.stdout + failed.stderr  # no retries when the hub refuses
+    assert "retrying in" not in failed.stdout + failed.stderr  # no retries if the hub cannot be reached
