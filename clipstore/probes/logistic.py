@@ -19,9 +19,7 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-TOLERANCE = (
-    1e-6  # on the gradient; with scikit-learn's default of 1e-4, results depend on the last bits of the vectors (docs/decisions/0013)
-)
+TOLERANCE = 1e-6  # on the gradient; at scikit-learn's default of 1e-4, results depend on the vectors' last bits (docs/decisions/0013)
 
 
 @dataclass(frozen=True, eq=False)
