@@ -1,4 +1,4 @@
-"""A data set's folder for tests of the index: images of random pixels, and manifests."""
+"""Folders of random images, and manifests, for tests of the index."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ def put_all(root: Path, names: list[str]) -> None:
 
 
 def classes_of(root: Path, count: int, *names: str) -> None:
-    """Write ``count`` images into a folder for each class."""
-    put_all(root, [f"{name}/{at}.png" for name in names for at in range(count)])
+    """Write ``count`` images for each class into its folder."""
+    put_all(root, [f"{name}/{i}.png" for name in names for i in range(count)])
 
 
 def manifest(root: Path, text: str, images: bool = True) -> None:
-    """Write manifest.csv, and the images of its first column."""
+    """Write manifest.csv and the images listed in its first column."""
     (root / "manifest.csv").write_text(text)
     if images:
         put_all(root, [line.split(",")[0] for line in text.splitlines()[1:]])
@@ -34,7 +34,7 @@ def make(root: Path) -> Index:
 
 
 def message(root: Path) -> str:
-    """Return the one line that making the index fails with."""
+    """Return the one-line error that indexing the folder raises."""
     with pytest.raises(InputError) as caught:
         make(root)
     assert len(str(caught.value).splitlines()) == 1

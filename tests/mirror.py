@@ -1,4 +1,4 @@
-"""A server on this machine that stands in for data hosts and for the Hugging Face hub, and fails on demand."""
+"""A local server that replaces data hosts and the Hugging Face hub in tests, and fails on demand."""
 
 import hashlib
 import importlib.resources
@@ -29,7 +29,7 @@ from tests.workspace import PROJECT
 LISTS = json.loads((importlib.resources.files("clip_benchmark") / "datasets/en_classnames.json").read_text())
 CATS = {"Abyssinian", "Bengal", "Birman", "Bombay", "British Shorthair", "Egyptian Mau", "Maine Coon", "Persian", "Ragdoll", "Russian Blue"}
 CATS |= {"Siamese", "Sphynx"}
-PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # the files' spelling: cats with capitals
+PETS = [name if name in CATS else name.lower() for name in LISTS["pets"]]  # as in the file names: only cats are capitalised
 WIKITEXT: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]["wikitext2"]
 
 COMMIT = "0" * 40  # of main
@@ -38,15 +38,15 @@ REVISION = re.compile(r"/resolve/([0-9a-f]{40})/")
 
 @dataclass
 class Mirror:
-    """Files below ``folder``, served at ``address``; a file of a hub's repository lies at REPOSITORY/resolve/main/FILE.
+    """Serves the files below ``folder`` at ``address``. Files of a hub repository are at REPOSITORY/resolve/REVISION/FILE.
 
-    A data set's repository begins with "datasets/"; a commit stands where a branch (main) does.
+    REVISION is a branch (main) or a commit; REPOSITORY begins with "datasets/" for a data set.
 
     Attributes:
-        folder: what is served.
-        address: where, without a slash at the end.
-        failures: what the next requests (GET) of a path meet, first one first: "503" or "cut", half of the answer.
-        requests: (method, path, first byte asked for) of every request so far.
+        folder: folder to serve.
+        address: base URL, without a trailing slash.
+        failures: for each path, how its next GET requests fail, in order: "503", or "cut" after half of the response.
+        requests: (method, path, first byte requested) of every request so far.
     """
 
     folder: Path
@@ -62,8 +62,8 @@ class Mirror:
         return hashlib.md5(data).hexdigest()
 
     def asked(self, path: str, method: str = "GET") -> list[int]:
-        """Return the first bytes asked for by the requests of ``path``."""
-        return [start for how, what, start in self.requests if (how, what) == (method, path)]
+        """Return the first byte of each request for ``path``."""
+        return [start for requested_method, requested_path, start in self.requests if (requested_method, requested_path) == (method, path)]
 
 
 @contextmanager
@@ -82,8 +82,8 @@ def serving(folder: Path) -> Iterator[Mirror]:
             path = unquote(self.path).lstrip("/")
             start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
             mirror.requests.append((method, path, start))
-            named = REVISION.search(path)
-            commit = named[1] if named else COMMIT
+            revision = REVISION.search(path)
+            commit = revision[1] if revision else COMMIT
             queue = mirror.failures.get(path, [])
             failure = queue.pop(0) if queue and method == "GET" else ""
             file = mirror.folder / path
@@ -103,11 +103,11 @@ def serving(folder: Path) -> Iterator[Mirror]:
             self.send_header("X-Repo-Commit", commit)
             self.end_headers()
             if method == "GET":
-                left = (size - start) // 2 if failure == "cut" else size - start
+                remaining = (size - start) // 2 if failure == "cut" else size - start
                 with file.open("rb") as content:
                     content.seek(start)
-                    while left:
-                        left -= self.wfile.write(content.read(min(left, 1 << 20)))
+                    while remaining:
+                        remaining -= self.wfile.write(content.read(min(remaining, 1 << 20)))
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -120,7 +120,7 @@ def serving(folder: Path) -> Iterator[Mirror]:
 
 
 def picture(label: int, number: int, side: int = 8) -> bytes:
-    """Return a JPEG in the colour of its class, every ``number`` with other noise."""
+    """Return a JPEG in the colour of its class, with noise that depends on ``number``."""
     rng = np.random.default_rng([label, number])
     colour = np.random.default_rng(label).integers(40, 216, 3)
     data = io.BytesIO()
@@ -129,7 +129,7 @@ def picture(label: int, number: int, side: int = 8) -> bytes:
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """Return a tar.gz of the files."""
+    """Return a tar.gz archive of the files."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as tar:
         for name, content in files.items():
@@ -140,14 +140,14 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 
 def served(mirror: Mirror, path: str, data: bytes) -> dict[str, str]:
-    """Serve ``data`` at ``path``; return its address and checksum as an entry of params.yaml has them."""
+    """Serve ``data`` at ``path``; return its address and checksum in the form of params.yaml."""
     return {"url": f"{mirror.address}/{path}", "md5": mirror.put(path, data)}
 
 
 def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, dict[str, str]]:
-    """Serve Flowers 102 in the official layout, an image of each class in each split; return the ``archives`` of its entry."""
+    """Serve Flowers 102 in the official layout, with one image per class and split; return the ``archives`` of its entry."""
     ids = np.arange(1, 307)
-    labels = (ids - 1) % 102 + 1  # 1-based, as the official file has them
+    labels = (ids - 1) % 102 + 1  # start at 1, as in the official file
     splits = {"trnid": ids[None, :102], "valid": ids[None, 102:204], "tstid": ids[None, 204:]}
     images = {f"jpg/image_{i:05}.jpg": picture(label - 1, i, side) for i, label in zip(ids.tolist(), labels.tolist(), strict=True)}
     archives = {"images": served(mirror, "flowers/102flowers.tgz", archive(images))}
@@ -159,9 +159,9 @@ def put_flowers(mirror: Mirror, side: int = 8) -> dict[str, dict[str, str]]:
 
 
 def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> dict[str, dict[str, str]]:
-    """Serve Oxford-IIIT Pet in the official layout, three listed images of each breed; return the ``archives`` of its entry.
+    """Serve Oxford-IIIT Pet in the official layout, with three listed images per breed; return the ``archives`` of its entry.
 
-    Two are in trainval; a fourth image of each breed lies in the folder and in no list, as some do in the official archive.
+    Two of them are in trainval and one in test. A fourth image per breed is in no list, as happens in the official archive.
     """
     numbers = {"trainval": (1, 100), "test": (23,), "": (9,)}
     images = {
@@ -180,25 +180,25 @@ def put_pets(mirror: Mirror, breeds: list[str], side: int = 8) -> dict[str, dict
 
 
 def at_hub(hub_split: str, version: str = "raw") -> str:
-    """Return where a hub has a split of WikiText-2."""
+    """Return the path of a split of WikiText-2 on the hub."""
     folder = WIKITEXT["versions"][version]["folder"]
     return f"datasets/{WIKITEXT['repository']}/resolve/{WIKITEXT['revision']}/{folder}/{hub_split}-00000-of-00001.parquet"
 
 
 def parquet(rows: list[str], column: str = "text") -> bytes:
-    """Return a Parquet file of one column."""
+    """Return a Parquet file with one column."""
     data = io.BytesIO()
     pq.write_table(pa.table({column: rows}), data)
     return data.getvalue()
 
 
 def text_sha256(lines: list[str]) -> str:
-    """Return the SHA-256 of the text."""
+    """Return the SHA-256 of the concatenated lines."""
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def use_as_hub(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``mirror`` be the Hugging Face hub of this process, with an empty cache of its own."""
+    """Use ``mirror`` as the Hugging Face hub in this process, with ``cache`` as its cache."""
     monkeypatch.setattr(constants, "ENDPOINT", mirror.address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", mirror.address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))

@@ -1,4 +1,4 @@
-"""Odd image files, as bytes."""
+"""Unusual image files, as bytes."""
 
 import io
 import struct
@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from tests.synthetic import encoded, picture
 
-ORIENTATION = 0x0112  # EXIF's tag
+ORIENTATION = 0x0112  # tag number in EXIF
 
 
 def drawn(seed: int, size: tuple[int, int], discs: int = 12) -> Image.Image:
-    """Return discs on a coloured ground, in RGB; the more, the smaller."""
+    """Return an RGB image of discs on a coloured background; with more discs, each is smaller."""
     random = np.random.default_rng(seed)
     image = Image.fromarray(random.integers(0, 256, (4, 6, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     for _ in range(discs):
@@ -24,14 +24,14 @@ def drawn(seed: int, size: tuple[int, int], discs: int = 12) -> Image.Image:
 
 
 def turned(image: Image.Image, form: str) -> bytes:
-    """Return a file whose EXIF tag asks for a quarter turn."""
+    """Return an image file with an EXIF orientation of a quarter turn."""
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     return encoded(image, form, exif=exif)
 
 
 def in_every_mode(size: tuple[int, int]) -> dict[str, bytes]:
-    """Return files of different finely drawn images, each odd in its own way, that are usable all the same."""
+    """Return usable files of different, finely detailed images, each in an unusual mode or format."""
     images = [drawn(seed, size, discs=1000) for seed in range(9)]
     images[2].putalpha(Image.radial_gradient("L").resize(size))
     return {
@@ -48,17 +48,17 @@ def in_every_mode(size: tuple[int, int]) -> dict[str, bytes]:
 
 
 def deep_grey() -> bytes:
-    """Return a PNG file with 16 bits a pixel."""
+    """Return a PNG file with 16 bits per pixel."""
     return encoded(Image.fromarray(np.arange(0, 65536, 16).astype(np.uint16).reshape(64, 64)), "PNG")
 
 
 def truncated() -> bytes:
-    """Return a JPEG file that ends in its middle, as a broken download leaves it."""
+    """Return a truncated JPEG file, as after a broken download."""
     return encoded(picture(0, (64, 64)), "JPEG")[:-900]
 
 
 def blank(width: int, height: int) -> bytes:
-    """Return a black PNG of one bit a pixel, packed row by row: of 30,000 x 30,000 pixels that is 107 KiB of file and 107 MiB of rows."""
+    """Return a black PNG with 1 bit per pixel, compressed row by row: 30,000 x 30,000 pixels take 107 KiB in the file, 107 MiB as rows."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""A small project below the working folder: raw images, their index, a tiny random CLIP, and a way to run embedding stages on them."""
+"""A small project in the working folder: raw images, their index, a tiny random CLIP, and functions that run the embedding stages."""
 
 import dataclasses
 from pathlib import Path
@@ -27,13 +27,13 @@ SETTINGS = index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.5)
 
 
 def draw(path: Path, seed: int) -> None:
-    """Write an image of noise."""
+    """Write an image of random pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 36, 3), np.uint8)).save(path)
 
 
 def make_images(count: int, dataset: str = "own") -> Path:
-    """Write ``count`` images of two classes into data/raw/DATASET and return that folder."""
+    """Write ``count`` images of two classes into data/raw/DATASET; return that folder."""
     root = Path("data/raw") / dataset
     for number in range(count):
         draw(root / ("even" if number % 2 == 0 else "odd") / f"{number}.png", number)
@@ -48,7 +48,7 @@ def make_index(dataset: str = "own") -> index_file.Index:
 
 
 def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 0) -> None:
-    """Write random weights of an open_clip architecture as data/weights/NAME."""
+    """Write random weights of an open_clip architecture to data/weights/NAME."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.CLIP(**config)
@@ -58,7 +58,7 @@ def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 
 
 
 def save_weights(entry: dict[str, Any]) -> EncoderInfo:
-    """Write the weights that an entry of params.yaml names as data/weights/mine; return what their encoder.json says."""
+    """Write the weights of an entry of params.yaml to data/weights/mine; return the contents of their encoder.json."""
     checked: Encoder = check(Encoder, entry)
     MODULES[checked.source].save("mine", checked)
     return read_info("mine")
@@ -72,21 +72,21 @@ def prepare(count: int) -> None:
 
 
 def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
-    """Run embed_images in this process with the tiny encoder; return how many images were computed."""
+    """Run embed_images in this process with the tiny encoder; return the number of images computed."""
     settings = embed_images.EmbedImages.model_validate({"batch_size": 4, "precision": precision, "vectors": vectors})
     monkeypatch.setattr(embed_images, "section", lambda *_: settings)
     return int(embed_images.main("tiny", dataset)["images"])
 
 
 def embed_prompts(monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...], dataset: str = "own") -> int:
-    """Run embed_texts in this process with the tiny encoder; return how many texts were computed."""
+    """Run embed_texts in this process with the tiny encoder; return the number of texts computed."""
     settings = embed_texts.EmbedTexts(batch_size=4, precision="float32")
     monkeypatch.setattr(embed_texts, "section", lambda _, name: settings if name == "embed_texts" else prompts)
     return int(embed_texts.main("tiny", dataset)["texts"])
 
 
 def unigram_tokenizer() -> Any:
-    """Return a small SentencePiece-like tokenizer of transformers, as SigLIP's models have one."""
+    """Return a small SentencePiece-like tokenizer from transformers, similar to SigLIP's."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Save a fitted object as later work does, arrays as safetensors and the rest as JSON, and load it again."""
+"""Round trip of a fitted object through files: arrays as safetensors, all other fields as JSON."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ Fitted = TypeVar("Fitted")
 
 
 def saved_and_loaded(fitted: Fitted) -> Fitted:
-    """Return an object of the same class, built from the fields of ``fitted`` after both formats have written and read them."""
+    """Return an object of the same class, built from the fields of ``fitted`` after a round trip through both formats."""
     fields: dict[str, Any] = {field.name: getattr(fitted, field.name) for field in dataclasses.fields(cast(Any, fitted))}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     values = {name: value for name, value in fields.items() if name not in arrays}

@@ -1,8 +1,8 @@
-"""Run the stages that train networks in this process, and read what they wrote; as a program, train in several processes.
+"""Run the stages that train networks in this process and read their outputs; as a program, train in several processes.
 
     python -m tests.supervised PROCESSES NAME ...
 
-trains the small networks of those names (see `network`) on the data set "own" below the working folder, as the stages train theirs.
+trains the small networks with these names (see `network`) on the data set "own" in the working folder, in the same way as the stages.
 """
 
 import sys
@@ -41,7 +41,7 @@ IN_SEVERAL: dict[str, Any] = {
 
 
 def make_data(count: int = 30) -> None:
-    """Write ``count`` images of two classes, one a little brighter than the other, and their index."""
+    """Write ``count`` images of two classes, one slightly brighter than the other, and their index."""
     for number in range(count):
         path = Path("data/raw/own") / ("odd" if number % 2 else "even") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def make_data(count: int = 30) -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, stage: ModuleType, name: str, **fields: Any) -> dict[str, Any]:
-    """Run ``stage`` on its net ``name`` and the data set "own"; ``fields`` join the net's fast settings."""
+    """Run ``stage`` on its net ``name`` and the data set "own"; ``fields`` are added to the net's fast settings."""
     declared = {"seed": 0, "nets": {name: FAST | {"kind": stage.__name__.rpartition(".")[2]} | fields}}
     use(monkeypatch, declared)
     monkeypatch.setattr(stage, "load", lambda: declared)
@@ -60,34 +60,35 @@ def run(monkeypatch: pytest.MonkeyPatch, stage: ModuleType, name: str, **fields:
 
 
 def network(name: str, classes: int = CLASSES) -> Classifier:
-    """Return a small network, "plain" or "normed" by BatchNorm, from torch's global generator."""
+    """Return a small network, "plain" or "normed" (with BatchNorm), initialised from torch's global generator."""
     norms = {"plain": [], "normed": [nn.BatchNorm2d(8)]}[name]
     backbone = nn.Sequential(nn.Conv2d(3, 8, 4, 4), *norms, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     return Classifier(backbone, 32, classes, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0)
 
 
 def run_small(name: str, **fields: Any) -> None:
-    """Train the small network ``name`` as a stage of the name "small" would."""
+    """Train the small network ``name`` as a stage named "small" would."""
     settings = FineTune.model_validate(FAST | {"kind": "finetune"} | fields)
     protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", {})
 
 
 def tolerance(on_cpu: float) -> float:
-    """Return how far probabilities of a network trained here may be from those computed on the CPU in float32.
+    """Return the tolerance for comparing a network's probabilities with those computed on the CPU in float32.
 
-    Where there is a GPU, it trains and predicts there, and cuDNN by default multiplies float32 in TF32, with 10 bits of the mantissa's 23.
+    If there is a GPU, the network trains and predicts on it, and cuDNN by default multiplies float32 in TF32, with 10 instead of 23 bits of
+    mantissa.
     """
     return max(on_cpu, 1e-3) if torch.cuda.is_available() else on_cpu
 
 
 def images_of(split: str, **fields: Any) -> image_set.ImageSet:
-    """Return the decoded images of a split of "own"; ``fields`` join the fast settings."""
+    """Return the decoded images of a split of "own"; ``fields`` are added to the fast settings."""
     rows = index.read("own").usable
     return image_set.decode(rows[rows["split"] == split], Training.model_validate(FAST | fields), split)
 
 
 def probabilities_of_checkpoint(folder: str, untrained: Classifier, split: str) -> npt.NDArray[np.float32]:
-    """Return the probabilities of a split by the weights in ``folder``, loaded into ``untrained``: float32 (n, classes), on the CPU."""
+    """Load the weights in ``folder`` into ``untrained``; return its probabilities for a split, float32 (n, classes), on the CPU."""
     untrained.load_state_dict(load_file(f"data/checkpoints/{folder}/model.safetensors"))
     images = images_of(split)
     with torch.inference_mode():
@@ -96,12 +97,12 @@ def probabilities_of_checkpoint(folder: str, untrained: Classifier, split: str) 
 
 
 class KilledError(Exception):
-    """Raised where a test kills a run."""
+    """Raised when a test kills a run."""
 
 
 @contextmanager
 def epochs(killed_after: int | None = None) -> Iterator[list[str]]:
-    """Record the names of the epochs that are run; the run is killed after so many."""
+    """Record the names of the epochs that run, and kill the run after ``killed_after`` epochs."""
     names: list[str] = []
     train_epoch = Loop.train_epoch
 

@@ -1,4 +1,4 @@
-"""Small data made up for tests: parameters without DVC, image files, an index, embeddings."""
+"""Small synthetic data for tests: parameters without DVC, image files, an index, embeddings."""
 
 import hashlib
 import io
@@ -20,28 +20,28 @@ from clipstore.store.approaches import APPROACHES
 
 
 def on_axis(axis: str) -> list[str]:
-    """Return the stages of the approaches that run with the names of ``axis``, in the table's order."""
+    """Return the stages of the approaches on ``axis``, in the table's order."""
     return [approach.stage for approach in APPROACHES if approach.axis == axis]
 
 
 def sha256(text: str) -> str:
-    """Return a digest to stand for an image's."""
+    """Return the SHA-256 of ``text``, for use as the digest of an image."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, declared: dict[str, Any]) -> None:
-    """Let stages read ``declared`` where they would ask DVC for their parameters; sections are still checked."""
+    """Make stages read ``declared`` instead of asking DVC for their parameters; sections are still validated."""
     monkeypatch.setattr(params, "load", lambda: declared)
 
 
 def picture(seed: int, size: tuple[int, int] = (6, 4)) -> Image.Image:
-    """Return an image of random pixels in RGB."""
+    """Return an RGB image of random pixels."""
     width, height = size
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    """Return the image as a file of that form ("PNG", "JPEG" ...) holds it."""
+    """Return the bytes of the image as a file in the format ``form`` ("PNG", "JPEG" ...)."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -55,8 +55,8 @@ def put(path: Path, seed: int) -> Path:
 
 
 def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
-    """Return the index's rows of usable images, in the order given."""
-    names = [f"{label}/{at:03}.png" for at, label in enumerate(labels)]
+    """Return rows of an index for usable images, in the given order."""
+    names = [f"{label}/{i:03}.png" for i, label in enumerate(labels)]
     return pd.DataFrame(
         {
             "image_id": names,
@@ -73,14 +73,14 @@ def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
 
 
 def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0) -> npt.NDArray[np.float32]:
-    """Return vectors around one corner a class, the labels turned round where ``shift`` is 1."""
+    """Return vectors around one corner per class; if ``shift`` is 1, the two classes are swapped."""
     corners = np.eye(4)[(np.array(labels) + int(shift)) % 2]
     vectors: npt.NDArray[np.float32] = (corners + np.random.default_rng(seed).normal(0, spread, corners.shape)).astype(np.float32)
     return vectors
 
 
 def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
-    """Return unit vectors close to one corner a class, which any probe tells apart."""
+    """Return unit vectors close to one corner per class, so that any probe can separate the classes."""
     vectors = np.eye(8)[labels] + np.random.default_rng(seed).normal(0, 0.05, (len(labels), 8))
     return unit(vectors.astype(np.float32))[0]
 
@@ -88,10 +88,10 @@ def clusters(labels: npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.flo
 def embed(
     splits: Sequence[str], labels: Sequence[int], classes: int, **vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]]
 ) -> None:
-    """Write the index of the data set "toy" and its embeddings by "enc" below the working directory."""
+    """Write the index of the data set "toy" and its embeddings by "enc" in the working directory."""
     rows = image_rows(splits, labels)
-    made = index.Index("toy", rows)
-    index.write(made)
-    provenance = {"classes": [f"class {label}" for label in range(classes)], "failed": 0, "index": made.digest, "contract": "c0"}
+    toy = index.Index("toy", rows)
+    index.write(toy)
+    provenance = {"classes": [f"class {label}" for label in range(classes)], "failed": 0, "index": toy.digest, "contract": "c0"}
     stored = {name: np.asarray(values, np.float32) for name, values in vectors.items()}
     embeddings.write_images(embeddings.folder("enc", "toy"), rows, stored, provenance, "float32")

@@ -117,14 +117,14 @@ def test_missing_predictions_of_the_linear_probe_are_one_line(project: Path, mon
     toy(monkeypatch)
     path = predictions.path_of("toy", "linear_probe", "enc")
     path.unlink()
-    with pytest.raises(InputError, match=rf"^{path}: no such file; `dvc repro` makes it$"):
+    with pytest.raises(InputError, match=rf"^{path}: no such file; `dvc repro` creates it$"):
         audit.main("enc", "toy")
     assert not Path("data/audit").exists()
 
 
 def test_predictions_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy(monkeypatch, other_index=True)
-    with pytest.raises(InputError, match=r"linear_probe-enc\.parquet: made from another index \(digest 000000000000, expected"):
+    with pytest.raises(InputError, match=r"linear_probe-enc\.parquet: computed from another index \(digest 000000000000, expected"):
         audit.main("enc", "toy")
 
 
@@ -144,7 +144,7 @@ def test_predictions_of_other_approaches_are_not_read(project: Path, monkeypatch
 def test_an_image_that_changed_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = toy(monkeypatch)
     scene(77).save(rows["path"][3], "PNG")
-    with pytest.raises(InputError, match="its bytes are not those that were indexed"):
+    with pytest.raises(InputError, match="the file has changed since it was indexed"):
         audit.main("enc", "toy")
 
 

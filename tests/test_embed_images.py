@@ -180,7 +180,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
     last = index_file.read("own").usable["path"].iloc[-1]
     original = Path(last).read_bytes()
     draw(Path(last), 999)
-    with pytest.raises(InputError, match=f"{last}: its bytes are not those that were indexed"):
+    with pytest.raises(InputError, match=f"{last}: the file has changed since it was indexed"):
         embed(monkeypatch)
     Path(last).write_bytes(original)
     assert embed(monkeypatch) == 3  # the last batch
@@ -189,7 +189,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
 def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ready / "file").write_text("")
     monkeypatch.setenv(caches.VARIABLE, str(ready / "file"))
-    with pytest.raises(InputError, match=r"cache folder .*: Not a directory; name a folder with room in CLIP_FEATURE_STORE_CACHE"):
+    with pytest.raises(InputError, match=r"cache folder .*: Not a directory; set CLIP_FEATURE_STORE_CACHE to a writable folder"):
         embed(monkeypatch)
 
 

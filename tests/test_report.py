@@ -274,7 +274,7 @@ def test_one_class_one_image_and_no_encoder(project: Path, monkeypatch: pytest.M
 
 def test_missing_predictions_are_one_line(toy: Page) -> None:
     predictions.path_of("toy", "knn", "enc").unlink()
-    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` makes it$"):
+    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` creates it$"):
         report.main()
 
 

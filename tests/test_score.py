@@ -130,7 +130,7 @@ def test_without_an_encoder_nobody_looked_for_leaked_images(digest: str, monkeyp
 def test_a_missing_audit_is_one_line(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc")
     Path("data/predictions/toy/leaked-enc.parquet").unlink()
-    with pytest.raises(InputError, match=r"^data/predictions/toy/leaked-enc\.parquet: no such file; `dvc repro` makes it$"):
+    with pytest.raises(InputError, match=r"^data/predictions/toy/leaked-enc\.parquet: no such file; `dvc repro` creates it$"):
         metrics(monkeypatch, encoders=["enc"])
 
 
@@ -188,7 +188,7 @@ def test_predictions_of_another_index_are_refused_by_name(digest: str, monkeypat
     with pytest.raises(InputError) as caught:
         metrics(monkeypatch, encoders=["enc"])
     assert str(caught.value).startswith(
-        f"data/predictions/toy/knn-enc.parquet: made from another index (digest 0123456789ab, expected {digest[:12]})"
+        f"data/predictions/toy/knn-enc.parquet: computed from another index (digest 0123456789ab, expected {digest[:12]})"
     )
     assert not Path("metrics").exists()
 

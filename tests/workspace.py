@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, with its own row cache, to run DVC in."""
+"""A separate copy of the project, with its own row cache, in which tests run DVC."""
 
 import json
 import os
@@ -12,7 +12,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).parent.parent
-IDENTITY = {f"GIT_{who}_{what}": f"test{at}" for who in ("AUTHOR", "COMMITTER") for what, at in (("NAME", ""), ("EMAIL", "@example.org"))}
+IDENTITY = {
+    f"GIT_{who}_{what}": f"test{suffix}" for who in ("AUTHOR", "COMMITTER") for what, suffix in (("NAME", ""), ("EMAIL", "@example.org"))
+}
 
 
 FEW = {
@@ -23,14 +25,14 @@ FEW = {
     "few_shot.beta": [1.0],
     "audit.folds": 2,
     "score.resamples": 1000,
-}  # quick, not good
+}  # quick runs with poor results
 
 
 class Workspace:
-    """The project in ``root``, a git repository, with the row cache ``cache``."""
+    """A copy of the project in ``root``, as a git repository, with the row cache ``cache``."""
 
     def __init__(self, root: Path, cache: Path, **variables: str) -> None:
-        """Take ``root`` as it is; ``variables`` join the environment."""
+        """Use ``root`` as it is; ``variables`` are added to the environment."""
         self.root = root
         self.cache = cache
         self.variables = variables
@@ -38,8 +40,8 @@ class Workspace:
     @classmethod
     def make(cls, root: Path, cache: Path, overrides: dict[str, Any]) -> "Workspace":
         """Copy the project into ``root``, apply ``overrides`` ({"knn.neighbors": [1]}) to params.yaml and commit."""
-        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
-        for name in listed.stdout.splitlines():
+        files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
+        for name in files.stdout.splitlines():
             if (PROJECT / name).is_file() and not name.startswith(("metrics/", "plots/")) and name != "dvc.lock":
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(PROJECT / name, root / name)
@@ -73,20 +75,20 @@ class Workspace:
         self.git("commit", "-q", "-m", message)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that DVC and the stages run in: this Python, this row cache, a name for git."""
+        """Return the environment for DVC and the stages: this Python, the row cache, a user name for git."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return os.environ | IDENTITY | {"PATH": path, "CLIP_FEATURE_STORE_CACHE": str(self.cache)} | self.variables
 
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run DVC; with ``check`` a failure fails the test with what was printed."""
+        """Run DVC; with ``check``, a failure fails the test and shows the output."""
         return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command; with ``check`` a failure fails the test with what was printed.
+        """Run a command; with ``check``, a failure fails the test and shows the output.
 
-        It has no time limit of its own: where the test's runs out, the command and every process that it started are killed.
+        There is no separate time limit. When the test's time limit expires, the command and all its child processes are killed.
         """
-        running = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment(),
@@ -96,13 +98,13 @@ class Workspace:
             start_new_session=True,
         )
         try:
-            output, errors = running.communicate()
+            output, errors = process.communicate()
         except BaseException:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             raise
-        assert not check or running.returncode == 0, output + errors
-        return subprocess.CompletedProcess(command, running.returncode, output, errors)
+        assert not check or process.returncode == 0, output + errors
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def metrics(self, dataset: str) -> dict[str, Any]:
         """Return metrics/DATASET.json."""
@@ -114,7 +116,7 @@ class Workspace:
         return [json.loads(line) for line in (self.root / "data/runs.jsonl").read_text().splitlines()]
 
 
-def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the cells that a run of DVC ran, in order."""
-    marks = [line for line in done.stdout.splitlines() if line.startswith("Running stage '")]
+def ran(process: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the cells that DVC ran, in order."""
+    marks = [line for line in process.stdout.splitlines() if line.startswith("Running stage '")]
     return [line.split("'")[1] for line in marks]

@@ -1,1 +1,1 @@
-"""What every other room needs: errors, parameters and their schema, starting a stage, digests, atomic files, vectors, cache paths."""
+"""Basics for all other rooms: errors, parameters and their schema, stage start-up, digests, atomic writes, vectors, cache paths."""

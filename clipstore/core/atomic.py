@@ -1,4 +1,4 @@
-"""Files that other processes may read while they are written."""
+"""Atomic writes, for files that other processes may read at any time."""
 
 import os
 import secrets
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def write(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a temporary file, then rename it to ``path``: readers find the whole file or none.
+    """Call ``write`` on a temporary file, then rename it to ``path``: readers see either the complete file or none.
 
     Raises:
-        OSError: the file cannot be written; nothing is left behind.
+        OSError: the file cannot be written; the temporary file is removed.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -21,6 +21,6 @@ def write(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
-        with suppress(OSError):  # the first error is the one to report
+        with suppress(OSError):  # report the first error, not this one
             temporary.unlink()
         raise

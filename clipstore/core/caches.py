@@ -1,4 +1,4 @@
-"""The folder of this user's caches, outside every workspace: row cache, downloads, hub files, training's resume states."""
+"""The user's cache folder, outside every workspace: row cache, downloads, hub files, and the states that training resumes from."""
 
 import os
 from pathlib import Path
@@ -9,5 +9,5 @@ VARIABLE = "CLIP_FEATURE_STORE_CACHE"
 
 
 def root() -> Path:
-    """Return the folder of this user's caches: the environment variable CLIP_FEATURE_STORE_CACHE, or the system's cache folder."""
+    """Return the user's cache folder: the environment variable CLIP_FEATURE_STORE_CACHE, or a folder in the system's cache folder."""
     return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("clip-feature-store"))

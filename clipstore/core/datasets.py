@@ -1,4 +1,4 @@
-"""The table `datasets` of params.yaml: images and texts, and where they come from."""
+"""The table `datasets` of params.yaml: image and text data sets and their sources."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from clipstore.core.params import Md5, Section, Sha256, Url
 
 
 class Garden(Section):
-    """The drawn sample: numbers of images for each class, and their side in pixels."""
+    """The generated sample: images per class in each split, and their side in pixels."""
 
     kind: Literal["garden"]
     image_size: int = Field(ge=32, le=512)
@@ -21,13 +21,13 @@ class Garden(Section):
 
 
 class Digits(Section):
-    """The scans of handwritten digits (8 x 8 pixels) that scikit-learn carries."""
+    """The scans of handwritten digits (8 x 8 pixels) that ship with scikit-learn."""
 
     kind: Literal["digits"]
 
 
 class Counts(Section):
-    """Images of the official splits."""
+    """Numbers of images in the official splits."""
 
     train: int = Field(ge=1)
     val: int = Field(default=0, ge=0)
@@ -35,7 +35,7 @@ class Counts(Section):
 
 
 class Archive(Section):
-    """A file that a data set consists of: where it is fetched from, the publisher's server or a mirror, and what it must be."""
+    """One file of a data set: its address, at the publisher or a mirror, and its checksum."""
 
     url: Url
     md5: Md5
@@ -76,20 +76,20 @@ class Flowers(Official):
 
 
 class Pets(Official):
-    """Oxford-IIIT Pet. OpenAI's class names are those of the image files."""
+    """Oxford-IIIT Pet. OpenAI's class names follow from the names of the image files."""
 
     kind: Literal["pets"]
     archives: PetArchives
 
 
 class Folder(Section):
-    """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
+    """The user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
 
 
 class Digests(Section):
-    """SHA-256 of the text of each split, as its authors first published it."""
+    """SHA-256 of the text of each split as its authors originally published it."""
 
     folder: str  # in the hub's repository
     train: Sha256
@@ -98,7 +98,7 @@ class Digests(Section):
 
 
 class WikiText(Section):
-    """WikiText-2 from the Hugging Face hub: all words (raw), or rare ones replaced by <unk> (tokenised)."""
+    """WikiText-2 from the Hugging Face hub, with all words (raw) or with rare words replaced by <unk> (tokenised)."""
 
     kind: Literal["wikitext2"]
     repository: str
@@ -110,7 +110,7 @@ class WikiText(Section):
 
 
 class PythonDocs(Section):
-    """The sample of English prose: the running Python's reference topics and its standard library's docstrings, split by module."""
+    """The sample of English prose: reference topics and standard-library docstrings of the running Python, split by module."""
 
     kind: Literal["python_docs"]
     val: float = Field(gt=0, lt=0.5)  # share of the modules
@@ -119,7 +119,7 @@ class PythonDocs(Section):
 
 
 class Text(Section):
-    """A user's own text in data/raw/NAME: .txt files, one document a line, or .parquet files with a column text."""
+    """The user's own text in data/raw/NAME: .txt files with one document per line, or .parquet files with a column text."""
 
     kind: Literal["text"]
 

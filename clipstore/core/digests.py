@@ -12,7 +12,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_md5(path: Path) -> str:
-    """Return the MD5 of the file's bytes, in hexadecimal: what data set publishers give; it detects damage, not forgery."""
+    """Return the MD5 of the file's bytes, in hexadecimal. Data set publishers list it; it detects damage, not tampering."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

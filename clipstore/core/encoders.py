@@ -1,4 +1,4 @@
-"""The table `encoders` of params.yaml: where the weights of each encoder come from."""
+"""The table `encoders` of params.yaml: the source of each encoder's weights."""
 
 import re
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from clipstore.core.params import Section, Sha256, Url
 
 
 class LocalFile(Section):
-    """Weights in a local file. Its SHA-256 stands in the entry, so that DVC notices another file under the same name."""
+    """Weights in a local file. The entry includes its SHA-256, so that DVC notices when the file is replaced."""
 
     file: Path
     sha256: Sha256 | None = None
 
     def problem(self) -> str | None:
-        """Return why the file cannot be used, or None; asked only of entries on an axis: others may name files of another machine."""
+        """Return why the file cannot be used, or None. Only entries on an axis are checked: others may name files of another machine."""
         if not self.file.is_file():
             return f"no such file: {self.file}"
         if self.sha256 is None:
-            return f"sha256 is missing; for {self.file} it is {file_sha256(self.file)}"
+            return f"sha256 is missing; the SHA-256 of {self.file} is {file_sha256(self.file)}"
         return None
 
 
 class GardenClip(Section):
-    """A small CLIP, trained by the ``weights`` stage on captioned drawings of other flowers than the sample's."""
+    """A small CLIP that the ``weights`` stage trains on captioned drawings of flowers that are not in the sample."""
 
     source: Literal["garden"]
     image_size: int = Field(ge=32, le=512)  # pixels, square
@@ -36,13 +36,13 @@ class GardenClip(Section):
 
 
 class HubFile(Section):
-    """Published weights, fetched from the Hugging Face hub; ``sha256``, where given, is what the file must have."""
+    """Published weights from the Hugging Face hub; the file is checked against ``sha256`` if that is given."""
 
     sha256: Sha256 | None = None
 
 
 class OpenClipTag(HubFile):
-    """open_clip's published weights of this architecture and tag."""
+    """Weights that open_clip publishes for this architecture and tag."""
 
     source: Literal["open_clip"]
     architecture: str
@@ -56,7 +56,7 @@ def _named_after_digest(url: str) -> str:
 
 
 class Torchvision(Section):
-    """torchvision's published weights of this architecture, for example resnet34 and IMAGENET1K_V1."""
+    """Weights that torchvision publishes for this architecture, for example IMAGENET1K_V1 for resnet34."""
 
     source: Literal["torchvision"]
     architecture: str
@@ -65,7 +65,7 @@ class Torchvision(Section):
 
 
 class OpenClipFile(LocalFile):
-    """An open_clip checkpoint: ``architecture`` as open_clip names it, with the tag it was trained under or its activation."""
+    """An open_clip checkpoint: open_clip's name of the ``architecture``, and either the tag it was trained under or its activation."""
 
     source: Literal["open_clip_file"]
     architecture: str
@@ -73,14 +73,14 @@ class OpenClipFile(LocalFile):
     activation: Literal["gelu", "quick_gelu"] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "OpenClipFile":
+    def _tag_or_activation(self) -> "OpenClipFile":
         if (self.tag is None) == (self.activation is None):
-            raise ValueError("name either the tag or the activation: the file does not say which")
+            raise ValueError("expected either tag or activation: the file does not record the activation")
         return self
 
 
 class TimmPreprocess(Section):
-    """What timm's evaluation transform needs: pixels, fractions of [0, 1] for mean and std, the crop as a fraction of the resized side."""
+    """Settings of timm's evaluation transform: size in pixels, mean and std in [0, 1], and the crop as a fraction of the resized side."""
 
     size: int = Field(ge=16)
     mean: tuple[float, float, float]
@@ -90,14 +90,14 @@ class TimmPreprocess(Section):
 
 
 class Timm(Section):
-    """An image encoder of timm, without a text tower."""
+    """An image encoder from timm; it has no text tower."""
 
     architecture: str
     arguments: Mapping[str, Any] = {}  # of timm.create_model
 
 
 class TimmTag(HubFile, Timm):
-    """timm's published weights: ``architecture`` with its tag; preprocessing is the tag's own unless it is given."""
+    """Weights that timm publishes: ``architecture`` includes the tag, whose preprocessing applies unless ``preprocess`` is given."""
 
     source: Literal["timm"]
     preprocess: TimmPreprocess | None = None

@@ -39,14 +39,14 @@ class Training(Section):
     workers: int = Field(default=0, ge=0)  # processes that augment
 
     @model_validator(mode="after")
-    def _shares(self) -> "Training":
+    def _batch_divides_evenly(self) -> "Training":
         if self.batch_size % self.processes:
             raise ValueError(f"batch_size = {self.batch_size} is not a multiple of processes = {self.processes}")
         return self
 
 
 class FineTune(Training):
-    """Fine-tuning of the weights of the same name."""
+    """Fine-tuning, starting from the encoder weights of the same name."""
 
     kind: Literal["finetune"]
 
@@ -61,9 +61,9 @@ class Scratch(Training):
     drop_path: float = Field(default=0, ge=0, lt=1)  # probability of skipping the last block; linear from 0 at the first
 
     @model_validator(mode="after")
-    def _stages(self) -> "Scratch":
+    def _width_and_depth_per_stage(self) -> "Scratch":
         if len(self.widths) != len(self.depths):
-            raise ValueError(f"{len(self.widths)} widths and {len(self.depths)} depths: one of each for every stage")
+            raise ValueError(f"{len(self.widths)} widths and {len(self.depths)} depths: expected one of each per stage")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The parameters of the running stage, exactly as dvc.yaml declares them, each section checked by its model."""
+"""The parameters that dvc.yaml declares for the running stage, each section validated by its model."""
 
 import os
 from functools import cache
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from clipstore.core.errors import InputError
 
-# No hyphen: DVC joins the values of a matrix by "-" and silently drops one of two cells of the same joined name.
+# No hyphen: DVC joins matrix values with "-", and if two cells get the same joined name, it silently drops one.
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Names = tuple[Slug, ...]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -17,7 +17,7 @@ Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 class Section(BaseModel):
-    """One section or table entry of params.yaml: unknown keys are errors, values never change."""
+    """One section or table entry of params.yaml: unknown keys are errors, and instances are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,18 +25,19 @@ class Section(BaseModel):
 Checked = TypeVar("Checked")
 
 
-@cache  # resolving dvc.yaml takes a good part of a second, and some stages read two sections
+@cache  # resolving dvc.yaml takes most of a second, and some stages read two sections
 def load() -> dict[str, Any]:
     """Return the entries of params.yaml that this stage lists under ``params``.
 
-    DVC names the running stage in ``DVC_STAGE``; an entry that the stage does not list is absent, so a stage cannot depend on a
-    value that DVC does not track. PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a string.
+    DVC names the running stage in ``DVC_STAGE``. Entries that the stage does not list are absent, so that no stage depends on a value
+    that DVC does not track. DVC reads the file because PyYAML would read ``1e-05``, which is how ``dvc exp run -S`` stores 0.00001, as a
+    string.
 
     Raises:
-        InputError: the module was started without DVC.
+        InputError: the stage was started without DVC.
     """
     if "DVC_STAGE" not in os.environ:
-        raise InputError("stages are run by DVC: `dvc repro -s STAGE`, for example `dvc repro -s knn@garden_clip-garden`")
+        raise InputError("DVC_STAGE is not set: run stages with `dvc repro -s STAGE`, for example `dvc repro -s knn@garden_clip-garden`")
     import dvc.api
 
     declared: dict[str, Any] = dvc.api.params_show(stages=os.environ["DVC_STAGE"])
@@ -48,19 +49,19 @@ def check(kind: type[Checked], value: object, where: str = "") -> Checked: ...
 @overload
 def check(kind: object, value: object, where: str = "") -> Any: ...
 def check(kind: Any, value: object, where: str = "") -> Any:
-    """Return ``value``, the key ``where`` of params.yaml ("" for the whole file), validated as a ``kind``.
+    """Validate ``value``, found under the key ``where`` of params.yaml ("" for the whole file), as a ``kind`` and return it.
 
     Raises:
-        InputError: one line for each wrong value, naming the key, the value and what was expected.
+        InputError: one line per wrong value, with the key, the value and what was expected.
     """
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         details = error.errors()
-        # pydantic reports a list whose items are all wrong as too short as well.
-        inner = {detail["loc"][:-1] for detail in details if detail["loc"]}
-        kept = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
-        raise InputError("\n".join(_line(value, where, detail) for detail in kept)) from None
+        # If all items of a list are wrong, pydantic also reports the list as too short.
+        with_wrong_items = {detail["loc"][:-1] for detail in details if detail["loc"]}
+        reported = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in with_wrong_items]
+        raise InputError("\n".join(_line(value, where, detail) for detail in reported)) from None
 
 
 def _line(value: Any, where: str, detail: Any) -> str:
@@ -71,7 +72,7 @@ def _line(value: Any, where: str, detail: Any) -> str:
             value = value[part]
         except (LookupError, TypeError):
             if not missing or position < len(detail["loc"]):
-                continue  # not a key of params.yaml but one of pydantic's: the tag of a union, "[key]"
+                continue  # a part that pydantic inserted, such as the tag of a union or "[key]", not a key of params.yaml
         keys.append(str(part))
     key = ".".join(keys)
     if missing:
@@ -89,7 +90,7 @@ def section(kind: Any, name: str) -> Any:
     """Return the section ``name`` of params.yaml, or the entry ``table.name``, as the running stage declares it.
 
     Raises:
-        InputError: a value is of the wrong type or out of its range.
+        InputError: a value has the wrong type or is out of range.
     """
     value: Any = load()
     for key in name.split("."):

@@ -1,7 +1,7 @@
-"""The tables of params.yaml as a whole: axes, data sets, prompts, encoders, nets, and whether they fit together.
+"""The tables of params.yaml (axes, data sets, prompts, encoders, nets) and the checks across them.
 
-A fact about a data set, an encoder or a net lives in its table and nowhere in Python. The entries of the larger tables are described in
-`clipstore.core.datasets`, `clipstore.core.encoders` and `clipstore.core.nets`.
+Facts about a data set, an encoder or a net belong in its table, never in Python. `clipstore.core.datasets`, `clipstore.core.encoders` and
+`clipstore.core.nets` describe the entries of the larger tables.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from clipstore.core.params import Names, Section, Slug
 
 def _prompt(text: str) -> str:
     if text.count("{}") != 1 or text.replace("{}", "").count("{") + text.replace("{}", "").count("}"):
-        raise ValueError("a prompt holds {} exactly once, where the class name goes")
+        raise ValueError("a prompt must contain {} exactly once, in place of the class name, and no other brace")
     return text
 
 
@@ -26,7 +26,7 @@ Prompts = Annotated[tuple[Prompt, ...], Field(min_length=1)]
 
 
 class Axes(Section):
-    """Which cells run: each list names entries of the tables."""
+    """The cells to run: each axis lists entries of the tables."""
 
     download: Names
     datasets: Names
@@ -39,7 +39,7 @@ class Axes(Section):
 
 
 class Tables(Section):
-    """All of params.yaml but the sections of the stages."""
+    """All of params.yaml except the sections of the stages."""
 
     seed: int = Field(ge=0)  # of training
     axes: Axes
@@ -50,9 +50,9 @@ class Tables(Section):
 
 
 def problems(tables: Tables) -> list[str]:
-    """Return a line for each name on an axis that cannot be used: missing from its table, of the wrong kind, twice, or without its files.
+    """Return one line for each unusable name on an axis: not in its table, of the wrong kind, listed twice, or without its files.
 
-    Axes are checked in order, and the first one with a problem ends the check: those after it build on it.
+    Axes are checked in order, and the check stops at the first axis with a problem, since later axes depend on it.
     """
     axes = tables.axes
     corpora = [name for name, entry in tables.datasets.items() if isinstance(entry, Texts)]
@@ -82,10 +82,10 @@ def problems(tables: Tables) -> list[str]:
         lines += [f"encoders.{name}: {problem}"] if problem else []
     for name in axes.datasets:
         if axes.zero_shot and name not in tables.prompts:
-            lines.append(f"prompts.{name} is missing; a list of prompts such as 'A photo of a {{}}.' is needed for axes.zero_shot")
+            lines.append(f"prompts.{name} is missing; axes.zero_shot needs a list of prompts such as 'A photo of a {{}}.'")
     for axis, files in (("datasets", "class folders or a manifest.csv"), ("corpora", ".txt or .parquet files")):
         for name in getattr(axes, axis):
             root = Path("data/raw") / name
             if name not in axes.download and not root.is_dir():
-                lines.append(f"axes.{axis} = {name!r}: no folder {root}; put {files} there, or name it in axes.download")
+                lines.append(f"axes.{axis} = {name!r}: no folder {root}; put {files} there, or add it to axes.download")
     return lines

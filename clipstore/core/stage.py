@@ -1,4 +1,4 @@
-"""Start a stage from the command line and keep a line about the run in data/runs.jsonl."""
+"""Start a stage from the command line and append a record of the run to data/runs.jsonl."""
 
 import inspect
 import json
@@ -14,23 +14,23 @@ RUNS = Path("data/runs.jsonl")
 
 
 def run(main: Callable[..., Mapping[str, object] | None]) -> None:
-    """Call ``main`` with the command line's values and append cell, seconds, peak memory and what ``main`` returns to data/runs.jsonl.
+    """Call ``main`` with the command-line arguments; append cell, seconds, peak memory and what ``main`` returns to data/runs.jsonl.
 
-    Timings are in no out of DVC: they would change its hash at every run.
+    Timings are kept out of DVC's outs, whose hashes they would change on every run.
 
     Raises:
-        InputError: the number of values is not that of ``main``'s parameters, or DVC did not start the stage.
+        InputError: the number of arguments differs from that of ``main``'s parameters, or DVC did not start the stage.
     """
     expected = list(inspect.signature(main).parameters)
     stage = Path(sys.argv[0]).stem
     if len(sys.argv) - 1 != len(expected):
         raise InputError(f"usage: python -m stages.{stage} {' '.join(expected).upper()}".rstrip())
     if "DVC_STAGE" not in os.environ:
-        raise InputError(f"stages are run by DVC: `dvc repro {stage}`, or one cell of it: `dvc repro {stage}@VALUE-VALUE`")
+        raise InputError(f"DVC_STAGE is not set: run `dvc repro {stage}`, or a single cell with `dvc repro {stage}@VALUE-VALUE`")
     start = time.perf_counter()
     facts = main(*sys.argv[1:]) or {}
     if "LOCAL_RANK" in os.environ:
-        return  # one of several processes: the one that started them writes the line
+        return  # a worker process: its parent writes the record
     record = {
         "cell": os.environ["DVC_STAGE"],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -46,7 +46,7 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
 def _peak_mib() -> float:
     """Return this process's peak resident memory in MiB.
 
-    Linux carries the parent's figure over into ``ru_maxrss`` at exec; VmHWM is the process's own.
+    On Linux, ``ru_maxrss`` keeps the parent's value across exec, whereas VmHWM belongs to this process alone.
     """
     status = Path("/proc/self/status")
     if status.exists():

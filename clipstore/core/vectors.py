@@ -1,4 +1,4 @@
-"""Vectors: rows of unit length, and matrices as Parquet columns, FixedSizeList<float>[width], one list a row."""
+"""Vectors: rows of unit length, and matrices as Parquet columns, FixedSizeList<float>[width], one list per row."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 def to_column(matrix: npt.NDArray[np.floating[Any]]) -> pa.FixedSizeListArray:
-    """Return the rows of a matrix (n, width) as a column of the same type; a contiguous matrix is not copied."""
+    """Return the rows of a matrix (n, width) as a column of n lists of the same type; a contiguous matrix is not copied."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
 
 
@@ -27,10 +27,10 @@ def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
     """Return rows of unit length, float32 (n, d), and the original lengths, float32 (n,).
 
     Raises:
-        InputError: a vector is 0 or not finite and has no direction.
+        InputError: a vector is zero or not finite, so it has no direction.
     """
     norm = np.linalg.norm(vectors, axis=1)
     undirected = ~(np.isfinite(norm) & (norm > 0))
     if undirected.any():
-        raise InputError(f"{undirected.sum()} of {len(norm)} vectors have no direction (all 0 or not finite): another precision may help")
+        raise InputError(f"{undirected.sum()} of {len(norm)} vectors are zero or not finite, so have no direction: try another precision")
     return vectors / norm[:, None], norm

@@ -1,1 +1,1 @@
-"""Data sets: the index, image files, downloads, the drawn sample."""
+"""Data sets: the index, image files, downloads, and the generated samples."""

@@ -1,4 +1,4 @@
-"""Fetch a file over the network: resumed where an earlier attempt broke off, verified, or one line that says why it failed."""
+"""Download files: interrupted downloads resume, checksums are verified, and failures give a one-line message."""
 
 import http.client
 import ssl
@@ -19,23 +19,23 @@ from clipstore.core.errors import InputError
 
 Result = TypeVar("Result")
 
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt
-ANSWER_WITHIN = 3.0  # seconds until the first answer
-READ_WITHIN = 60.0  # seconds between two pieces of a file
-PIECE = 1 << 20
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each retry
+ANSWER_WITHIN = 3.0  # timeout in seconds for the first response
+READ_WITHIN = 60.0  # timeout in seconds between two chunks of a file
+CHUNK = 1 << 20
 
 
 class BrokenOffError(Exception):
-    """An attempt failed for a reason that may pass; ``progress`` says whether some bytes arrived."""
+    """An attempt failed for a possibly temporary reason; ``progress`` states whether any bytes arrived."""
 
     def __init__(self, problem: object, progress: bool = False) -> None:
-        """Take the reason as the message."""
+        """Use ``problem`` as the message."""
         super().__init__(str(problem))
         self.progress = progress
 
 
 def silence(address: str) -> str | None:
-    """Return why nothing answers at ``address``, or None if something does, even an error status. Takes seconds at most."""
+    """Return why no server responds at ``address``, or None if one does, even with an error status; takes a few seconds at most."""
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=ANSWER_WITHIN).close()
     except urllib.error.HTTPError as error:
@@ -46,10 +46,10 @@ def silence(address: str) -> str | None:
 
 
 def patiently(attempt: Callable[[], Result], what: str) -> Result:
-    """Return what ``attempt`` returns, retried after `BrokenOffError` with growing waits, which start over after progress.
+    """Return the result of ``attempt``, retrying after `BrokenOffError` with growing waits, which start over after progress.
 
     Raises:
-        InputError: the last attempt failed too.
+        InputError: the last attempt failed.
     """
     waits = iter(WAITS)
     while True:
@@ -61,18 +61,18 @@ def patiently(attempt: Callable[[], Result], what: str) -> Result:
             wait = next(waits, None)
             if wait is None:
                 raise InputError(f"{what}: {error}; run the same command again to resume") from None
-            print(f"{what}: {error}; next attempt in {wait:g} s", flush=True)
+            print(f"{what}: {error}; retrying in {wait:g} s", flush=True)
             time.sleep(wait)
 
 
 def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") -> Path:
-    """Return the file behind ``url``, from this user's cache folder or else from the network.
+    """Return the file at ``url``, from the user's cache folder or else from the network.
 
-    An interrupted fetch is resumed. A file gets its name only once its digest begins with ``digest``: torchvision gives only the first
-    digits.
+    An interrupted download resumes. A file gets its final name only once its digest is known to begin with ``digest``, which may be only a
+    prefix, as torchvision publishes it.
 
     Raises:
-        InputError: nothing answers, the server refuses, the connection keeps breaking off, or the file has another digest.
+        InputError: no server responds, it refuses, the connection keeps breaking, or the digest differs.
     """
     target = root() / "downloads" / digest / Path(urlsplit(url).path).name
     digest_of = {"md5": file_md5, "sha256": file_sha256}[algorithm]
@@ -80,7 +80,7 @@ def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") ->
         return target
     reason = silence(url)
     if reason:
-        raise InputError(f"{url}: cannot be reached ({reason}); a copy of the file at {target} serves as well")
+        raise InputError(f"{url}: cannot be reached ({reason}); alternatively, put a copy of the file at {target}")
     partial = target.with_name(target.name + ".part")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def fetch(url: str, digest: str, algorithm: Literal["md5", "sha256"] = "md5") ->
 
 
 def _append(url: str, partial: Path) -> None:
-    """Fetch the missing rest of ``partial``."""
+    """Download the missing rest of ``partial``."""
     start = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     received = 0
@@ -108,18 +108,18 @@ def _append(url: str, partial: Path) -> None:
             size = start + int(response.headers["Content-Length"] or 0)
             bar = tqdm(desc=partial.stem, total=size or None, initial=start, unit="B", unit_scale=True, mininterval=1)
             with partial.open("ab" if start else "wb") as file, bar:
-                while piece := response.read(PIECE):
-                    file.write(piece)
-                    received += len(piece)
-                    bar.update(len(piece))
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    received += len(chunk)
+                    bar.update(len(chunk))
         if start + received < size:
-            raise BrokenOffError(f"the connection broke off after {start + received} of {size} bytes", progress=received > 0)
+            raise BrokenOffError(f"the connection broke after {start + received} of {size} bytes", progress=received > 0)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is missing
         if error.code < 500 and error.code != HTTPStatus.TOO_MANY_REQUESTS:
-            raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
-        raise BrokenOffError(f"the server answers {error.code} {error.reason}") from None
+            raise InputError(f"{url}: the server responded {error.code} {error.reason}") from None
+        raise BrokenOffError(f"the server responded {error.code} {error.reason}") from None
     except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
         raise BrokenOffError(error, progress=received > 0) from None

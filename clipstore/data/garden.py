@@ -1,10 +1,10 @@
-"""Draw the sample data set: flowers whose class name describes what the drawing shows.
+"""Draw the sample data set: flowers with class names that describe the drawings.
 
-In: how many images per class, their size in pixels, a seed. Out: RGB images, each with its split, class and number. Nothing is read or
-written.
+`images` takes the numbers of images per class, their size in pixels and a seed, and yields RGB images with split, class and number. The
+module reads and writes no files.
 
-A flower is a combination of petal colour, petal number, petal shape and centre colour. `TASK` holds the combinations that are classes of
-the data set, `CAPTIONED` all others: a model trained on captions of the latter has seen every word, but no class, of the former.
+A flower is a combination of petal colour, petal number, petal shape and centre colour. `TASK` contains the combinations that are classes
+of the data set, `CAPTIONED` all others. A model trained on captions of `CAPTIONED` has seen every word of the class names, but no class.
 """
 
 import itertools
@@ -32,7 +32,7 @@ NUMBERS: dict[str, int] = {"three": 3, "four": 4, "five": 5, "six": 6, "eight": 
 
 
 class Shape(NamedTuple):
-    """Half the outline of a petal of length 1, base to tip: its largest half width, and points (along, share of that width)."""
+    """Half the outline of a petal of length 1: its largest half width, and points (position, share of that width) from base to tip."""
 
     half_width: float
     outline: tuple[tuple[float, float], ...]
@@ -50,7 +50,7 @@ OVERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Flower:
-    """One combination of attributes; each is a word of its table above."""
+    """One combination of attributes; each is a key of its table above."""
 
     colour: str
     number: str
@@ -59,7 +59,7 @@ class Flower:
 
 
 def _task() -> tuple[Flower, ...]:
-    """Combine every petal colour with every petal shape; number and centre rotate, so that each occurs with many colours."""
+    """Combine every petal colour with every petal shape; number and centre cycle, so that each occurs with many colours."""
     numbers, shapes = tuple(NUMBERS), tuple(SHAPES)
     flowers = []
     for row, colour in enumerate(PETAL_COLOURS):
@@ -74,17 +74,17 @@ TASK = _task()
 CAPTIONED = tuple(
     flower
     for flower in itertools.starmap(Flower, itertools.product(PETAL_COLOURS, NUMBERS, SHAPES, CENTRE_COLOURS))
-    if flower.colour != flower.centre and flower not in TASK  # a centre of the petals' colour can't be seen
+    if flower.colour != flower.centre and flower not in TASK  # a centre in the petals' colour would be invisible
 )
 
 
 def name(flower: Flower) -> str:
-    """Return the class name, which names every attribute."""
+    """Return the class name, which mentions every attribute."""
     return f"{flower.colour} flower with {flower.number} {flower.shape} petals and a {flower.centre} centre"
 
 
 def caption(flower: Flower, rng: np.random.Generator) -> str:
-    """Return one of several wordings that name every attribute; none is that of `name`."""
+    """Return one of several captions that mention every attribute; all are worded differently from `name`."""
     colour, number, shape, centre = flower.colour, flower.number, flower.shape, flower.centre
     wordings = (
         f"A flower in {colour}: {number} {shape} petals, {centre} centre.",
@@ -97,9 +97,9 @@ def caption(flower: Flower, rng: np.random.Generator) -> str:
 
 
 def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tuple[str, int, int, Image.Image]]:
-    """Draw the data set: split, class (index into TASK), number within split and class, RGB image (size, size).
+    """Yield split, class (index into TASK), number within split and class, and RGB image (size, size) of each image.
 
-    Every image has its own generator: more images of a split leave all others as they are.
+    Every image has its own random generator, so adding images to a split does not change the others.
     """
     for position, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
         for label, flower in enumerate(TASK):
@@ -108,13 +108,13 @@ def images(train: int, val: int, test: int, size: int, seed: int) -> Iterator[tu
 
 
 def _rgb(colour: Colour | np.ndarray, gain: float = 1.0) -> tuple[int, int, int]:
-    """Return a colour as Pillow takes it, made lighter or darker by gain."""
+    """Return a colour in Pillow's format, made lighter or darker by the factor ``gain``."""
     red, green, blue = (min(255, max(0, round(float(channel) * gain))) for channel in colour)
     return red, green, blue
 
 
 def _leaf(foot: np.ndarray, angle: float, length: float, width: float) -> list[tuple[float, float]]:
-    """Return the corners of a leaf or a blade of grass that starts at foot (x, y); angle in radians, the rest in pixels."""
+    """Return the corners of a leaf or a blade of grass with its base at ``foot`` (x, y); angle in radians, the rest in pixels."""
     along = np.array((math.cos(angle), math.sin(angle)))
     across = np.array((-along[1], along[0])) * width
     corners = (foot, foot + along * length * 0.45 + across, foot + along * length, foot + along * length * 0.45 - across)
@@ -122,7 +122,7 @@ def _leaf(foot: np.ndarray, angle: float, length: float, width: float) -> list[t
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
-    """Draw soft patches of one ground colour with leaves and far flowers out of focus, RGB (size, size)."""
+    """Draw soft patches of one background colour with blurred leaves and distant flowers, RGB (size, size)."""
     ground = np.array(GROUNDS[rng.integers(len(GROUNDS))])
     patches = ground + rng.normal(0, 16, (5, 5, 1)) + rng.normal(0, 7, (5, 5, 3))
     image = Image.fromarray(patches.clip(0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
@@ -138,7 +138,7 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _petals(pen: ImageDraw.ImageDraw, flower: Flower, rng: np.random.Generator, place: np.ndarray, radius: float) -> None:
-    """Draw a flower of this radius at place (x, y), all in pixels of the canvas, seen a little from the side."""
+    """Draw a flower of this radius at ``place`` (x, y), in pixels of the canvas, viewed slightly from the side."""
     number, shape = NUMBERS[flower.number], SHAPES[flower.shape]
     colour = np.array(PETAL_COLOURS[flower.colour]) + rng.normal(0, 14, 3)
     half_width = min(shape.half_width, 0.66 * math.tan(math.pi / number)) * rng.uniform(0.9, 1.1)
@@ -167,7 +167,7 @@ def _petals(pen: ImageDraw.ImageDraw, flower: Flower, rng: np.random.Generator, 
 
 
 def draw(flower: Flower, rng: np.random.Generator, size: int) -> Image.Image:
-    """Draw one flower, RGB (size, size): ground, place, size, turn, view, light, blur and what lies in front come from rng."""
+    """Draw one flower, RGB (size, size); ``rng`` decides background, position, size, rotation, view, light, blur and foreground."""
     canvas = size * OVERSAMPLING
     image = _background(rng, size).resize((canvas, canvas), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(image)

@@ -1,6 +1,6 @@
-"""Get files from the Hugging Face hub (or the server that HF_ENDPOINT names): from this machine's caches, else fetched with retries.
+"""Files from the Hugging Face hub, or the server that HF_ENDPOINT names: from local caches, or else downloaded with retries.
 
-A file is cached if it was put into the cache folder by hand (hub/REPOSITORY/FILE) or if any program fetched it before into
+A file is cached if it was put into the cache folder by hand (hub/REPOSITORY/FILE), or if any program has downloaded it to
 huggingface_hub's own cache.
 """
 
@@ -20,11 +20,11 @@ from clipstore.core.errors import InputError
 from clipstore.data.fetching import BrokenOffError, patiently, silence
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-OPTIONAL_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # some repositories have them
+OPTIONAL_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # only in some repositories
 
 
 def folder(repository: str) -> Path:
-    """Return where files of ``repository`` can be put by hand."""
+    """Return the folder for files of ``repository`` that are put there by hand."""
     return root() / "hub" / repository
 
 
@@ -33,12 +33,12 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
 
     Args:
         repository: OWNER/NAME.
-        names: of files in it, the best first.
+        names: file names in order of preference.
         kind: "model" or "dataset".
         revision: branch, tag or commit.
 
     Raises:
-        InputError: none is cached, and the hub cannot be reached, refuses, or has none of them.
+        InputError: none is cached, and the hub cannot be reached, refuses, or does not have any of them.
     """
     for name in names:
         cached = _cached(repository, name, kind, revision)
@@ -54,12 +54,12 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
 
 
 def tokenizer(repository: str) -> Any:
-    """Return the tokenizer of ``repository``, as transformers loads it.
+    """Return transformers' tokenizer of ``repository``.
 
-    Its files are fetched first: transformers itself sends many requests, and waits for most of a minute where the hub is silent.
+    Its files are downloaded first, because transformers sends many requests and waits for most of a minute if the hub does not respond.
 
     Raises:
-        InputError: a file is not cached and cannot be fetched, or the files are no tokenizer.
+        InputError: a file is neither cached nor available from the hub, or the files are not a tokenizer.
     """
     from transformers import AutoTokenizer
 
@@ -77,8 +77,8 @@ def tokenizer(repository: str) -> Any:
             shutil.copy(path, folder)
         try:
             return AutoTokenizer.from_pretrained(folder)
-        except Exception as error:  # tokenizers knows no narrower one for a file that it cannot read
-            raise InputError(f"{repository}: no tokenizer: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # tokenizers raises plain Exception for a file that it cannot parse
+            raise InputError(f"{repository}: not a tokenizer: {str(error).splitlines()[0]}") from None
 
 
 def _cached(repository: str, name: str, kind: str = "model", revision: str = "main") -> Path | None:
@@ -92,13 +92,12 @@ def _cached(repository: str, name: str, kind: str = "model", revision: str = "ma
 
 
 def _reach(repository: str, name: str) -> None:
-    """Find out quickly whether the hub can be reached: huggingface_hub alone tries for most of a minute."""
+    """Fail quickly if the hub cannot be reached: huggingface_hub itself keeps trying for most of a minute."""
     address = huggingface_hub.constants.ENDPOINT
     reason = "HF_HUB_OFFLINE is set" if huggingface_hub.is_offline_mode() else silence(address)
     if reason:
         raise InputError(
-            f"{repository} on {address} has the file {name}, which is not cached, and cannot be reached ({reason}): "
-            f"put that file into {folder(repository)}"
+            f"{repository}: {name} is not cached, and {address} cannot be reached ({reason}): put the file into {folder(repository)}"
         )
 
 
@@ -111,9 +110,9 @@ def _download(repository: str, name: str, kind: str = "model", revision: str = "
         status = error.response.status_code
         reason = str(error).splitlines()[0]
         if status < 500 and status != 429:
-            raise InputError(f"{repository}: the hub answers {status}: {reason}") from None
+            raise InputError(f"{repository}: the hub responded {status}: {reason}") from None
         raise BrokenOffError(reason) from None
-    except LocalEntryNotFoundError as error:  # raised when the hub stays silent through all of the library's retries
-        raise InputError(f"{repository}: {name}: the hub stopped answering: {str(error.__cause__ or error).splitlines()[0]}") from None
-    except (OSError, HTTPError, XetDownloadError) as error:  # a size other than the announced one; a broken connection
+    except LocalEntryNotFoundError as error:  # the hub responded to none of the library's retries
+        raise InputError(f"{repository}: {name}: the hub stopped responding: {str(error.__cause__ or error).splitlines()[0]}") from None
+    except (OSError, HTTPError, XetDownloadError) as error:  # an unexpected file size or a broken connection
         raise BrokenOffError(str(error).splitlines()[0]) from None

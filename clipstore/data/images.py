@@ -1,7 +1,7 @@
-"""Image files: read, check, decode. Pillow decodes; RGB comes first, before any resizing; the EXIF orientation is ignored.
+"""Read, check and decode image files. Pillow decodes them, converts them to RGB before any resizing, and ignores the EXIF orientation.
 
-A palette image resized before conversion would be resized by nearest neighbour; open_clip's own loading never rotates an image by its
-EXIF tag, so the published numbers were measured without.
+Pillow resizes palette images by nearest neighbour, hence the conversion first. open_clip's own loader does not rotate images by their EXIF
+tag either, so published results were measured without rotation.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ DECODING = {
     "exif_orientation": "ignored",
 }
 
-THIN = 100  # times as long as wide: enlarged until the shorter side fits an encoder, such an image would fill the memory
+THIN = 100  # aspect ratio of images to reject: resized by the shorter side to fit an encoder, they would fill the memory
 
-# What Pillow and its codecs raise on a damaged file.
+# Exceptions that Pillow and its codecs raise for damaged files.
 _DAMAGED = (
     OSError,
     EOFError,
@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 
 
 class Facts(NamedTuple):
-    """What the index keeps of one file; ``width`` and ``height`` in pixels, 0 unless ``status`` is "ok"."""
+    """The columns of the index that come from the file; ``width`` and ``height`` in pixels, 0 unless ``status`` is "ok"."""
 
     sha256: str
     width: int
@@ -63,11 +63,11 @@ class Facts(NamedTuple):
 def decode(data: bytes) -> Image.Image:
     """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
 
-    Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image.
+    16-bit grey is scaled to 8 bits: Pillow's own conversion clips it at 255, which gives an almost white image.
 
     Raises:
-        ValueError: pixels of 32 bits, whose range the file does not give.
-        Exception: what Pillow and its codecs raise on a damaged image.
+        ValueError: the pixels have 32 bits, and the file does not record their range.
+        Exception: whatever Pillow and its codecs raise for a damaged image.
     """
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16"):
@@ -78,7 +78,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def examine(path: Path) -> Facts:
-    """Decode the file once, fully; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` "" if it cannot be read."""
+    """Decode the whole file; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` is "" if the file cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -88,7 +88,7 @@ def examine(path: Path) -> Facts:
         return Facts(digest, 0, 0, "empty file")
     try:
         image = decode(data)
-    except UnidentifiedImageError:  # its text holds a memory address
+    except UnidentifiedImageError:  # its message contains a memory address
         return Facts(digest, 0, 0, "not an image")
     except _DAMAGED as error:
         return Facts(digest, 0, 0, str(error) or type(error).__name__)
@@ -98,24 +98,24 @@ def examine(path: Path) -> Facts:
 
 
 def load(path: str, sha256: str) -> Image.Image:
-    """Return the image at ``path`` in mode RGB, if its bytes are still those that were indexed.
+    """Return the image at ``path`` in mode RGB, after checking that its bytes are those that were indexed.
 
     Raises:
-        InputError: the file is gone or has other bytes.
+        InputError: the file is missing or has changed.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; it was there when data/raw was indexed: run `dvc repro` again") from None
+        raise InputError(f"{path}: {error.strerror}, although the index lists the file: run `dvc repro` again") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise InputError(f"{path}: its bytes are not those that were indexed (SHA-256 {sha256}): run `dvc repro` again")
+        raise InputError(f"{path}: the file has changed since it was indexed (expected SHA-256 {sha256}): run `dvc repro` again")
     return decode(data)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:
-    """Yield ``function(item)`` of each item, in order, computed by one thread per core, at most ``ahead`` items in advance.
+    """Yield ``function(item)`` of each item in order, computed by one thread per core, at most ``ahead`` items in advance.
 
-    Pillow and torch release the interpreter's lock while they work. The bound keeps memory flat for any number of items.
+    Pillow and torch release the GIL while they work. The bound keeps memory constant for any number of items.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[Future[Result]] = deque()

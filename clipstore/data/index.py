@@ -1,6 +1,6 @@
-"""The index of a data set: data/index/DATASET.parquet, one row for each image, and the order of its classes.
+"""The index of a data set: data/index/DATASET.parquet, one row per image, and the order of its classes.
 
-Columns: image_id (path below data/raw/DATASET, "/" between folders), path (from the project's root), label (0 .. classes - 1),
+Columns: image_id (path relative to data/raw/DATASET, with "/"), path (relative to the project's root), label (0 .. classes - 1),
 class_name, split ("train", "val" or "test"), sha256, width, height (pixels), status ("ok" or why the image cannot be used).
 """
 
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of an index, and notes on how it was made (``split``, ``other_files`` ...)."""
+    """The rows of an index, and notes on its origin (``split``, ``other_files`` ...)."""
 
     dataset: str
     rows: pd.DataFrame
@@ -42,7 +42,7 @@ class Index:
 
     @property
     def usable(self) -> pd.DataFrame:
-        """The rows with status "ok", in index order: exactly the rows of the embeddings."""
+        """The rows with status "ok" in the order of the index; embeddings have exactly these rows."""
         return self.rows[self.rows["status"] == "ok"].reset_index(drop=True)
 
     @property
@@ -52,7 +52,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every row; predictions carry it to say which index they were made from."""
+        """SHA-256 over all rows; predictions store it to identify the index they were computed from."""
         digest = hashlib.sha256()
         for row in self.rows[SCHEMA.names].itertuples(index=False):
             digest.update(json.dumps(row).encode())
@@ -60,12 +60,12 @@ class Index:
 
 
 def path_of(dataset: str) -> Path:
-    """Return where the index of ``dataset`` lies."""
+    """Return the path of the index of ``dataset``."""
     return Path("data/index") / f"{dataset}.parquet"
 
 
 def write(index: Index) -> None:
-    """Write the index, its notes as JSON in the schema's metadata."""
+    """Write the index, with its notes as JSON in the schema's metadata."""
     path = path_of(index.dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(index.rows, schema=SCHEMA, preserve_index=False)
@@ -79,11 +79,11 @@ def read(dataset: str) -> Index:
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Return a key that sorts "2" before "10" and ignores case."""
+    """Return a sort key that puts "2" before "10" and ignores case."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def class_order(names: Sequence[str]) -> list[str]:
-    """Return the distinct class names in natural order; names that differ in case alone keep a fixed order."""
+    """Return the distinct class names in natural order; names that differ only in case have a fixed order."""
     return sorted(set(names), key=lambda name: (natural_key(name), name))

@@ -1,4 +1,4 @@
-"""Make the index of a folder of images: list them, decode every one once, label and split them."""
+"""Index a folder of images: list the images, decode each once, assign labels and splits."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from clipstore.data.splitting import splits
 
 
 def make(dataset: str, root: Path, val: float, test: float, seed: int) -> Index:
-    """Return the index of the images below ``root``: those that its manifest lists, or else all in its folders.
+    """Return the index of the images below ``root``: those listed in its manifest if there is one, or else all in its folders.
 
     Args:
-        dataset: the name.
+        dataset: its name.
         root: data/raw/DATASET.
-        val: share of each class, where the data set gives no val split.
-        test: share of each class, where the data set gives no splits.
-        seed: of the splits that are cut.
+        val: share of each class, if the data set has no val split.
+        test: share of each class, if the data set has no splits.
+        seed: of the generated splits.
 
     Raises:
-        InputError: manifest, folders, labels or given splits are wrong, or a class has too few images.
+        InputError: manifest, folders, labels or given splits are invalid, or a class has too few images.
     """
     table = manifest.find(root)
     rows, other_files = (manifest.read(table), 0) if table else folders.read(root)
@@ -36,15 +36,15 @@ def make(dataset: str, root: Path, val: float, test: float, seed: int) -> Index:
 
 
 def labels(rows: pd.DataFrame, root: Path) -> pd.Series:
-    """Return each row's label: the manifest's, or the position of its class in natural order of the class names.
+    """Return each row's label: from the manifest, or the position of its class in the natural order of class names.
 
     Raises:
-        InputError: the manifest's labels are not 0 .. classes - 1, one for each class name.
+        InputError: the manifest's labels are not 0 .. classes - 1, one per class name.
     """
     if "label" not in rows:
         label_of = {name: label for label, name in enumerate(class_order(rows["class_name"].tolist()))}
         return rows["class_name"].map(label_of)
     pairs = rows[["label", "class_name"]].drop_duplicates()
     if not pairs["label"].str.fullmatch(r"\d+").all() or sorted(pairs["label"].astype(int)) != list(range(pairs["class_name"].nunique())):
-        raise InputError(f"{root}: the manifest's labels must be 0 .. classes - 1, one for each class_name")
+        raise InputError(f"{root}: the manifest's labels must be 0 .. classes - 1, one per class_name")
     return rows["label"].astype(int)

@@ -1,4 +1,4 @@
-"""A manifest: a table, manifest.csv or manifest.parquet, of a data set's images."""
+"""Manifests: tables that list a data set's images, manifest.csv or manifest.parquet."""
 
 from pathlib import Path, PurePosixPath
 
@@ -16,10 +16,10 @@ def find(root: Path) -> Path | None:
 
 
 def read(manifest: Path) -> pd.DataFrame:
-    """Return the manifest's rows: image_id, class_name, and split and label where the manifest has them, all of them strings.
+    """Return the manifest's rows: image_id, class_name, and split and label if the manifest has them; all values are strings.
 
     Raises:
-        InputError: the file is no table, has no rows, lacks a column or a value, lists a path twice or one outside of its folder.
+        InputError: the file is not a table, has no rows, lacks a column or a value, or lists a path twice or outside its folder.
     """
     root = manifest.parent
     try:
@@ -28,11 +28,13 @@ def read(manifest: Path) -> pd.DataFrame:
             if manifest.suffix == ".csv"
             else pd.read_parquet(manifest)
         )
-    except (ValueError, OSError) as error:  # what pandas and pyarrow raise on an empty file, another encoding, another format
-        raise InputError(f"{manifest}: not a table in UTF-8: {str(error).splitlines()[0]}") from None
+    except (ValueError, OSError) as error:  # raised by pandas and pyarrow for an empty file, another encoding or another format
+        raise InputError(f"{manifest}: cannot be read as a table in UTF-8: {str(error).splitlines()[0]}") from None
     missing = {"path", "class_name"} - set(table.columns)
     if missing:
-        raise InputError(f"{manifest}: column {' and '.join(sorted(missing))} is missing; it has {', '.join(map(str, table.columns))}")
+        raise InputError(
+            f"{manifest}: column {' and '.join(sorted(missing))} is missing; the columns are {', '.join(map(str, table.columns))}"
+        )
     rows = table[[name for name in COLUMNS if name in table]].fillna("").astype(str)
     if rows.empty:
         raise InputError(f"{manifest}: no rows")
@@ -42,7 +44,7 @@ def read(manifest: Path) -> pd.DataFrame:
             raise InputError(f"{manifest}: row {int(empty.argmax()) + 1} has no {name}")
     outside = [path for path in rows["path"] if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts]
     if outside:
-        raise InputError(f"{manifest}: path {outside[0]!r} leads out of {root}; paths are relative to it")
+        raise InputError(f"{manifest}: path {outside[0]!r} is outside {root}; expected a path relative to that folder")
     rows["path"] = [PurePosixPath(path).as_posix() for path in rows["path"]]
     repeated = rows["path"][rows["path"].duplicated()]
     if len(repeated):

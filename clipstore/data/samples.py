@@ -1,4 +1,4 @@
-"""Data sets that need no network: the drawn garden and the scans of handwritten digits that scikit-learn carries."""
+"""Data sets that need no network: the generated garden, and the handwritten digits that ship with scikit-learn."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from clipstore.data import garden
 
 
 def write_garden(entry: Garden, root: Path) -> pd.DataFrame:
-    """Draw the garden below ``root``; return its manifest: path, class_name, split."""
+    """Draw the garden into ``root``; return its manifest: path, class_name, split."""
     rows = []
     for split, label, number, image in garden.images(entry.train, entry.val, entry.test, entry.image_size, entry.seed):
         path = f"{label:02}/{split}_{number:03}.png"
@@ -21,7 +21,7 @@ def write_garden(entry: Garden, root: Path) -> pd.DataFrame:
 
 
 def write_digits(root: Path) -> pd.DataFrame:
-    """Unpack scikit-learn's scans (8 x 8 pixels, 17 levels of grey) below ``root``; return their manifest: path, class_name, no splits."""
+    """Write scikit-learn's scans (8 x 8 pixels, 17 grey levels) into ``root``; return their manifest: path and class_name, no splits."""
     from sklearn.datasets import load_digits
 
     scans = load_digits()

@@ -1,1 +1,1 @@
-"""Measures of classifiers and what they may be believed to say."""
+"""Measures of classifiers, their uncertainty and comparisons between them."""

@@ -1,4 +1,4 @@
-"""Compare approaches on the same test images, two at a time."""
+"""Paired comparisons of approaches on the same test images."""
 
 from itertools import combinations
 from typing import Any
@@ -13,20 +13,21 @@ Right = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer[Any]]
 
 COLUMNS = ["a", "b", "difference", "low", "high", "only_a_right", "only_b_right", "p", "p_corrected"]
-SIGNIFICANCE = 0.05  # a difference is significant where the corrected p is below it
+SIGNIFICANCE = 0.05  # a difference is significant if its corrected p is below this level
 
 
 def difference(only_a: Right, only_b: Right, labels: Labels, resamples: int, seed: int) -> tuple[float, Interval]:
-    """Return by how much mean_per_class of a exceeds that of b, and the paired, stratified bootstrap's 95 % percentile interval.
+    """Return mean_per_class of a minus that of b, with the 95 % percentile interval of a paired, stratified bootstrap.
 
-    Drawing the images of a class anew makes the numbers that only a, only b, and both or neither got right multinomial: those are drawn.
+    When the images of a class are resampled, the numbers that only a, only b, and both or neither got right follow a multinomial
+    distribution, so the code draws these numbers directly.
 
     Args:
-        only_a: images that a got right and b wrong, (n,).
-        only_b: the other way round, (n,).
-        labels: (n,).
+        only_a: whether a got each image right and b got it wrong, (n,).
+        only_b: the reverse, (n,).
+        labels: class of each image, (n,).
         resamples: number of draws.
-        seed: of the draws, the same for every pair, so that an interval does not depend on which other approaches there are.
+        seed: of the draws; it is the same for every pair, so that an interval does not depend on the other approaches.
     """
     a, sizes = by_class(only_a, labels)
     b, _ = by_class(only_b, labels)
@@ -36,9 +37,9 @@ def difference(only_a: Right, only_b: Right, labels: Labels, resamples: int, see
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the p-value of McNemar's exact test, two-sided: of the images that one alone got right, does either have more than half?
+    """Return the p-value of McNemar's exact test, two-sided: do a and b get equally many of the images that only one got right?
 
-    1 where there are none. By statsmodels; the images on which both agree do not count.
+    Images on which both are right or both wrong do not count; without any others, p is 1. Computed by statsmodels.
     """
     from statsmodels.stats.contingency_tables import mcnemar as exact
 
@@ -46,14 +47,15 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def compare(right: dict[str, Right], labels: Labels, resamples: int, seed: int) -> pd.DataFrame:
-    """Return a row for each pair of approaches, a before b in the order of ``right``; columns COLUMNS.
+    """Return one row per pair of approaches, a before b in the order of ``right``; columns COLUMNS.
 
-    difference is of mean_per_class, p of top1; p_corrected is by Holm (1979) over all pairs. The intervals are not corrected.
+    ``difference`` refers to mean_per_class and ``p`` to top1; ``p_corrected`` is Holm's correction (1979) over all pairs. The intervals
+    are not corrected.
 
     Args:
-        right: whether each approach got each image right, (n,), the images in the same order.
-        labels: (n,).
-        resamples: of the bootstrap.
+        right: for each approach whether it got each image right, (n,), in the same order of images.
+        labels: class of each image, (n,).
+        resamples: number of bootstrap draws.
         seed: of the bootstrap.
     """
     from statsmodels.stats.multitest import multipletests
@@ -69,9 +71,9 @@ def compare(right: dict[str, Right], labels: Labels, resamples: int, seed: int) 
 
 
 def gap_to_best(pairs: pd.DataFrame, name: str, best: str) -> dict[str, float | bool]:
-    """Return how ``name`` stands to ``best``: by how much its mean_per_class is higher, with the interval, and a verdict on top1.
+    """Return how ``name`` compares with ``best``: mean_per_class of ``name`` minus that of ``best``, its interval, and significance.
 
-    "significant" is the verdict: whether the corrected p is below SIGNIFICANCE. The best does not differ from itself.
+    "significant" states whether the corrected p-value of top1 is below SIGNIFICANCE. If ``name`` is the best itself, all gaps are 0.
     """
     if name == best:
         return {"gap_to_best": 0.0, "gap_to_best_low": 0.0, "gap_to_best_high": 0.0, "significant": False}

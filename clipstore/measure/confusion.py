@@ -1,4 +1,4 @@
-"""Which classes are taken for which. A confusion matrix is int64 (classes, classes): rows are actual classes, columns predicted ones."""
+"""Confusion between classes. A confusion matrix is int64 (classes, classes): rows are actual classes, columns predicted classes."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ Positions = npt.NDArray[np.intp]
 
 
 def matrix(labels: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]], classes: int) -> Matrix:
-    """Return the confusion matrix of labels and predictions, (n,) each; scikit-learn's warns of a single class."""
+    """Return the confusion matrix of labels and predictions, (n,) each; scikit-learn's function warns about a single class."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def shares(counts: Matrix) -> npt.NDArray[np.float64]:
-    """Return each row divided by its sum; 0 for a class without images."""
+    """Return each row divided by its sum; rows of classes without images are 0."""
     fractions: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return fractions
 
 
 def most_confused(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
-    """Return the ``worst`` pairs of classes by number of images; columns actual, predicted, count, share (of the actual class's images)."""
+    """Return the ``worst`` most confused pairs by number of images; columns actual, predicted, count, share (of the actual class)."""
     errors = counts * ~np.eye(len(counts), dtype=bool)
     actual, predicted = np.nonzero(errors)
     table = pd.DataFrame(
@@ -37,16 +37,16 @@ def most_confused(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
 
 
 def worst_classes(counts: Matrix, worst: int) -> Positions:
-    """Return, ascending, the ``worst`` classes by wrong answers: images of theirs taken for others, and others taken for them."""
+    """Return the ``worst`` classes in ascending order, by errors: their images predicted as other classes, and the reverse."""
     right = np.diag(counts)
     wrong = counts.sum(axis=1) + counts.sum(axis=0) - 2 * right
     return np.sort(np.argsort(-wrong, kind="stable")[:worst])
 
 
 def order(counts: Matrix) -> Positions:
-    """Return the classes so that those that are confused with each other stand together.
+    """Return an order of the classes in which confused classes are neighbours.
 
-    Average linkage on 1 - share of confusion (the mean of both directions), leaves in the optimal order (Bar-Joseph et al. 2001), by scipy.
+    scipy's average linkage on 1 - share of confusion (mean of both directions), with optimal leaf ordering (Bar-Joseph et al. 2001).
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -63,8 +63,8 @@ def order(counts: Matrix) -> Positions:
 def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
     """Return the matrix of the ``worst`` classes, row by row in `order`; columns actual, predicted, count, share (of the row).
 
-    Every cell is there, so that the first row names the columns in their order. Classes without test images have no row; what went to
-    classes that are not shown is one column, the last.
+    All cells are included, also empty ones, so the first row gives the order of the columns. Classes without test images have no row.
+    The last column counts the images predicted as any class that is not shown.
     """
     selected = worst_classes(counts, worst)
     selected = selected[order(counts[np.ix_(selected, selected)])]

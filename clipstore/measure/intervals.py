@@ -1,4 +1,4 @@
-"""95 % confidence intervals of accuracies, which are fractions of [0, 1]."""
+"""95 % confidence intervals of accuracies, as fractions in [0, 1]."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """Return Wilson's score interval (1927) of a share of ``hits`` in ``n`` >= 1 independent images, by statsmodels."""
+    """Return Wilson's score interval (1927) for ``hits`` of ``n`` >= 1 independent images, computed by statsmodels."""
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(hits, n, alpha=1 - LEVEL, method="wilson")
@@ -26,25 +26,26 @@ def wilson(hits: int, n: int) -> Interval:
 
 
 def by_class(selected: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer[Any]]) -> tuple[Counts, Counts]:
-    """Return how many images of each class are ``selected``, and how many there are, int64 (c,) each.
+    """Return the number of ``selected`` images of each class and the size of each class, int64 (c,) each.
 
     Args:
-        selected: (n,).
-        labels: (n,); c classes occur in them, the only ones that are counted.
+        selected: whether to count each image, (n,).
+        labels: class of each image, (n,); only the c classes that occur are counted.
     """
-    _, at = np.unique(labels, return_inverse=True)
-    return np.bincount(at, weights=selected).astype(np.int64), np.bincount(at)
+    _, positions = np.unique(labels, return_inverse=True)
+    return np.bincount(positions, weights=selected).astype(np.int64), np.bincount(positions)
 
 
 def mean_per_class(hits: Counts, sizes: Counts, resamples: int, seed: int) -> Interval:
     """Return the percentile interval (Efron and Tibshirani 1993, chapter 13) of the mean over classes of hits / sizes.
 
-    The bootstrap is stratified: images are drawn anew within their class. The hits of a class of n images are then exactly binomial, with
-    n and its accuracy, so that those are drawn and no image is. A class without a miss, or of one image, adds no width.
+    The bootstrap is stratified: images are resampled within their class. The number of hits in a class of n images then follows a binomial
+    distribution with n and the class's accuracy, so the code draws hits instead of images. Classes whose answers are all right or all
+    wrong do not widen the interval.
 
     Args:
-        hits: right answers of each class, int64 (c,).
-        sizes: its images, int64 (c,), >= 1.
+        hits: right answers in each class, int64 (c,).
+        sizes: images in each class, int64 (c,), >= 1.
         resamples: number of draws.
         seed: of the draws.
     """
@@ -53,6 +54,6 @@ def mean_per_class(hits: Counts, sizes: Counts, resamples: int, seed: int) -> In
 
 
 def percentiles(draws: npt.NDArray[np.floating[Any]]) -> Interval:
-    """Return the middle 95 % of the draws (n,)."""
+    """Return the ends of the central 95 % of the draws (n,)."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))

@@ -1,4 +1,4 @@
-"""Measures of a classifier, as fractions of [0, 1]."""
+"""Accuracy measures, as fractions in [0, 1]."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ def top1(predicted: Labels, labels: Labels) -> float:
 
 
 def mean_per_class(predicted: Labels, labels: Labels) -> float:
-    """Return the mean over the classes that occur in ``labels`` of the share of right predictions; both arrays (n,).
+    """Return the accuracy averaged over the classes that occur in ``labels``; both arrays (n,).
 
-    The measure that Flowers 102 and Oxford-IIIT Pet are reported in; scikit-learn calls it balanced accuracy.
+    Results on Flowers 102 and Oxford-IIIT Pet are reported in this measure; scikit-learn calls it balanced accuracy.
     """
     return float(np.mean(list(per_class(predicted, labels).values())))
 
@@ -26,15 +26,15 @@ def accuracies(predicted: Labels, labels: Labels) -> dict[str, float]:
 
 
 def per_class(predicted: Labels, labels: Labels) -> dict[int, float]:
-    """Return the share of right predictions of every class that occurs in ``labels``; both arrays (n,)."""
+    """Return the accuracy of each class that occurs in ``labels``; both arrays (n,)."""
     return {int(label): float(np.mean(predicted[labels == label] == label)) for label in np.unique(labels)}
 
 
 def top_k(scores: Scores, labels: Labels, k: int) -> float:
-    """Return the share of rows whose label is among the ``k`` classes of the highest scores.
+    """Return the share of rows whose label is among the ``k`` classes with the highest scores.
 
     Args:
-        scores: (n, classes); of equal scores the lower label comes first, as in argmax.
+        scores: (n, classes); among equal scores, the lower label comes first, as in argmax.
         labels: (n,).
         k: at most the number of classes.
     """

@@ -1,1 +1,1 @@
-"""Classifiers fitted on cached embeddings."""
+"""Classifiers on stored embeddings."""

@@ -1,6 +1,6 @@
-"""Classifiers fitted on few labelled vectors: nearest class mean, Tip-Adapter, a probe that starts from the texts.
+"""Classifiers for few labelled vectors: nearest class mean, Tip-Adapter, and a probe that starts from the text embeddings.
 
-The largest of a classifier's scores names the class; the scores are not probabilities.
+The predicted class is the one with the largest score; scores are not probabilities.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,17 +16,17 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
 
-TOLERANCE = 1e-8  # of the gradient of the mean loss, in float64 (docs/decisions/0013)
+TOLERANCE = 1e-8  # on the gradient of the mean loss, in float64 (docs/decisions/0013)
 
 
 @dataclass(frozen=True, eq=False)
 class NearestMean:
-    """The means of the classes that have labelled images.
+    """Nearest-mean classifier: the mean vectors of the classes that have labelled images.
 
     Attributes:
         means: float32 (seen, d).
-        labels: of the means, int64 (seen,).
-        classes: how many there are, with those that have no labelled image.
+        labels: classes of the means, int64 (seen,).
+        classes: number of classes, including those without labelled images.
     """
 
     means: Matrix
@@ -34,10 +34,10 @@ class NearestMean:
     classes: int
 
     def scores(self, vectors: Matrix) -> Scores:
-        """Return scores by Euclidean distance, as scikit-learn's NearestCentroid, float64 (n, classes), of vectors float32 (n, d).
+        """Return scores, float64 (n, classes), for vectors float32 (n, d), by Euclidean distance as in scikit-learn's NearestCentroid.
 
-        The score is v m - |m|^2 / 2 for vector v and mean m: half the negative squared distance without |v|^2, which is the same for every
-        class. A class without labelled images gets -inf.
+        The score is v m - |m|^2 / 2 for vector v and mean m: minus half the squared distance, without the term |v|^2 that is the same for
+        all classes. Classes without labelled images get -inf.
         """
         scores = np.full((len(vectors), self.classes), -np.inf)
         for label, mean in zip(self.labels, self.means, strict=True):
@@ -46,21 +46,21 @@ class NearestMean:
 
 
 def nearest_mean(vectors: Matrix, labels: Labels, classes: int) -> NearestMean:
-    """Return the classifier of labelled vectors float32 (m, d) with labels int64 (m,)."""
+    """Fit the classifier to labelled vectors float32 (m, d) with labels int64 (m,)."""
     seen = np.unique(labels)
     return NearestMean(np.stack([vectors[labels == label].mean(axis=0) for label in seen]), seen, classes)
 
 
 def cache_logits(affinity: Matrix, labels: Labels, beta: float, classes: int) -> Scores:
-    """Return what Tip-Adapter's cache adds to the zero-shot logits, before it is multiplied by alpha, float32 (n, classes).
+    """Return the logits of Tip-Adapter's cache, float32 (n, classes), which are multiplied by alpha and added to the zero-shot logits.
 
-    For each class this is the sum of exp(-beta (1 - affinity)) over its labelled images (Zhang et al. 2022).
+    The logit of a class is the sum of exp(-beta (1 - affinity)) over its labelled images (Zhang et al. 2022).
 
     Args:
-        affinity: cosines of n vectors and m labelled images, float32 (n, m).
-        labels: int64 (m,).
+        affinity: cosines between n vectors and m labelled images, float32 (n, m).
+        labels: of the labelled images, int64 (m,).
         beta: sharpness, > 0.
-        classes: how many there are.
+        classes: number of classes.
     """
     logits: Scores = np.exp(-beta * (1 - affinity)) @ np.eye(classes, dtype=np.float32)[labels]
     return logits
@@ -68,12 +68,12 @@ def cache_logits(affinity: Matrix, labels: Labels, beta: float, classes: int) ->
 
 @dataclass(frozen=True, eq=False)
 class TipAdapter:
-    """Training-free Tip-Adapter: zero-shot logits plus ``alpha`` times those of a cache of labelled images.
+    """Training-free Tip-Adapter: zero-shot logits plus ``alpha`` times the logits of a cache of labelled images.
 
     Attributes:
         texts: the zero-shot classifier, logit scale times unit class embeddings, float32 (classes, d).
         images: the cache, float32 (m, d), unit rows.
-        labels: of the cache, int64 (m,).
+        labels: classes of the cache's images, int64 (m,).
         alpha: weight of the cache, >= 0.
         beta: see `cache_logits`.
     """
@@ -85,7 +85,7 @@ class TipAdapter:
     beta: float
 
     def scores(self, vectors: Matrix) -> Scores:
-        """Return the logits, float32 (n, classes), of vectors float32 (n, d), unit rows."""
+        """Return the logits, float32 (n, classes), for vectors float32 (n, d), unit rows."""
         cache = cache_logits(vectors @ self.images.T, self.labels, self.beta, len(self.texts))
         logits: Scores = vectors @ self.texts.T + self.alpha * cache
         return logits
@@ -93,32 +93,32 @@ class TipAdapter:
 
 @dataclass(frozen=True, eq=False)
 class TextProbe:
-    """Weights float64 (classes, d) of a logistic regression without intercept, its C, and whether L-BFGS converged."""
+    """Logistic regression without intercept: its weights float64 (classes, d), its C, and whether L-BFGS converged."""
 
     weights: npt.NDArray[np.float64]
     C: float
     converged: bool
 
     def scores(self, vectors: Matrix) -> Scores:
-        """Return the logits, float64 (n, classes), of vectors float32 (n, d)."""
+        """Return the logits, float64 (n, classes), for vectors float32 (n, d)."""
         logits: Scores = vectors @ self.weights.T
         return logits
 
 
 def fit_text_probes(vectors: Matrix, labels: Labels, texts: Matrix, Cs: Iterable[float], max_iter: int) -> Iterator[TextProbe]:
-    """Yield logistic regressions penalised by the squared distance from the zero-shot classifier, the strongest penalty first.
+    """Yield logistic regressions with a penalty on the squared distance from the zero-shot classifier, the strongest penalty first.
 
-    Each minimises, over the weights W, C times the summed cross-entropy plus |W - texts|^2 / 2: scikit-learn's objective with the penalty's
-    origin moved from 0 to the texts (L2-SP: Li, Grandvalet and Davoine 2018). As C goes to 0 this becomes zero-shot, as C goes to infinity
-    plain logistic regression. There is no intercept, since zero-shot has none. The first fit starts at the texts, each later one where the
-    previous one ended.
+    Each fit minimises C times the summed cross-entropy plus |W - texts|^2 / 2 over the weights W. This is scikit-learn's objective with the
+    penalty centred on the texts instead of 0 (L2-SP: Li, Grandvalet and Davoine 2018). It approaches zero-shot as C goes to 0, and plain
+    logistic regression as C goes to infinity. There is no intercept because zero-shot has none. The first fit starts at the texts, each
+    later fit at the previous optimum.
 
     Args:
         vectors: float32 (m, d), unit rows.
-        labels: int64 (m,).
+        labels: classes of the vectors, int64 (m,).
         texts: the zero-shot classifier, logit scale times unit class embeddings, float32 (classes, d).
-        Cs: inverse strengths of the penalty, > 0.
-        max_iter: of L-BFGS; a fit that does not converge is recorded, not raised.
+        Cs: inverse penalty strengths, > 0.
+        max_iter: iterations of L-BFGS; a fit that does not converge has ``converged`` False and raises nothing.
     """
     x, rows = vectors.astype(float), np.arange(len(vectors))
     start = x @ texts.T.astype(float)
@@ -134,7 +134,7 @@ def fit_text_probes(vectors: Matrix, labels: Labels, texts: Matrix, Cs: Iterable
     flat = np.zeros(texts.size)
     options = {"maxiter": max_iter, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
     for C in sorted(Cs):
-        strength = 1 / (C * len(x))  # of the penalty against the mean cross-entropy
+        strength = 1 / (C * len(x))  # of the penalty, relative to the mean cross-entropy
         optimum = minimize(loss, flat, (strength,), jac=True, method="L-BFGS-B", options=options)
         flat = optimum.x
         yield TextProbe(texts + flat.reshape(texts.shape), C, bool(optimum.success))

@@ -1,4 +1,4 @@
-"""The ensemble of prompts: one embedding a class from the embeddings of its prompts."""
+"""Prompt ensembling: one embedding per class, from the embeddings of its prompts."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +9,9 @@ Matrix = npt.NDArray[np.float32]
 
 
 def class_embeddings(texts: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
-    """Return one unit embedding a class, float32 (classes, d): the mean of the unit embeddings of its prompts, normalised again.
+    """Return one unit embedding per class, float32 (classes, d): the mean of its prompts' unit embeddings, normalised again.
 
-    Radford et al. 2021, section 3.1.4: the ensemble is built in the space of embeddings, not of probabilities.
+    As in Radford et al. 2021, section 3.1.4, the ensemble averages embeddings, not probabilities.
 
     Args:
         texts: float32 (prompts x classes, d), unit rows.

@@ -1,4 +1,4 @@
-"""Classification by the votes of the nearest labelled images."""
+"""k-nearest-neighbour classification: the nearest labelled images vote."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,20 +16,20 @@ Vote = Literal["uniform", "softmax"]
 
 
 class Voters(NamedTuple):
-    """The nearest labelled images of n queries, the nearest first: cosines float32 (n, k) and labels int64 (n, k)."""
+    """The nearest labelled images for n queries, nearest first: cosines float32 (n, k) and labels int64 (n, k)."""
 
     cosines: Matrix
     labels: Labels
 
 
 def voters(index: NearestNeighbours, labels: Labels, queries: Matrix, k: int) -> Voters:
-    """Return the ``k`` nearest labelled images of every query.
+    """Return the ``k`` nearest labelled images for each query.
 
     Args:
-        index: the vectors of m labelled images, m >= k: numpy would take the position -1 of a missing neighbour for the last image.
-        labels: int64 (m,).
+        index: the vectors of m labelled images; m >= k, since position -1 of a missing neighbour would index the last image.
+        labels: of the labelled images, int64 (m,).
         queries: float32 (n, d), unit rows, none of them in the index.
-        k: neighbours.
+        k: number of neighbours.
     """
     assert k <= len(labels) == len(index.vectors), (k, len(labels), len(index.vectors))
     neighbours = index.search(queries, k)
@@ -37,18 +37,18 @@ def voters(index: NearestNeighbours, labels: Labels, queries: Matrix, k: int) ->
 
 
 def vote_shares(nearest: Voters, k: int, vote: Vote, temperature: float, classes: int) -> Matrix:
-    """Return the smoothed share of votes of every class, float32 (n, classes), rows that sum to 1.
+    """Return each class's smoothed share of the votes, float32 (n, classes), rows that sum to 1.
 
-    Every neighbour has one vote, or the ``k`` votes are shared out by a softmax of cosine / temperature (Wu et al. 2018, section 3.4; as in
-    DINOv2's evaluation). Smoothing, (votes + 1 / classes) / (k + 1), keeps a log-loss finite. Of classes with equal votes the one with the
-    nearest neighbour wins.
+    Each neighbour has one vote, or a softmax of cosine / temperature distributes the ``k`` votes (Wu et al. 2018, section 3.4; as in
+    DINOv2's evaluation). Smoothing, (votes + 1 / classes) / (k + 1), keeps the log-loss finite. If classes tie, the one with the nearest
+    neighbour wins.
 
     Args:
-        nearest: at least ``k`` neighbours a query.
-        k: neighbours that vote.
+        nearest: at least ``k`` neighbours per query.
+        k: number of neighbours that vote.
         vote: "uniform" or "softmax".
         temperature: of the softmax, > 0.
-        classes: how many there are.
+        classes: number of classes.
     """
     labels = nearest.labels[:, :k]
     rows = np.arange(len(labels))[:, None]
@@ -57,7 +57,7 @@ def vote_shares(nearest: Voters, k: int, vote: Vote, temperature: float, classes
     np.add.at(votes, (rows, labels), weights)
     shares: Matrix = ((votes + 1 / classes) / (k + 1)).astype(np.float32)
     most = shares.max(axis=1, keepdims=True)
-    first = (shares == most)[rows, labels].argmax(axis=1)  # of the neighbours whose class has the most votes
+    first = (shares == most)[rows, labels].argmax(axis=1)  # nearest neighbour whose class has the most votes
     winner = labels[rows[:, 0], first]
     shares[rows[:, 0], winner] = np.nextafter(most[:, 0], np.float32(np.inf))  # the smallest increase that makes argmax return it
     return shares
@@ -65,16 +65,16 @@ def vote_shares(nearest: Voters, k: int, vote: Vote, temperature: float, classes
 
 @dataclass(frozen=True, eq=False)
 class KnnClassifier:
-    """Labelled images and how the nearest of them vote.
+    """Labelled images, and how the nearest of them vote.
 
     Attributes:
         vectors: of the labelled images, float32 (m, d), unit rows.
         labels: of the labelled images, int64 (m,).
-        searched: how many neighbours are searched for, of which the first ``k`` vote: FAISS's order of equal cosines depends on it.
-        k: neighbours that vote, <= searched.
+        searched: number of neighbours to search for, of which the first ``k`` vote; FAISS's order of equal cosines depends on it.
+        k: number of neighbours that vote, <= searched.
         vote: see `vote_shares`.
         temperature: see `vote_shares`.
-        classes: how many there are.
+        classes: number of classes.
     """
 
     vectors: Matrix
@@ -90,9 +90,9 @@ class KnnClassifier:
         return NearestNeighbours(self.vectors)
 
     def votes(self, nearest: Voters) -> Matrix:
-        """Return the vote shares, float32 (n, classes), of neighbours that were searched for already."""
+        """Return the vote shares, float32 (n, classes), of the given neighbours."""
         return vote_shares(nearest, self.k, self.vote, self.temperature, self.classes)
 
     def probabilities(self, queries: Matrix) -> Matrix:
-        """Return the vote shares, float32 (n, classes), of queries float32 (n, d), unit rows."""
+        """Return the vote shares, float32 (n, classes), for queries float32 (n, d), unit rows."""
         return self.votes(voters(self._index, self.labels, queries, self.searched))

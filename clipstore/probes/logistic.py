@@ -1,4 +1,4 @@
-"""scikit-learn's logistic regression on fixed vectors, as a probe."""
+"""Linear probe: scikit-learn's logistic regression on fixed vectors."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-TOLERANCE = 1e-6  # of the gradient: at scikit-learn's 1e-4 the result depends on the last bits of the vectors (docs/decisions/0013)
+TOLERANCE = 1e-6  # on the gradient; at scikit-learn's default of 1e-4, results depend on the vectors' last bits (docs/decisions/0013)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class LogisticProbe:
     """A fitted multinomial logistic regression.
 
     Attributes:
-        coefficients: float32 (d, seen), a column for each class that had training images; (d, 1), of the second, where there are two.
-        intercept: float32 (seen,), or (1,) where there are two.
-        labels: of the classes that had training images, int64 (seen,), ascending.
-        mean: of the training vectors, float32 (d,); it is subtracted from the vectors.
-        C: inverse strength of the penalty.
-        converged: whether L-BFGS did within its limit of iterations.
-        classes: how many there are, with those that had no training image.
+        coefficients: float32 (d, seen), one column per class with training images; for two such classes (d, 1), the second class only.
+        intercept: float32 (seen,); for two such classes (1,).
+        labels: the classes with training images, int64 (seen,), ascending.
+        mean: of the training vectors, float32 (d,); subtracted from all vectors.
+        C: inverse penalty strength.
+        converged: whether L-BFGS converged within its iteration limit.
+        classes: number of classes, including those without training images.
     """
 
     coefficients: Matrix
@@ -45,7 +45,7 @@ class LogisticProbe:
     classes: int
 
     def probabilities(self, vectors: Matrix) -> Matrix:
-        """Return float32 (n, classes) for vectors float32 (n, d): scikit-learn's predict_proba, 0 for a class not in ``labels``."""
+        """Return float32 (n, classes) for vectors float32 (n, d): scikit-learn's predict_proba, with 0 for classes not in ``labels``."""
         logits = (vectors - self.mean) @ self.coefficients + self.intercept
         if len(self.labels) == 2:
             second = expit(logits[:, 0])
@@ -57,18 +57,18 @@ class LogisticProbe:
         return probabilities
 
     def scores(self, vectors: Matrix) -> Matrix:
-        """Return the probabilities, the largest of which names the class as any classifier's scores do."""
+        """Return the probabilities as scores: the largest gives the predicted class."""
         return self.probabilities(vectors)
 
 
 def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[LogisticProbe]:
-    """Yield a probe for each C, the strongest penalty first, fitted on vectors float32 (n, d) and labels int64 (n,).
+    """Yield one probe per C, the strongest penalty first, fitted to vectors float32 (n, d) and labels int64 (n,).
 
-    The vectors are centred, with which L-BFGS reaches the optimum; it stays the same, since the intercept bears no penalty. Each fit starts
-    where the previous one ended. A fit that does not converge is recorded, not raised.
+    The vectors are centred, which L-BFGS needs to reach the optimum; it does not move, since the intercept is not penalised. Each fit
+    starts at the previous optimum. A fit that does not converge has ``converged`` False and raises nothing.
 
-    The solver runs on one thread: it alternates between the thread pools of BLAS and OpenMP, which wait for each other if each has a thread
-    per core (30 times slower on 2 cores). The bits then do not depend on the number of cores either.
+    The solver runs on one thread. It alternates between the thread pools of BLAS and OpenMP, which block each other if both have a thread
+    per core (30 times slower on 2 cores). A single thread also makes results bit-identical for any number of cores.
     """
     mean = vectors.mean(axis=0)
     centred = vectors - mean
@@ -76,10 +76,10 @@ def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int
     for C in sorted(Cs):
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image a class is intended
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image per class is intended
             model.set_params(C=C).fit(centred, labels)
         yield LogisticProbe(
-            coefficients=np.array(model.coef_.T, order="C"),  # the layout that scikit-learn multiplies by
+            coefficients=np.array(model.coef_.T, order="C"),  # the memory layout that scikit-learn uses in its product
             intercept=model.intercept_.copy(),
             labels=model.classes_.copy(),
             mean=mean,
@@ -95,7 +95,7 @@ def fit(vectors: Matrix, labels: Labels, C: float, max_iter: int, classes: int) 
 
 
 def inputs(images: embeddings.Images) -> dict[str, Matrix]:
-    """Return what the probe may be fitted on, each float32 (n, width): the vectors of an image, normalised and raw."""
+    """Return the possible inputs of the probe, each float32 (n, width): embeddings and features, normalised and raw."""
     kinds = {"embedding_normalised": np.asarray(images.embedding), "embedding_raw": images.embedding * images.norm[:, None]}
     if images.features is not None:
         kinds |= {"features_normalised": unit(images.features)[0], "features_raw": images.features}

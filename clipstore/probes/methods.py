@@ -1,6 +1,6 @@
-"""The methods of few_shot: each yields the classifiers that it fits on few labelled images, val selects the best of them.
+"""The methods of few_shot: each yields the classifiers that it fits to few labelled images, and val selects the best.
 
-All methods work on unit embeddings; those of texts start from the zero-shot classifier.
+All methods use unit embeddings; those with text embeddings start from the zero-shot classifier.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length
 
 
 class Grid(Section):
-    """The values that the methods try."""
+    """The hyperparameter values that the methods try."""
 
     C: Positive  # inverse strength of the probes' penalty
     alpha: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]  # weight of Tip-Adapter's cache; 0 is zero-shot
@@ -31,9 +31,10 @@ class Grid(Section):
 
 
 class Task(NamedTuple):
-    """What a method is given: unit vectors of train and val, float32 (n, d), the training labels int64 (n,), and the zero-shot classifier.
+    """The input of a method: unit vectors of train and val, float32 (n, d), training labels, int64 (n,), and the zero-shot classifier.
 
-    The latter, ``texts``, is the logit scale times the unit class embeddings, float32 (classes, d), or (0, d) for an encoder without texts.
+    ``texts``, the zero-shot classifier, is the logit scale times the unit class embeddings, float32 (classes, d), or (0, d) for an encoder
+    without a text tower.
     """
 
     train: Matrix
@@ -47,11 +48,11 @@ class Classifier(Protocol):
     """A fitted classifier."""
 
     def scores(self, vectors: Matrix) -> adapters.Scores:
-        """Return float (n, classes) for unit vectors float32 (n, d); the largest score names the class."""
+        """Return scores, float (n, classes), for unit vectors float32 (n, d); the largest score gives the predicted class."""
 
 
 class Candidate(NamedTuple):
-    """A classifier, the values of the grid that it was fitted with, and its scores on val, float (n, classes)."""
+    """A classifier, the grid values it was fitted with, and its scores on val, float (n, classes)."""
 
     classifier: Classifier
     values: dict[str, Any]
@@ -59,7 +60,7 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The classifier that was selected, the values of the grid that it was fitted with, and its mean_per_class on val."""
+    """The selected classifier, the grid values it was fitted with, and its mean_per_class on val."""
 
     classifier: Classifier
     values: dict[str, Any]
@@ -68,12 +69,12 @@ class Choice(NamedTuple):
 
 def zero_shot(task: Task, grid: Grid) -> Iterator[Candidate]:
     """Yield the zero-shot classifier, the baseline."""
-    classifier = ZeroShotClassifier(task.texts, logit_scale=1.0)  # the scale is in the texts already
+    classifier = ZeroShotClassifier(task.texts, logit_scale=1.0)  # the texts already include the scale
     yield Candidate(classifier, {}, classifier.scores(task.val))
 
 
 def nearest_mean(task: Task, grid: Grid) -> Iterator[Candidate]:
-    """Yield the nearest class mean, which has no values to try."""
+    """Yield the nearest-mean classifier, which has no hyperparameters."""
     classifier = adapters.nearest_mean(task.train, task.labels, task.classes)
     yield Candidate(classifier, {}, classifier.scores(task.val))
 
@@ -85,7 +86,7 @@ def linear_probe(task: Task, grid: Grid) -> Iterator[Candidate]:
 
 
 def text_probe(task: Task, grid: Grid) -> Iterator[Candidate]:
-    """Yield logistic regressions that are penalised for leaving the zero-shot classifier, the strongest penalty first."""
+    """Yield logistic regressions with a penalty on the distance from the zero-shot classifier, the strongest penalty first."""
     for probe in adapters.fit_text_probes(task.train, task.labels, task.texts, grid.C, grid.max_iter):
         yield Candidate(probe, {"C": probe.C, "converged": probe.converged}, probe.scores(task.val))
 
@@ -93,7 +94,7 @@ def text_probe(task: Task, grid: Grid) -> Iterator[Candidate]:
 def tip_adapter(task: Task, grid: Grid) -> Iterator[Candidate]:
     """Yield zero-shot logits plus alpha times the cache, the smallest alpha first.
 
-    The parts of the scores on val are computed once for the whole grid.
+    The terms of the scores on val are computed only once for the whole grid.
     """
     betas = sorted(grid.beta)
     zero = task.val @ task.texts.T
@@ -110,9 +111,9 @@ OF_TEXTS: tuple[Method, ...] = (zero_shot, tip_adapter, text_probe)
 
 
 def choose(candidates: Iterable[Candidate], labels: Labels) -> Choice:
-    """Return the candidate with the best mean_per_class on val, whose labels are int64 (n,); of equal ones the first.
+    """Return the candidate with the best mean_per_class on val, given val's labels int64 (n,); among equal ones, the first.
 
-    The first is the one nearest to zero-shot, or with the strongest penalty: with few val images many are equal.
+    Ties are common with few val images. The first candidate is the closest to zero-shot or has the strongest penalty.
     """
     choices = [
         Choice(classifier, values, metrics.mean_per_class(scores.argmax(axis=1), labels)) for classifier, values, scores in candidates

@@ -1,4 +1,4 @@
-"""Exact nearest-neighbour search by cosine: FAISS IndexFlatIP on unit rows."""
+"""Exact nearest-neighbour search by cosine, with FAISS's IndexFlatIP on unit rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 class Neighbours(NamedTuple):
-    """The nearest vectors of n queries, the nearest first: cosines float32 (n, k) and positions int64 (n, k), -1 for no neighbour."""
+    """The nearest vectors for n queries, nearest first: cosines float32 (n, k) and positions int64 (n, k), -1 for no neighbour."""
 
     cosines: Matrix
     positions: npt.NDArray[np.int64]
@@ -32,13 +32,13 @@ class NearestNeighbours:
         return index
 
     def search(self, queries: Matrix, k: int) -> Neighbours:
-        """Return the ``k`` nearest vectors of each query.
+        """Return the ``k`` nearest vectors for each query.
 
-        Which of several vectors with the same cosine comes first depends on ``k``. The last bits of a cosine may depend on how many
-        queries are searched at once.
+        The order of vectors with equal cosines depends on ``k``. The last bits of a cosine may depend on the number of queries in one
+        call.
 
         Args:
             queries: float32 (n, d), unit rows.
-            k: neighbours, >= 1; where there are fewer vectors, the remaining positions are -1 and their cosines mean nothing.
+            k: number of neighbours, >= 1; if there are fewer vectors, the remaining positions are -1 and their cosines are undefined.
         """
         return Neighbours(*self._index.search(np.ascontiguousarray(queries, np.float32), k))

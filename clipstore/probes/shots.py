@@ -1,4 +1,4 @@
-"""Few labelled images of each class, drawn at random but the same for the same seed everywhere."""
+"""Random draws of a few labelled images per class, reproducible from a seed on every machine."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -8,10 +8,10 @@ import pandas as pd
 
 
 def draw(rows: pd.DataFrame, seed: int) -> pd.Series:
-    """Return which shot of its class and split each image is, from 1: k shots are the images up to the k-th.
+    """Return each image's rank within its class and split, from 1: the images of rank 1 to k are the k shots.
 
-    The order is that of a hash of seed and content. It depends neither on a library's generator nor on the index's order, and a new image
-    does not change the order of the others.
+    Images are ordered by a hash of seed and content. The order therefore depends neither on a library's random generator nor on the order
+    of the index, and a new image does not change the order of the others.
 
     Args:
         rows: columns image_id, label, split, sha256.
@@ -22,11 +22,11 @@ def draw(rows: pd.DataFrame, seed: int) -> pd.Series:
 
 
 def fewer_than_all(shots: Sequence[int], rows: pd.DataFrame) -> list[int]:
-    """Return the numbers of shots, ascending, that leave out a training image: those below the largest class's count."""
+    """Return the numbers of shots that leave out at least one training image, ascending: those below the size of the largest class."""
     return sorted(shot for shot in shots if shot < rows["label"][rows["split"] == "train"].value_counts().max())
 
 
 def scarce(rows: pd.DataFrame, shots: int, classes: int) -> dict[str, int]:
-    """Return how many classes have fewer than ``shots`` images in train and in val: those use all that they have."""
+    """Return the number of classes with fewer than ``shots`` images in train and in val; these classes use all their images."""
     counts = {split: np.bincount(rows["label"][rows["split"] == split], minlength=classes) for split in ("train", "val")}
     return {split: int((count < shots).sum()) for split, count in counts.items()}

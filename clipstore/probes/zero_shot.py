@@ -11,15 +11,15 @@ Matrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ZeroShotClassifier:
-    """Class embeddings, float32 (classes, d), and the logit scale that multiplies the cosines, about 100 for a trained CLIP."""
+    """Unit class embeddings, float32 (classes, d), and the logit scale, which multiplies the cosines: about 100 for a trained CLIP."""
 
     class_embeddings: Matrix
     logit_scale: float
 
     def scores(self, images: Matrix) -> Matrix:
-        """Return the logits, float32 (n, classes), of images float32 (n, d), unit rows.
+        """Return the logits, float32 (n, classes), for images float32 (n, d), unit rows.
 
-        A logit bias, which SigLIP has, is left out: it is the same for every class and cancels in the probabilities.
+        SigLIP's logit bias is left out: it is the same for all classes and cancels in the softmax.
         """
         logits: Matrix = self.logit_scale * (images @ self.class_embeddings.T)
         return logits

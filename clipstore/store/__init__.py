@@ -1,1 +1,1 @@
-"""What is kept between stages: the row cache, embeddings, predictions, and the table of approaches."""
+"""Data shared between stages: row cache, embeddings, predictions, audit results, and the table of approaches."""

@@ -1,6 +1,6 @@
-"""The table of approaches: which stage runs each, which axis names its encoders or nets, and how people read about it.
+"""The table of approaches: the stage that runs each, the axis that names its encoders or nets, and its title for readers.
 
-`score`, the report, verify, plan and the tests' fixtures iterate over it: a new approach is a stage and a row here (docs/adding.md).
+`score`, the report, verify, plan and the tests' fixtures iterate over it. A new approach needs a stage and a row here (docs/adding.md).
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from clipstore.core.schema import Axes
 from clipstore.store import predictions
 from clipstore.store.predictions import Predictions
 
-ENSEMBLE = "ensemble"  # in plots/zero_shot, the rows of all prompts together
+ENSEMBLE = "ensemble"  # marks the rows of all prompts together in plots/zero_shot
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How plots/STAGE/NAME-DATASET.csv is drawn: mean_per_class over a hyperparameter, a line for each value of the column ``series``.
+    """How to draw plots/STAGE/NAME-DATASET.csv: mean_per_class over a hyperparameter, one line per value of the column ``series``.
 
     Attributes:
         x: column of the hyperparameter.
-        x_label: title of its axis.
-        log: whether that axis is logarithmic.
-        caption: below the figure, after the approach's title and name.
+        x_label: title of the x axis.
+        log: whether the x axis is logarithmic.
+        caption: text below the figure, after the approach's title and name.
     """
 
     x: str
@@ -36,11 +36,11 @@ class Approach:
     """One way to classify images.
 
     Attributes:
-        stage: that runs it: module, params section and first part of its predictions' file name.
-        axis: of params.yaml, whose names it runs with.
-        title: in sentences and tables.
-        trains: what it fits on images or vectors; "network" has training curves and a printed network in the report.
-        sweep: how its plot of hyperparameters is drawn; None where it has none.
+        stage: name of its stage, section of params.yaml, and first part of its predictions' file names.
+        axis: the axis of params.yaml that lists its encoders or nets.
+        title: its name in sentences and tables.
+        trains: what it fits on images or vectors; for a "network", the report shows training curves and the printed network.
+        sweep: how to draw its plot of hyperparameters; None if it has no such plot.
     """
 
     stage: str
@@ -72,38 +72,38 @@ APPROACHES = (
 
 
 def cells(axes: Axes) -> list[tuple[str, str]]:
-    """Return (stage, name) of every approach with every name on its axis, in the table's order."""
+    """Return (stage, name) for every approach and every name on its axis, in the table's order."""
     return [(approach.stage, name) for approach in APPROACHES for name in getattr(axes, approach.axis)]
 
 
 def readable(title: str) -> str:
-    """Return what sentences call the predictions of this title, "knn enc": "kNN (enc)"; "knn" alone is "kNN"."""
+    """Return the readable form of a title of predictions: "kNN (enc)" for "knn enc", "kNN" for "knn"."""
     stage, _, name = title.partition(" ")
-    known = {approach.stage: approach.title for approach in APPROACHES}.get(stage, stage)
-    return f"{known} ({name})" if name else known
+    approach_title = {approach.stage: approach.title for approach in APPROACHES}.get(stage, stage)
+    return f"{approach_title} ({name})" if name else approach_title
 
 
-def read_all(dataset: str, named: list[tuple[str, str]], digest: str) -> list[Predictions]:
-    """Read the predictions of every (stage, name).
+def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Predictions]:
+    """Read the predictions of each (stage, name) pair.
 
     Raises:
-        InputError: one is missing, was made from an index of another digest than ``digest``, or covers other test images than the first.
+        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first.
     """
-    everything: list[Predictions] = []
-    for stage, name in named:
+    all_predictions: list[Predictions] = []
+    for stage, name in pairs:
         path = predictions.path_of(dataset, stage, name)
         if not path.exists():
-            raise InputError(f"{path}: no such file; `dvc repro` makes it")
-        answers = predictions.read(dataset, stage, name)
-        if answers.index != digest:
+            raise InputError(f"{path}: no such file; `dvc repro` creates it")
+        loaded = predictions.read(dataset, stage, name)
+        if loaded.index != digest:
             raise InputError(
-                f"{path}: made from another index (digest {answers.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
+                f"{path}: computed from another index (digest {loaded.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
             )
-        everything.append(answers)
-        first = everything[0].test_ids
-        if answers.test_ids != first:
-            other = predictions.path_of(dataset, *named[0])
+        all_predictions.append(loaded)
+        first = all_predictions[0].test_ids
+        if loaded.test_ids != first:
+            other = predictions.path_of(dataset, *pairs[0])
             raise InputError(
-                f"{path}: its {len(answers.test_ids)} test images are not the {len(first)} of {other} in their order: run `dvc repro` again"
+                f"{path}: {len(loaded.test_ids)} test images, expected the {len(first)} of {other} in the same order: run `dvc repro` again"
             )
-    return everything
+    return all_predictions

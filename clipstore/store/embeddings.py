@@ -1,9 +1,9 @@
-"""The embeddings of a data set under data/embeddings/ENCODER-DATASET: written by embed_images and embed_texts, read by every evaluation.
+"""The embeddings of a data set in data/embeddings/ENCODER-DATASET, written by embed_images and embed_texts and read by every evaluation.
 
-images.parquet holds exactly the usable rows of the index, in its order: image_id, label, class_name, split, sha256, ``embedding`` (unit
-norm), ``norm`` (what it was divided by) and, where the encoder has them, ``features`` (before the projection, as they come).
-images.npy is the same embedding as float32 (images, d). texts.parquet and texts.npy hold one row for each prompt and class: class_name,
-label, prompt, text, and the unit embedding. Vectors are FixedSizeList<float32>; only images.parquet may hold float16, on request.
+images.parquet contains exactly the usable rows of the index, in the same order: image_id, label, class_name, split, sha256, ``embedding``
+(unit length), ``norm`` (its original length) and, if the encoder has them, ``features`` (before the projection, not normalised).
+images.npy is the same embedding as float32 (images, d). texts.parquet and texts.npy contain one row per prompt and class: class_name,
+label, prompt, text, and the unit embedding. Vectors are FixedSizeList<float32>; only images.parquet can be configured to store float16.
 """
 
 import json
@@ -33,9 +33,9 @@ class Images:
     Attributes:
         rows: image_id, label, class_name, split, sha256 of n images.
         embedding: float32 (n, d), unit rows, memory-mapped.
-        norm: float32 (n,), the length of each embedding before it was normalised.
-        features: float32 (n, f) as the encoder gives them, or None.
-        provenance: classes, failed (unusable images of the index), index and contract (digests).
+        norm: float32 (n,), the length of each embedding before normalisation.
+        features: float32 (n, f) as the encoder returns them, or None.
+        provenance: classes, failed (number of unusable images in the index), index and contract (digests).
     """
 
     rows: pd.DataFrame
@@ -65,9 +65,9 @@ def to_predictions(
     """Return the predictions of one approach on these images.
 
     Args:
-        images: with val and test.
+        images: of a data set with val and test.
         stage: the approach.
-        encoder: the name of the images' encoder.
+        encoder: name of the images' encoder.
         probabilities: of "val" and of "test", float32 (rows of the split, classes).
         selected: hyperparameters, selected on val.
         notes: see `Predictions`.
@@ -81,21 +81,21 @@ def to_predictions(
 
 
 def folder(encoder: str, dataset: str) -> Path:
-    """Return where the embeddings of ``dataset`` by ``encoder`` lie."""
+    """Return the folder of the embeddings of ``dataset`` by ``encoder``."""
     return Path("data/embeddings") / f"{encoder}-{dataset}"
 
 
 def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[list[int]], Batches]) -> tuple[dict[str, Matrix], int]:
-    """Return the vectors of every key, from the row cache where it has them; what is computed joins the cache as it comes.
+    """Return the vectors of all keys; rows missing from the row cache are computed and added to it as they become available.
 
     Args:
-        keys: SHA-256 of what each row is computed from; rows of one key are computed once.
-        contract: of these vectors.
-        batches: given the positions of the rows to compute, yields some of them at a time with their vectors. It is not called when
+        keys: SHA-256 of the content that each row is computed from; rows with the same key are computed once.
+        contract: describes how the vectors are computed; see `RowCache`.
+        batches: given the positions of the rows to compute, yields positions and their vectors batch by batch. It is not called if
             nothing is missing.
 
     Returns:
-        Of each kind float32 (len(keys), width); the number of distinct rows that were computed.
+        For each kind of vector, float32 (len(keys), width); and the number of distinct rows that were computed.
     """
     cache = RowCache(contract)
     vectors, cached = cache.read(keys)
@@ -114,7 +114,7 @@ def compute(keys: Sequence[bytes], contract: dict[str, Any], batches: Callable[[
 
 
 def batched(positions: Sequence[int], batch: int) -> Iterator[list[int]]:
-    """Yield the positions in lists of ``batch``, the last one shorter."""
+    """Yield the positions in lists of length ``batch``; the last list may be shorter."""
     for start in range(0, len(positions), batch):
         yield list(positions[start : start + batch])
 
@@ -124,9 +124,9 @@ def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], p
 
     Args:
         target: the folder.
-        rows: the index's usable rows.
-        vectors: "embedding" (n, d) and maybe "features" (n, f), float32, not normalised.
-        provenance: see `Images`; kept in the schema's metadata.
+        rows: the usable rows of the index.
+        vectors: "embedding" (n, d) and optionally "features" (n, f), float32, not normalised.
+        provenance: see `Images`; stored in the schema's metadata.
         dtype: of the vectors in images.parquet.
     """
     embedding, norm = unit(vectors["embedding"])
@@ -144,7 +144,7 @@ def write_texts(target: Path, rows: pd.DataFrame, vectors: Matrix, provenance: d
 
 
 def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
-    """Read the image embeddings; ``features`` only on request, since most evaluations do without."""
+    """Read the image embeddings, and ``features`` only if requested, since most evaluations do not need them."""
     path = folder(encoder, dataset) / "images.parquet"
     with pq.ParquetFile(path) as file:
         names = set(file.schema_arrow.names)

@@ -1,7 +1,7 @@
 """Predictions of one approach on one data set: data/predictions/DATASET/STAGE-NAME.parquet.
 
 Columns: image_id, split, label, probabilities FixedSizeList<float32>[classes]. Rows of val come from a model that never saw val, rows of
-test from the final one. The schema's metadata says what made them (see `Predictions`).
+test from the final model. The schema's metadata contains the other fields of `Predictions`.
 """
 
 import json
@@ -21,20 +21,20 @@ from clipstore.core.vectors import to_column, to_matrix
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one approach says of the val and test images; ``test_...`` are its test images, in the order of the rows.
+    """The predictions of one approach for the val and test images; ``test_...`` cover the test images, in the order of the rows.
 
     Attributes:
-        stage: the approach.
-        name: of the encoder or net.
+        stage: stage of the approach.
+        name: of its encoder or net.
         rows: image_id, split, label of n images.
-        probabilities: float32 (n, classes), rows that sum to 1.
-        classes: names in label order.
-        failed: unusable images of the index, which no row stands for.
+        probabilities: float32 (n, classes), rows sum to 1.
+        classes: class names in label order.
+        failed: number of unusable images in the index, which have no row.
         index: digest of the index.
         contract: digest of the vectors' contract.
         selected: hyperparameters, selected on val.
-        notes: measures beside the headline (convergence, the figures of a train-only model, best on test ...), nested one level.
-        curve: of a network that was trained: loss and accuracies of each epoch and split (see `clipstore.training.loop.Point`).
+        notes: additional measures (convergence, results of a train-only model, best on test ...), nested one level.
+        curve: of a trained network, loss and accuracies per epoch and split (see `clipstore.training.loop.Point`).
     """
 
     stage: str
@@ -51,11 +51,11 @@ class Predictions:
 
     @property
     def title(self) -> str:
-        """What tables and plots call the approach: "knn enc"."""
+        """The name of the approach in tables and plots: "knn enc"."""
         return f"{self.stage} {self.name}"
 
     def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return probabilities float64 (rows, classes) and labels (rows,) of the images of "val" or "test"."""
+        """Return probabilities float64 (rows, classes) and labels (rows,) of the images in "val" or "test"."""
         rows = (self.rows["split"] == split).to_numpy()
         return self.probabilities[rows].astype(float), self.rows["label"].to_numpy()[rows]
 
@@ -67,12 +67,12 @@ class Predictions:
 
     @cached_property
     def test_probabilities(self) -> npt.NDArray[np.float64]:
-        """Of the test images, (n, classes)."""
+        """The probabilities of the test images, (n, classes)."""
         return self.of("test")[0]
 
     @cached_property
     def test_labels(self) -> npt.NDArray[np.int64]:
-        """Of the test images, (n,)."""
+        """The labels of the test images, (n,)."""
         return self.of("test")[1]
 
     @cached_property
@@ -83,12 +83,12 @@ class Predictions:
 
 
 def path_of(dataset: str, stage: str, name: str) -> Path:
-    """Return where the predictions of ``stage`` with ``name`` lie."""
+    """Return the path of the predictions of ``stage`` with ``name``."""
     return Path("data/predictions") / dataset / f"{stage}-{name}.parquet"
 
 
 def write(dataset: str, predictions: Predictions) -> None:
-    """Write the predictions; the probabilities must be finite and each row's sum 1."""
+    """Write the predictions; the probabilities must be finite, and each row must sum to 1."""
     assert np.allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-3)
     facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "probabilities")}
     columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}

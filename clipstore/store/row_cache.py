@@ -1,8 +1,8 @@
-"""The row cache: vectors by the SHA-256 of what they were computed from, kept per user, outside every workspace.
+"""The row cache: vectors, keyed by the SHA-256 of the content they were computed from, per user and outside every workspace.
 
-CACHE/v1/DIGEST/ belongs to one contract and holds contract.json and part-HEX.parquet files. A part is written under a temporary name,
-synced and renamed, and never changed: any number of writers add parts, a killed one leaves what it had finished, and deleting the cache
-is always safe. CACHE is the environment's CLIP_FEATURE_STORE_CACHE, or the user's cache folder.
+CACHE/v1/DIGEST/ belongs to one contract and contains contract.json and part-HEX.parquet files. A part is written under a temporary name,
+synced, renamed and never changed. Any number of writers may therefore add parts at once, the finished parts of a killed writer remain, and
+deleting the cache is always safe. CACHE is the environment variable CLIP_FEATURE_STORE_CACHE, or the user's cache folder.
 """
 
 import json
@@ -33,14 +33,14 @@ Add = Callable[[Sequence[bytes], Vectors], None]
 
 
 class RowCache:
-    """The rows of one contract, whose "vectors" gives the length of each vector of a row.
+    """The rows of one contract; its entry "vectors" gives the length of each vector in a row.
 
     Raises:
         InputError: the folder cannot be written to.
     """
 
     def __init__(self, contract: dict[str, Any]) -> None:
-        """Open the folder of ``contract``, making it where it is missing."""
+        """Open the folder of ``contract``, and create it if it is missing."""
         self.folder = root() / "v1" / json_sha256(contract)
         self.widths: dict[str, int] = contract["vectors"]
         vectors = [pa.field(name, pa.list_(pa.float32(), width), nullable=False) for name, width in self.widths.items()]
@@ -56,24 +56,24 @@ class RowCache:
             keys: n SHA-256 digests of 32 bytes.
 
         Returns:
-            Of each vector float32 (n, width), zeros where not found; bool (n,).
+            For each kind of vector float32 (n, width), zeros where not found; and bool (n,).
         """
         parts = {path: part for path in sorted(self.folder.glob("part-*.parquet")) if (part := self._keys(path)) is not None}
         vectors = {name: np.zeros((len(keys), width), np.float32) for name, width in self.widths.items()}
         present = np.zeros(len(keys), bool)
         if not parts:
             return vectors, present
-        every = pa.chunked_array(list(parts.values()))
-        at = pc.index_in(pa.array(keys, pa.binary(32)), every).to_numpy(zero_copy_only=False)  # nan: in no part; else the first place
+        all_keys = pa.chunked_array(list(parts.values()))
+        position = pc.index_in(pa.array(keys, pa.binary(32)), all_keys).to_numpy(zero_copy_only=False)  # of the first match; NaN if none
         start = 0
         for path, part in parts.items():
-            hits = np.flatnonzero((at >= start) & (at < start + len(part)))
+            hits = np.flatnonzero((position >= start) & (position < start + len(part)))
             if len(hits):
                 table = self._table(path)
-                if table is None:  # its keys could be read, its vectors can't: another part may have them
+                if table is None:  # the keys are readable but the vectors are not: look for them in the other parts
                     return self.read(keys)
                 for name, values in vectors.items():
-                    values[hits] = to_matrix(table[name])[(at[hits] - start).astype(np.int64)]
+                    values[hits] = to_matrix(table[name])[(position[hits] - start).astype(np.int64)]
                 present[hits] = True
             start += len(part)
         return vectors, present
@@ -83,14 +83,14 @@ class RowCache:
 
         Args:
             keys: at most 4,096 SHA-256 digests of 32 bytes.
-            vectors: of each kind float32 (len(keys), width).
+            vectors: for each kind of vector, float32 (len(keys), width).
 
         Raises:
-            InputError: a vector is not finite, or the folder cannot be written to; parts already there stay.
+            InputError: a vector is not finite, or the folder cannot be written to; existing parts are kept.
         """
         assert 0 < len(keys) <= PART_ROWS, len(keys)
         if not all(np.isfinite(vectors[name]).all() for name in self.widths):
-            raise InputError("the encoder gives vectors that are not finite (NaN, or beyond the range of its precision): try float32")
+            raise InputError("the encoder returned vectors that are not finite (NaN, or out of range for its precision): try float32")
         columns = [to_column(vectors[name]) for name in self.widths]
         table = pa.Table.from_arrays([pa.array(keys, pa.binary(32)), *columns], schema=self.schema)
         options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
@@ -99,30 +99,30 @@ class RowCache:
 
     @contextmanager
     def writing(self) -> Iterator[Add]:
-        """Give a function that takes rows as `add` does and gathers them into parts, of some seconds' work or 4,096 rows each.
+        """Yield a function that takes rows as `add` does and collects them into parts of a few seconds' work or 4,096 rows each.
 
-        However the block ends, what was given is added.
+        When the block ends, even by an exception, the collected rows are added.
         """
         keys: list[bytes] = []
-        gathered: list[Vectors] = []
-        since = time.monotonic()
+        collected: list[Vectors] = []
+        last_flush = time.monotonic()
 
         def flush() -> None:
-            nonlocal since
+            nonlocal last_flush
             if keys:
-                self.add(keys, {name: np.concatenate([vectors[name] for vectors in gathered]) for name in self.widths})
+                self.add(keys, {name: np.concatenate([vectors[name] for vectors in collected]) for name in self.widths})
             keys.clear()
-            gathered.clear()
-            since = time.monotonic()
+            collected.clear()
+            last_flush = time.monotonic()
 
-        def gather(new: Sequence[bytes], vectors: Vectors) -> None:
-            if len(keys) + len(new) > PART_ROWS or time.monotonic() - since > FLUSH_SECONDS:
+        def collect(new: Sequence[bytes], vectors: Vectors) -> None:
+            if len(keys) + len(new) > PART_ROWS or time.monotonic() - last_flush > FLUSH_SECONDS:
                 flush()
             keys.extend(new)
-            gathered.append(vectors)
+            collected.append(vectors)
 
         try:
-            yield gather
+            yield collect
         finally:
             flush()
 
@@ -131,16 +131,19 @@ class RowCache:
         return None if table is None else table["sha256"].combine_chunks()
 
     def _table(self, path: Path, columns: list[str] | None = None) -> pa.Table | None:
-        """Return the part's table, or None once it was set aside as unreadable."""
+        """Return the part's table; an unreadable part is renamed and gives None."""
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 if not file.schema_arrow.equals(self.schema):
-                    raise pa.ArrowInvalid(f"its columns are {', '.join(file.schema_arrow.names)}")
+                    raise pa.ArrowInvalid(f"unexpected columns {', '.join(file.schema_arrow.names)}")
                 return file.read(columns)
         except (pa.ArrowException, OSError) as error:
-            if not path.exists():  # another process set it aside first
+            if not path.exists():  # another process renamed it first
                 return None
-            print(f"warning: {path}: {str(error).splitlines()[0]}; set aside, its rows are computed again", file=sys.stderr)
+            print(
+                f"warning: {path}: {str(error).splitlines()[0]}; renamed to bad-{path.name}, its rows will be computed again",
+                file=sys.stderr,
+            )
             self._attempt(lambda: path.rename(path.with_name("bad-" + path.name)))
             return None
 
@@ -150,5 +153,5 @@ class RowCache:
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(
-                f"cache folder {self.folder}: {reason}; name a folder with room in {VARIABLE}; rows already there stay"
+                f"cache folder {self.folder}: {reason}; set {VARIABLE} to a writable folder with free space; cached rows are kept"
             ) from None

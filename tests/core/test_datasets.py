@@ -1,4 +1,4 @@
-"""Entries of the table of data sets."""
+"""Entries of the table `datasets`."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def message(kind: Any, value: object, where: str) -> str:
     return str(caught.value)
 
 
-def test_folder_needs_nothing_but_its_kind() -> None:
+def test_folder_has_no_field_except_its_kind() -> None:
     assert check(Dataset, {"kind": "folder"}, "datasets.mine").kind == "folder"
     assert message(Dataset, {"kind": "folder", "path": "x"}, "datasets.mine") == (
         "params.yaml: datasets.mine.path = 'x': extra inputs are not permitted"
@@ -33,13 +33,13 @@ def test_folder_needs_nothing_but_its_kind() -> None:
         ({"md5": "5280"}, ".md5 = '5280': string should match pattern "),
     ],
 )
-def test_archive_has_an_address_and_a_checksum(archive: dict[str, str], problem: str) -> None:
+def test_archive_needs_a_valid_address_and_checksum(archive: dict[str, str], problem: str) -> None:
     archives = FLOWERS["archives"] | {"images": FLOWERS["archives"]["images"] | archive}
     line = message(Dataset, FLOWERS | {"archives": archives}, "datasets.flowers102")
     assert line.startswith(f"params.yaml: datasets.flowers102.archives.images{problem}")
 
 
-def test_every_archive_is_named() -> None:
+def test_missing_archive_is_reported() -> None:
     archives = {part: archive for part, archive in FLOWERS["archives"].items() if part != "splits"}
     line = message(Dataset, FLOWERS | {"archives": archives}, "datasets.flowers102")
     assert line == "params.yaml: datasets.flowers102.archives.splits is missing"

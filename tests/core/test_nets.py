@@ -1,4 +1,4 @@
-"""Entries of the table of networks."""
+"""Entries of the table `nets`."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ def message(kind: Any, value: object, where: str = "") -> str:
     return str(caught.value)
 
 
-def test_batch_is_shared_out_evenly() -> None:
+def test_batch_size_is_a_multiple_of_processes() -> None:
     entry = SMALL | {"batch_size": 32, "processes": 3}
     assert message(Net, entry, "nets.small") == "params.yaml: nets.small: batch_size = 32 is not a multiple of processes = 3"
 
 
-def test_every_stage_of_our_own_network_has_a_width_and_a_depth() -> None:
+def test_every_stage_of_our_own_network_needs_a_width_and_a_depth() -> None:
     entry = SMALL | {"widths": [32, 64, 128], "depths": [1, 1]}
-    assert message(Net, entry, "nets.small") == "params.yaml: nets.small: 3 widths and 2 depths: one of each for every stage"
+    assert message(Net, entry, "nets.small") == "params.yaml: nets.small: 3 widths and 2 depths: expected one of each per stage"
 
 
 def test_unknown_kind_of_net() -> None:

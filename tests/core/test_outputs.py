@@ -1,4 +1,4 @@
-"""Metrics and plots are rounded alike, and nothing but their floats."""
+"""Floats in metrics and plots are rounded; other values are unchanged."""
 
 import json
 from pathlib import Path

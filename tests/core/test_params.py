@@ -1,4 +1,4 @@
-"""Parameters are checked and wrong ones named."""
+"""Parameters are validated, and errors identify the invalid ones."""
 
 import subprocess
 import sys
@@ -30,22 +30,22 @@ def lines(kind: Any, value: object, where: str = "") -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_right_values_come_back_checked() -> None:
+def test_valid_values_are_returned_as_a_section() -> None:
     assert check(Index, INDEX, "index") == Index(seed=0, val=0.2, test=0.3, max_unusable=0.01)
 
 
-def test_wrong_value_names_key_value_and_expectation() -> None:
+def test_error_contains_key_value_and_expectation() -> None:
     assert lines(Index, INDEX | {"val": 0.7}, "index") == ["params.yaml: index.val = 0.7: input should be less than 0.5"]
 
 
-def test_every_wrong_value_has_its_line() -> None:
+def test_every_wrong_value_has_a_line() -> None:
     assert lines(Index, INDEX | {"val": 0.7, "seed": -1}, "index") == [
         "params.yaml: index.seed = -1: input should be greater than or equal to 0",
         "params.yaml: index.val = 0.7: input should be less than 0.5",
     ]
 
 
-def test_wrong_type_is_named() -> None:
+def test_wrong_type() -> None:
     (line,) = lines(LinearProbe, {"C": [1.0], "max_iter": "many"}, "linear_probe")
     assert line.startswith("params.yaml: linear_probe.max_iter = 'many': input should be a valid integer")
 
@@ -65,13 +65,13 @@ def test_position_in_a_list_is_part_of_the_key() -> None:
     ]
 
 
-def test_infinity_is_refused() -> None:
+def test_infinity_is_rejected() -> None:
     assert lines(LinearProbe, {"C": [float("inf")], "max_iter": 1}, "linear_probe") == [
         "params.yaml: linear_probe.C.0 = inf: input should be a finite number"
     ]
 
 
-def test_kind_of_an_entry_is_no_part_of_the_key() -> None:
+def test_kind_of_an_entry_is_not_part_of_the_key() -> None:
     expected = ["params.yaml: datasets.garden.image_size = 3: input should be greater than or equal to 32"]
     wrong = GARDEN | {"image_size": 3}
     assert lines(dict[Slug, Dataset], {"garden": wrong}, "datasets") == expected
@@ -81,7 +81,7 @@ def test_kind_of_an_entry_is_no_part_of_the_key() -> None:
     ]
 
 
-def test_missing_and_unknown_keys_of_an_entry_are_named_without_its_kind() -> None:
+def test_keys_in_errors_do_not_include_the_kind_of_the_entry() -> None:
     entry = {key: value for key, value in GARDEN.items() if key != "seed"} | {"sed": 0}
     assert lines(dict[Slug, Dataset], {"garden": entry}, "datasets") == [
         "params.yaml: datasets.garden.seed is missing",
@@ -89,13 +89,13 @@ def test_missing_and_unknown_keys_of_an_entry_are_named_without_its_kind() -> No
     ]
 
 
-def test_unknown_kind_lists_the_known_ones() -> None:
+def test_error_for_an_unknown_kind_lists_the_known_kinds() -> None:
     (line,) = lines(Dataset, {"kind": "gardn"}, "datasets.garden")
     assert line.startswith("params.yaml: datasets.garden: ")
     assert "'gardn' found using 'kind' does not match any of the expected tags: 'garden', 'digits', " in line
 
 
-def test_model_in_a_model_is_named_in_full_without_where() -> None:
+def test_errors_in_nested_models_contain_the_full_key() -> None:
     class Whole(Section):
         index: Index
         encoders: dict[Slug, Encoder]
@@ -108,45 +108,45 @@ def test_model_in_a_model_is_named_in_full_without_where() -> None:
 
 
 @pytest.mark.parametrize("name", ["my-flowers", "My", "", "a b"])
-def test_wrong_name_of_an_entry_that_is_a_section_is_named(name: str) -> None:
+def test_invalid_name_of_a_section_entry(name: str) -> None:
     assert lines(dict[Slug, Dataset], {name: {"kind": "digits"}}, "datasets") == [
         f"params.yaml: datasets.{name} = {name!r}: string should match pattern '^[a-z0-9_]+$'"
     ]
 
 
-def test_wrong_name_of_an_entry_that_is_a_list_is_named() -> None:
+def test_invalid_name_of_a_list_entry() -> None:
     (line,) = lines(dict[Slug, Prompts], {"my-flowers": ["A photo of {}."]}, "prompts")
     assert line.startswith("params.yaml: prompts.my-flowers = 'my-flowers': ")
 
 
-def test_short_list_of_fixed_length_is_named() -> None:
+def test_list_shorter_than_its_fixed_length() -> None:
     value = {"size": 32, "mean": [0.5, 0.5], "std": [1, 1, 1], "interpolation": "bicubic", "crop_pct": 1}
     (line,) = lines(TimmPreprocess, value, "encoders.mine.preprocess")
     assert line.startswith("params.yaml: encoders.mine.preprocess.mean")
 
 
-def test_message_of_a_validator_comes_without_prefix() -> None:
-    class Even(Section):
+def test_error_of_a_validator_has_no_prefix() -> None:
+    class Validated(Section):
         prompts: Prompts = Field()
 
-    assert lines(Even, {"prompts": ["no braces", "A {}."]}, "x") == [
-        "params.yaml: x.prompts.0 = 'no braces': a prompt holds {} exactly once, where the class name goes"
+    assert lines(Validated, {"prompts": ["no braces", "A {}."]}, "x") == [
+        "params.yaml: x.prompts.0 = 'no braces': a prompt must contain {} exactly once, in place of the class name, and no other brace"
     ]
 
 
-def test_input_error_is_exit_status_1_and_its_message_alone() -> None:
+def test_input_error_exits_with_status_1_and_prints_only_its_message() -> None:
     code = "from clipstore.core.errors import InputError; raise InputError('params.yaml: seed = -1: no')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "params.yaml: seed = -1: no\n")
+    process = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", "params.yaml: seed = -1: no\n")
 
 
-def test_sections_do_not_change() -> None:
+def test_sections_are_immutable() -> None:
     settings = check(Index, INDEX, "index")
     with pytest.raises(ValueError, match="frozen"):
         settings.seed = 1
 
 
-def test_load_outside_dvc_says_how_to_run_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_outside_dvc_explains_how_to_run_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(InputError, match=r"dvc repro -s STAGE"):
         load()

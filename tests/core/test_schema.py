@@ -1,4 +1,4 @@
-"""Axes and prompts, and whether the names on the axes fit the tables."""
+"""Axes and prompts, and the checks of names on the axes against the tables."""
 
 import hashlib
 from pathlib import Path
@@ -24,12 +24,12 @@ AXES: dict[str, list[str]] = {
 }
 
 
-PROMPT = "a prompt holds {} exactly once, where the class name goes"
+PROMPT = "a prompt must contain {} exactly once, in place of the class name, and no other brace"
 
 
 @pytest.fixture
 def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The project's params.yaml with the sample on its axes, in a folder without data/raw."""
+    """The project's params.yaml with the sample's axes, in a working folder without data/raw."""
     monkeypatch.chdir(tmp_path)
     params: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
     params["axes"] |= AXES
@@ -70,7 +70,7 @@ def test_name_on_an_axis_is_a_slug(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["no name", "{} and {}", "a {} of {kind}", "a {} }", "{ {} }", "a {name}", "{0}"])
-def test_prompt_holds_the_name_once_and_no_other_brace(text: str) -> None:
+def test_prompt_contains_one_placeholder_and_no_other_brace(text: str) -> None:
     assert message(Prompts, ["A {}.", text], "prompts.garden") == f"params.yaml: prompts.garden.1 = {text!r}: {PROMPT}"
 
 
@@ -82,7 +82,7 @@ def test_prompts_are_not_empty() -> None:
     assert message(Prompts, [], "prompts.garden").startswith("params.yaml: prompts.garden = []: ")
 
 
-def test_the_projects_own_params_pass() -> None:
+def test_the_projects_params_pass() -> None:
     assert lines(YAML(typ="safe").load(PROJECT / "params.yaml")) == []
 
 
@@ -102,37 +102,37 @@ def test_misspelt_weights(values: dict[str, Any]) -> None:
     assert "garden_clip" in line
 
 
-def test_image_only_encoder_has_no_zero_shot(values: dict[str, Any], tmp_path: Path) -> None:
+def test_image_only_encoder_cannot_run_zero_shot(values: dict[str, Any], tmp_path: Path) -> None:
     values["encoders"]["resnet"] = image_encoder(tmp_path)
     values["axes"] |= {"weights": ["garden_clip", "resnet"], "encoders": ["garden_clip", "resnet"], "zero_shot": ["resnet"]}
     assert lines(values) == ["axes.zero_shot = 'resnet': expected names in axes.encoders with a text tower: garden_clip"]
 
 
-def test_zero_shot_of_an_encoder_that_embeds_no_images(values: dict[str, Any]) -> None:
+def test_zero_shot_needs_an_encoder_that_embeds_images(values: dict[str, Any]) -> None:
     values["axes"] |= {"encoders": []}
     assert lines(values) == ["axes.zero_shot = 'garden_clip': expected names in axes.encoders with a text tower: none"]
 
 
 @pytest.mark.parametrize("axis", list(AXES))
-def test_name_that_stands_twice(values: dict[str, Any], axis: str) -> None:
+def test_name_that_is_listed_twice(values: dict[str, Any], axis: str) -> None:
     name = AXES[axis][0]
     values["axes"][axis] = [*AXES[axis], name]
     assert lines(values) == [f"axes.{axis} = {name!r} is listed twice"]
 
 
-@pytest.mark.parametrize("name", ["small", "resnet34", "nothing"])  # a net of the other kind; weights off the axis; no net at all
-def test_what_cannot_be_fine_tuned(values: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", ["small", "resnet34", "nothing"])  # a net of the other kind; weights that are not on the axis; not a net
+def test_name_that_cannot_be_fine_tuned(values: dict[str, Any], name: str) -> None:
     values["axes"] |= {"finetune": [name]}
     assert lines(values) == [f"axes.finetune = {name!r}: expected nets of kind finetune with weights in axes.weights: garden_clip"]
 
 
-def test_fine_tuning_without_any_net_of_its_weights(values: dict[str, Any]) -> None:
+def test_fine_tuning_weights_without_a_net(values: dict[str, Any]) -> None:
     del values["nets"]["garden_clip"]
     assert lines(values) == ["axes.finetune = 'garden_clip': expected nets of kind finetune with weights in axes.weights: none"]
 
 
 @pytest.mark.parametrize("name", ["garden_clip", "nothing"])
-def test_what_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) -> None:
+def test_name_that_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) -> None:
     values["axes"] |= {"scratch": [name]}
     own = ", ".join(key for key, net in values["nets"].items() if net["kind"] == "scratch")
     assert lines(values) == [f"axes.scratch = {name!r}: expected nets of kind scratch: {own}"]
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_from_scratch(values: dict[str, Any], name: str) 
 
 def test_missing_prompts(values: dict[str, Any]) -> None:
     del values["prompts"]["digits"]
-    assert lines(values) == ["prompts.digits is missing; a list of prompts such as 'A photo of a {}.' is needed for axes.zero_shot"]
+    assert lines(values) == ["prompts.digits is missing; axes.zero_shot needs a list of prompts such as 'A photo of a {}.'"]
 
 
 def test_prompts_are_not_needed_without_zero_shot(values: dict[str, Any]) -> None:
@@ -150,18 +150,18 @@ def test_prompts_are_not_needed_without_zero_shot(values: dict[str, Any]) -> Non
     assert lines(values) == []
 
 
-def test_folder_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
+def test_users_image_folder_must_exist(values: dict[str, Any], tmp_path: Path) -> None:
     values["datasets"]["mine"] = {"kind": "folder"}
     values["prompts"]["mine"] = ["A photo of a {}."]
     values["axes"] |= {"datasets": ["mine"]}
     assert lines(values) == [
-        "axes.datasets = 'mine': no folder data/raw/mine; put class folders or a manifest.csv there, or name it in axes.download"
+        "axes.datasets = 'mine': no folder data/raw/mine; put class folders or a manifest.csv there, or add it to axes.download"
     ]
     (tmp_path / "data/raw/mine").mkdir(parents=True)
     assert lines(values) == []
 
 
-def test_folder_of_the_users_own_is_not_downloaded(values: dict[str, Any]) -> None:
+def test_users_image_folder_cannot_be_downloaded(values: dict[str, Any]) -> None:
     values["datasets"]["mine"] = {"kind": "folder"}
     values["axes"] |= {"download": [*AXES["download"], "mine"]}
     (line,) = lines(values)
@@ -181,30 +181,28 @@ def test_unknown_data_set(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["garden", "nothing"])
-def test_images_are_no_corpus(values: dict[str, Any], name: str) -> None:
+def test_image_data_set_is_not_a_corpus(values: dict[str, Any], name: str) -> None:
     values["axes"] |= {"corpora": [name]}
     assert lines(values) == [f"axes.corpora = {name!r}: expected entries of datasets with text: python_docs, wikitext2"]
 
 
 @pytest.mark.parametrize("name", ["python_docs", "wikitext2"])
-def test_text_is_no_data_set_of_images(values: dict[str, Any], name: str) -> None:
+def test_corpus_is_not_an_image_data_set(values: dict[str, Any], name: str) -> None:
     values["axes"] |= {"datasets": ["garden", name]}
     (line,) = lines(values)
     assert line.startswith(f"axes.datasets = {name!r}: expected entries of datasets with images: garden, ")
     assert name not in line.rpartition(": ")[2]
 
 
-def test_text_of_the_users_own_must_be_there(values: dict[str, Any], tmp_path: Path) -> None:
+def test_users_text_folder_must_exist(values: dict[str, Any], tmp_path: Path) -> None:
     values["datasets"]["mine"] = {"kind": "text"}
     values["axes"] |= {"corpora": ["python_docs", "mine"]}
-    assert lines(values) == [
-        "axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or name it in axes.download"
-    ]
+    assert lines(values) == ["axes.corpora = 'mine': no folder data/raw/mine; put .txt or .parquet files there, or add it to axes.download"]
     (tmp_path / "data/raw/mine").mkdir(parents=True)
     assert lines(values) == []
 
 
-def test_text_of_the_users_own_is_not_downloaded(values: dict[str, Any]) -> None:
+def test_users_text_cannot_be_downloaded(values: dict[str, Any]) -> None:
     values["datasets"]["mine"] = {"kind": "text"}
     values["axes"] |= {"download": [*AXES["download"], "mine"]}
     (line,) = lines(values)
@@ -212,13 +210,13 @@ def test_text_of_the_users_own_is_not_downloaded(values: dict[str, Any]) -> None
     assert "mine" not in line.rpartition(": ")[2].split(", ")
 
 
-def test_a_corpus_that_is_not_downloaded_must_be_there(values: dict[str, Any]) -> None:
+def test_corpus_that_is_not_downloaded_must_exist(values: dict[str, Any]) -> None:
     values["axes"] |= {"corpora": ["wikitext2"]}
     (line,) = lines(values)
     assert line.startswith("axes.corpora = 'wikitext2': no folder data/raw/wikitext2; ")
 
 
-def test_a_file_is_asked_for_where_an_axis_names_it_only(values: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_file_must_exist_only_if_an_axis_lists_its_encoder(values: dict[str, Any], tmp_path: Path) -> None:
     values["encoders"]["mine"] = image_encoder(tmp_path)
     path = tmp_path / "resnet.pt"
     path.unlink()

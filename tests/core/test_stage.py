@@ -1,4 +1,4 @@
-"""The start of a stage and its line in data/runs.jsonl."""
+"""Stage start-up and the record in data/runs.jsonl."""
 
 import json
 import sys
@@ -20,21 +20,21 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "knn@enc-toy")
 
-    def called(main: Callable[..., Mapping[str, object] | None], *values: str) -> None:
+    def start_stage(main: Callable[..., Mapping[str, object] | None], *values: str) -> None:
         monkeypatch.setattr(sys, "argv", ["/somewhere/stages/knn.py", *values])
         run(main)
 
-    return called
+    return start_stage
 
 
 def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path("data/runs.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("values", [(), ("enc",), ("enc", "toy", "more")])
-def test_wrong_number_of_values_gives_a_usage_line(start: Start, values: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("values", [(), ("enc",), ("enc", "toy", "extra")])
+def test_wrong_number_of_arguments_prints_the_usage(start: Start, values: tuple[str, ...]) -> None:
     def main(encoder: str, dataset: str) -> None:
-        raise AssertionError("not to be called")
+        raise AssertionError("main must not run")
 
     with pytest.raises(InputError) as caught:
         start(main, *values)
@@ -42,22 +42,22 @@ def test_wrong_number_of_values_gives_a_usage_line(start: Start, values: tuple[s
     assert not Path("data").exists()
 
 
-def test_usage_of_a_stage_without_values(start: Start) -> None:
+def test_usage_of_a_stage_without_arguments(start: Start) -> None:
     with pytest.raises(InputError, match=r"^usage: python -m stages\.knn$"):
         start(lambda: None, "x")
 
 
-def test_values_reach_main(start: Start) -> None:
-    seen: list[str] = []
+def test_arguments_are_passed_to_main(start: Start) -> None:
+    arguments: list[str] = []
 
     def main(encoder: str, dataset: str) -> None:
-        seen.extend([encoder, dataset])
+        arguments.extend([encoder, dataset])
 
     start(main, "enc", "toy")
-    assert seen == ["enc", "toy"]
+    assert arguments == ["enc", "toy"]
 
 
-def test_line_has_cell_seconds_memory_and_facts(start: Start) -> None:
+def test_record_contains_cell_seconds_memory_and_facts(start: Start) -> None:
     start(lambda: {"images": 3, "device": "cpu"})
     (line,) = lines()
     assert set(line) == {"cell", "finished", "seconds", "peak_mib", "images", "device"}
@@ -67,7 +67,7 @@ def test_line_has_cell_seconds_memory_and_facts(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_peak_memory_is_the_most_that_was_ever_held(start: Start) -> None:
+def test_peak_memory_is_the_maximum_over_the_process_lifetime(start: Start) -> None:
     def main() -> None:
         bytearray(size)[:: 2**12] = b"1" * (size // 2**12)  # a byte in every page
 
@@ -80,14 +80,14 @@ def test_peak_memory_is_the_most_that_was_ever_held(start: Start) -> None:
     assert after == during >= size / 2**20 > before
 
 
-def test_lines_are_appended(start: Start) -> None:
+def test_records_are_appended(start: Start) -> None:
     numbers = iter([0, 1, 2])
     for _ in range(3):
         start(lambda: {"number": next(numbers)})
     assert [line["number"] for line in lines()] == [0, 1, 2]
 
 
-def test_stage_that_fails_leaves_no_line(start: Start) -> None:
+def test_failed_stage_leaves_no_record(start: Start) -> None:
     def main() -> None:
         raise InputError("params.yaml: no")
 

@@ -1,4 +1,4 @@
-"""What tests of folders, manifests and the index share."""
+"""Fixtures for the tests of folders, manifests and the index."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The empty folder data/raw/toy below the working directory."""
+    """The empty folder data/raw/toy in a new working directory."""
     monkeypatch.chdir(tmp_path)
     path = Path("data/raw/toy")
     path.mkdir(parents=True)

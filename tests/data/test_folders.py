@@ -1,4 +1,4 @@
-"""Folders of images become an index."""
+"""Indexing folders of images."""
 
 import hashlib
 from collections import Counter
@@ -35,14 +35,14 @@ def test_folders_inside_class_folders_belong_to_the_class(root: Path) -> None:
     assert label_of(make(root)) == {"a": 0, "b": 1}
 
 
-def test_class_folder_that_is_a_link_is_not_left_out(root: Path, tmp_path: Path) -> None:
+def test_class_folder_may_be_a_link(root: Path, tmp_path: Path) -> None:
     classes_of(root, 3, "a")
     classes_of(tmp_path / "elsewhere", 3, "b")
     (root / "b").symlink_to(tmp_path / "elsewhere/b", target_is_directory=True)
     assert make(root).classes == ["a", "b"]
 
 
-def test_folder_of_all_images_may_be_a_link(root: Path, tmp_path: Path) -> None:
+def test_root_folder_may_be_a_link(root: Path, tmp_path: Path) -> None:
     classes_of(tmp_path / "photographs", 3, "a", "b")
     root.rmdir()
     root.symlink_to(tmp_path / "photographs", target_is_directory=True)
@@ -60,7 +60,7 @@ def test_split_folders(root: Path) -> None:
     assert index.notes["split"] == "given"
 
 
-def test_split_folders_without_val_cut_it_from_train(root: Path) -> None:
+def test_split_folders_without_val_take_it_from_train(root: Path) -> None:
     classes_of(root / "train", 10, "a", "b")
     classes_of(root / "test", 2, "a", "b")
     index = make(root)
@@ -71,18 +71,18 @@ def test_split_folders_without_val_cut_it_from_train(root: Path) -> None:
     assert index.notes["split"] == "given; val cut from train, seed 0"
 
 
-@pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
-def test_split_folders_without_train_or_test(root: Path, there: str, absent: str) -> None:
-    put_all(root, [f"{there}/a/1.png", "val/a/2.png"])
-    assert message(root) == f"data/raw/toy: the given splits hold no {absent} images"
+@pytest.mark.parametrize(("present", "absent"), [("train", "test"), ("test", "train")])
+def test_split_folders_without_train_or_test(root: Path, present: str, absent: str) -> None:
+    put_all(root, [f"{present}/a/1.png", "val/a/2.png"])
+    assert message(root) == f"data/raw/toy: the given splits contain no {absent} images"
 
 
-def test_class_named_like_a_split_is_a_class(root: Path) -> None:
+def test_class_may_be_named_like_a_split(root: Path) -> None:
     classes_of(root, 3, "test", "train")
     assert make(root).classes == ["test", "train"]
 
 
-def test_hidden_files_are_passed_over_and_others_counted(root: Path) -> None:
+def test_hidden_files_are_ignored_and_other_files_counted(root: Path) -> None:
     classes_of(root, 3, "a", "b")
     put_all(root, [".thumbnails/1.png", "a/.hidden.png", "a/._0.png", ".git/x/1.png"])
     (root / "README.md").write_text("mine")
@@ -93,7 +93,7 @@ def test_hidden_files_are_passed_over_and_others_counted(root: Path) -> None:
     assert index.notes["other_files"] == 2
 
 
-def test_suffix_counts_in_any_case(root: Path) -> None:
+def test_suffixes_are_recognised_in_any_case(root: Path) -> None:
     put_all(root, ["a/1.PNG", "a/2.JpEg", "a/3.WEBP"])
     assert len(make(root).rows) == 3
 
@@ -107,17 +107,17 @@ def test_folder_without_images(root: Path) -> None:
 def test_image_outside_the_class_folders(root: Path) -> None:
     classes_of(root, 3, "a")
     put(root / "stray.png", 9)
-    assert message(root).startswith("data/raw/toy: image stray.png lies in no class folder; expected class folders")
+    assert message(root).startswith("data/raw/toy: image stray.png is not in a class folder; expected class folders")
 
 
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Test")])
-def test_split_folders_of_other_names_are_not_taken_for_classes(root: Path, names: tuple[str, ...]) -> None:
+def test_split_folders_with_other_names_are_rejected(root: Path, names: tuple[str, ...]) -> None:
     for name in names:
         classes_of(root / name, 3, "a")
-    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: name split folders train, val and test"
+    assert message(root) == f"data/raw/toy: folders {', '.join(sorted(names))}: split folders must be named train, val and test"
 
 
-def test_a_link_back_to_its_own_folder_ends(root: Path) -> None:
+def test_a_link_to_its_parent_does_not_loop(root: Path) -> None:
     classes_of(root, 3, "a")
     (root / "a/again").symlink_to(root.resolve())
     assert len(make(root).rows) == 3

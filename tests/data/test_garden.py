@@ -1,3 +1,5 @@
+"""The drawn garden: classes, captions, and images that depend only on the seed."""
+
 import itertools
 from dataclasses import astuple
 
@@ -21,20 +23,20 @@ def test_every_attribute_of_a_class_is_captioned() -> None:
         assert {getattr(flower, attribute) for flower in garden.TASK} <= {getattr(flower, attribute) for flower in garden.CAPTIONED}
 
 
-def test_names_and_captions_tell_flowers_apart() -> None:
+def test_names_and_captions_are_unique_to_a_flower() -> None:
     flowers = garden.TASK + garden.CAPTIONED
     assert len({garden.name(flower) for flower in flowers}) == len(flowers)
     captions = [{garden.caption(flower, np.random.default_rng(seed)) for seed in range(20)} for flower in flowers]
     assert len(set.union(*captions)) == sum(map(len, captions)) > len(flowers)
 
 
-def test_every_caption_says_every_attribute() -> None:
+def test_every_caption_mentions_every_attribute() -> None:
     for flower, seed in itertools.product(garden.CAPTIONED[::40], range(20)):
         words = set(garden.caption(flower, np.random.default_rng(seed)).replace(",", " ").replace(".", " ").replace(":", " ").split())
         assert set(astuple(flower)) <= words
 
 
-def test_images_have_the_asked_size_and_order() -> None:
+def test_images_have_the_requested_size_and_order() -> None:
     drawn = list(garden.images(1, 0, 2, 32, 0))
     assert [image.size for *_, image in drawn] == [(32, 32)] * 3 * len(garden.TASK)
     assert {image.mode for *_, image in drawn} == {"RGB"}
@@ -42,7 +44,7 @@ def test_images_have_the_asked_size_and_order() -> None:
     assert [key for *key, _ in drawn[-2:]] == [["test", len(garden.TASK) - 1, 0], ["test", len(garden.TASK) - 1, 1]]
 
 
-def test_the_seed_decides_the_pixels() -> None:
+def test_the_seed_determines_the_pixels() -> None:
     first = pixels(1, 1, 1, seed=0)
     assert first == pixels(1, 1, 1, seed=0)
     assert not set(first.values()) & set(pixels(1, 1, 1, seed=1).values())
@@ -56,9 +58,11 @@ def test_more_images_leave_the_others_unchanged() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["colour", "number", "shape", "centre"])
-def test_every_attribute_shows(attribute: str) -> None:
-    """One draw of the generator, one attribute changed: other pixels."""
+def test_every_attribute_is_visible(attribute: str) -> None:
+    """With the same random generator, changing a single attribute changes the pixels."""
     words = {"colour": "red", "number": "five", "shape": "round", "centre": "yellow"}
     other = words | {attribute: {"colour": "blue", "number": "six", "shape": "narrow", "centre": "brown"}[attribute]}
-    one, two = (np.asarray(garden.draw(garden.Flower(**w), np.random.default_rng(0), 64)).astype(int) for w in (words, other))
-    assert (abs(one - two).max(axis=2) > 40).sum() > 20
+    first, second = (
+        np.asarray(garden.draw(garden.Flower(**attributes), np.random.default_rng(0), 64)).astype(int) for attributes in (words, other)
+    )
+    assert (abs(first - second).max(axis=2) > 40).sum() > 20

@@ -1,4 +1,4 @@
-"""Image files, odd, whole and damaged: what becomes of each, and why."""
+"""How unusual and damaged image files are handled, and why."""
 
 import hashlib
 import io
@@ -24,12 +24,12 @@ FORMS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
 
 
 def pixels(image: Image.Image) -> list[list[list[int]]]:
-    found: list[list[list[int]]] = np.asarray(image).tolist()
-    return found
+    rows: list[list[list[int]]] = np.asarray(image).tolist()
+    return rows
 
 
-def test_palette_becomes_its_colours() -> None:
-    """Numbers of colours can't be averaged: resized as they are, they would be resized by nearest neighbour."""
+def test_palette_images_become_rgb() -> None:
+    """Palette indices cannot be interpolated, so a palette image would be resized by nearest neighbour."""
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 250, 10, 20, 30, 40, 50])
     image.putdata([1, 2])
@@ -39,45 +39,45 @@ def test_palette_becomes_its_colours() -> None:
 
 
 def test_alpha_is_dropped() -> None:
-    """The published numbers were made so: blended with some ground, a transparent image would have other pixels."""
+    """Published results were measured this way; blending with a background would give other pixels."""
     decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG"))
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[1, 2, 3]]])
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
 def test_grey_becomes_three_equal_channels(mode: str) -> None:
-    """Encoders take three channels, and no colour is one colour."""
+    """Encoders expect three channels."""
     decoded = images.decode(encoded(Image.new("L", (1, 1), 255).convert(mode), "PNG"))
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[255, 255, 255]]])
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_grey_of_16_bits_is_scaled_not_cut(form: str) -> None:
-    """Pillow's own conversion cuts at 255: nearly every pixel would be white."""
+def test_16_bit_grey_is_scaled_not_clipped(form: str) -> None:
+    """Pillow's own conversion clips at 255, so nearly every pixel would be white."""
     levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     assert np.asarray(images.decode(encoded(Image.fromarray(levels), form)))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_grey_of_32_bits_is_refused_since_its_range_is_unknown(tmp_path: Path, kind: type[np.generic]) -> None:
+def test_32_bit_grey_is_rejected_since_its_range_is_unknown(tmp_path: Path, kind: type[np.generic]) -> None:
     path = tmp_path / "deep.tif"
     path.write_bytes(encoded(Image.fromarray(np.zeros((2, 2), kind)), "TIFF"))
     assert images.examine(path).status.startswith("grey of 32 bits (mode ")
 
 
 def test_cmyk_becomes_rgb() -> None:
-    """What was made for print is a photograph like any other."""
+    """Photographs prepared for print are often CMYK."""
     red, green, blue = pixels(images.decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")))[0][0]
     assert red > 250 and green < 5 and blue < 5
 
 
-def test_a_name_with_spaces_and_letters_of_any_script_is_a_name(tmp_path: Path) -> None:
-    """Users' folders have them; nothing here goes through a shell or ASCII."""
+def test_file_names_may_contain_spaces_and_any_script(tmp_path: Path) -> None:
+    """Such names are common in users' folders."""
     assert images.examine(put(tmp_path / "Hibiskus blüte 花.png", 0)).status == "ok"
 
 
 def test_exif_orientation_is_ignored() -> None:
-    """The published numbers were made so: torchvision's and open_clip's loading turn no image either."""
+    """Published results were measured this way: the loaders of torchvision and open_clip do not rotate images either."""
     image = picture(0, (6, 4))
     data = odd.turned(image, "PNG")
     with Image.open(io.BytesIO(data)) as stored:
@@ -85,24 +85,24 @@ def test_exif_orientation_is_ignored() -> None:
     assert pixels(images.decode(data)) == pixels(image)
 
 
-def test_animation_gives_its_first_frame() -> None:
-    """An image has one vector, and the first frame is what every loader shows."""
+def test_the_first_frame_of_an_animation_is_used() -> None:
+    """An image has only one vector, and every loader uses the first frame."""
     first, second = Image.new("RGB", (2, 2), (255, 0, 0)), Image.new("RGB", (2, 2), (0, 0, 255))
     decoded = images.decode(encoded(first, "GIF", save_all=True, append_images=[second]))
     assert pixels(decoded)[0][0] == [255, 0, 0]
 
 
-def test_good_file_has_its_digest_and_size(tmp_path: Path) -> None:
+def test_digest_and_size_of_a_good_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
     assert images.examine(path) == (hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
 
 
-def test_suffix_does_not_decide(tmp_path: Path) -> None:
+def test_suffix_may_be_wrong(tmp_path: Path) -> None:
     assert images.examine(put(tmp_path / "a.jpg", 0)).status == "ok"
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
-    """Cameras and editors append their own: the image before them is whole."""
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path: Path) -> None:
+    """Cameras and editors append their own data after a complete image."""
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(picture(0), "JPEG") + b"previews and the like")
     assert images.examine(path).status == "ok"
@@ -143,17 +143,17 @@ def directory(path: Path) -> None:
         (directory, "Is a directory"),
     ],
 )
-def test_unusable_file_has_a_status_that_repeats(tmp_path: Path, make: Callable[[Path], None], status: str) -> None:
-    """One bad file must neither stop a run nor vanish from the count, nor become a grey rectangle; and the index must be reproducible."""
+def test_unusable_file_has_a_reproducible_status(tmp_path: Path, make: Callable[[Path], None], status: str) -> None:
+    """A bad file must not stop a run, vanish from the counts or become a grey rectangle, and its status must be reproducible."""
     path = tmp_path / "a.jpg"
     make(path)
-    found = images.examine(path)
-    assert found.status.startswith(status)
-    assert "0x" not in found.status
-    assert (found.width, found.height) == (0, 0)
-    assert found.sha256 == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+    facts = images.examine(path)
+    assert facts.status.startswith(status)
+    assert "0x" not in facts.status
+    assert (facts.width, facts.height) == (0, 0)
+    assert facts.sha256 == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
     make(path)
-    assert images.examine(path) == found
+    assert images.examine(path) == facts
 
 
 EXAMINE = """
@@ -166,76 +166,76 @@ print(images.examine(Path(sys.argv[1])).status, stage._peak_mib() - before, sep=
 """
 
 
-def test_a_bomb_of_30000_pixels_square_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
-    """A file of 107 KiB would take gigabytes as pixels: Pillow refuses by the size in the header, above 179 million pixels."""
+def test_a_decompression_bomb_is_rejected_before_it_takes_memory(tmp_path: Path) -> None:
+    """A file of 107 KiB would decode to gigabytes; Pillow rejects sizes above 179 million pixels from the header alone."""
     path = tmp_path / "bomb.png"
     path.write_bytes(odd.blank(30_000, 30_000))
     assert path.stat().st_size < 200_000
-    done = subprocess.run([sys.executable, "-c", EXAMINE, path], cwd=PROJECT, capture_output=True, text=True, check=True)
-    status, grown = done.stdout.split("|")
+    process = subprocess.run([sys.executable, "-c", EXAMINE, path], cwd=PROJECT, capture_output=True, text=True, check=True)
+    status, growth = process.stdout.split("|")
     assert status.startswith("Image size (900000000 pixels) exceeds limit of 178956970 pixels")
-    assert float(grown) < 20  # MiB
+    assert float(growth) < 20  # MiB
 
 
-def test_an_image_between_pillows_limit_and_twice_that_is_kept_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cameras make images of 100 million pixels: Pillow remarks on them on stderr, and they are used."""
+def test_an_image_up_to_twice_pillows_limit_is_used_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras take images of 100 million pixels; Pillow warns about them, and they are used."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.warns(Image.DecompressionBombWarning, match=r"Image size \(24 pixels\) exceeds limit of 20 pixels"):
-        found = images.examine(put(tmp_path / "a.png", 0))
-    assert (found.width, found.height, found.status) == (6, 4, "ok")
+        facts = images.examine(put(tmp_path / "a.png", 0))
+    assert (facts.width, facts.height, facts.status) == (6, 4, "ok")
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's remarks on what it reads all the same
+@pytest.mark.filterwarnings("ignore")  # Pillow's warnings about files that it can read
 @pytest.mark.parametrize("form", FORMS)
 def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
-    """Whatever a codec says of them becomes the status: a run of hours must not die of one file."""
-    chance = random.Random(0)
+    """Any exception of a codec becomes the status: one file must not end a run of hours."""
+    rng = random.Random(0)
     path = tmp_path / "damaged"
-    whole = encoded(picture(0, (24, 16)), form)
+    original = encoded(picture(0, (24, 16)), form)
     statuses = []
     for _ in range(80):
-        data = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.4 else whole)
-        for _ in range(min(len(data), chance.randrange(1, 5))):
-            data[chance.randrange(min(len(data), chance.choice([40, 4000])))] = chance.randrange(256)
+        data = bytearray(original[: rng.randrange(len(original))] if rng.random() < 0.4 else original)
+        for _ in range(min(len(data), rng.randrange(1, 5))):
+            data[rng.randrange(min(len(data), rng.choice([40, 4000])))] = rng.randrange(256)
         path.write_bytes(data)
-        found = images.examine(path)
-        assert images.examine(path) == found
-        assert "0x" not in found.status
-        assert (found.width > 0 and found.height > 0) == (found.status == "ok")
-        statuses.append(found.status)
-    assert 0 < statuses.count("ok") < len(statuses)  # both outcomes were put to the test
+        facts = images.examine(path)
+        assert images.examine(path) == facts
+        assert "0x" not in facts.status
+        assert (facts.width > 0 and facts.height > 0) == (facts.status == "ok")
+        statuses.append(facts.status)
+    assert 0 < statuses.count("ok") < len(statuses)  # both outcomes occurred
 
 
-def test_load_gives_the_indexed_image(tmp_path: Path) -> None:
+def test_load_returns_the_indexed_image(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
     assert pixels(images.load(str(path), images.examine(path).sha256)) == pixels(picture(0))
 
 
-def test_load_refuses_changed_bytes(tmp_path: Path) -> None:
+def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
     indexed = images.examine(path).sha256
     put(path, 1)
-    with pytest.raises(InputError, match=f"^{path}: its bytes are not those that were indexed .*{indexed}"):
+    with pytest.raises(InputError, match=f"^{path}: the file has changed since it was indexed .*{indexed}"):
         images.load(str(path), indexed)
 
 
-def test_load_names_a_vanished_file(tmp_path: Path) -> None:
+def test_load_reports_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    with pytest.raises(InputError, match=f"^{path}: No such file or directory; it was there when data/raw was indexed"):
+    with pytest.raises(InputError, match=f"^{path}: No such file or directory, although the index lists the file"):
         images.load(str(path), "0" * 64)
 
 
-def test_results_come_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
     later = threading.Event()
 
     def square(item: int) -> int:
         if item == 0:
-            assert later.wait(60)  # until another one is done
+            assert later.wait(60)  # until another item is done
         else:
             later.set()
         return item * item
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # one thread would wait in vain
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # a single thread would wait forever
     assert list(images.in_order(square, range(50), ahead=5)) == [item * item for item in range(50)]
 
 
@@ -244,7 +244,7 @@ def test_fewer_items_than_the_bound() -> None:
     assert list(images.in_order(str, [], ahead=64)) == []
 
 
-def test_items_are_taken_at_most_one_more_than_the_bound_early() -> None:
+def test_items_are_consumed_at_most_one_beyond_the_bound() -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -254,19 +254,19 @@ def test_items_are_taken_at_most_one_more_than_the_bound_early() -> None:
             yield item
 
     early = []
-    for given, result in enumerate(images.in_order(lambda item: item, items(), ahead=7)):
-        assert result == given
-        early.append(taken - given)
+    for position, result in enumerate(images.in_order(lambda item: item, items(), ahead=7)):
+        assert result == position
+        early.append(taken - position)
     assert max(early) == 7 + 1
 
 
-def test_error_of_a_worker_is_raised_after_the_results_before_it() -> None:
+def test_error_of_a_worker_is_raised_after_earlier_results() -> None:
     def fail(item: int) -> int:
         if item == 3:
-            raise InputError("photo.jpg: gone")
+            raise InputError("photo.jpg: missing")
         return item
 
     results = images.in_order(fail, range(10), ahead=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(InputError, match=r"^photo.jpg: gone$"):
+    with pytest.raises(InputError, match=r"^photo.jpg: missing$"):
         next(results)

@@ -1,4 +1,4 @@
-"""The index: order of classes, digest, and the file."""
+"""The index: order of classes, digest, and its file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,49 +19,49 @@ def test_numbers_inside_names_sort_as_numbers() -> None:
     assert index.class_order(["cat10", "cat2 b", "cat2 a", "bat11"]) == ["bat11", "cat2 a", "cat2 b", "cat10"]
 
 
-def test_case_is_ignored_and_names_that_differ_in_it_alone_keep_a_fixed_order() -> None:
+def test_case_is_ignored_except_to_order_names_that_differ_only_in_case() -> None:
     assert index.class_order(["b", "A", "C"]) == ["A", "b", "C"]
     assert index.class_order(["rose", "Rose", "lily"]) == index.class_order(["Rose", "lily", "rose"]) == ["lily", "Rose", "rose"]
 
 
-def test_numbers_and_words_compare() -> None:
+def test_numbers_sort_before_words() -> None:
     assert index.class_order(["x", "7", "07", "²", "_"])[:2] == ["07", "7"]
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> index.Index:
+def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> index.Index:
     monkeypatch.chdir(tmp_path)
     rows = image_rows(["train", "val", "test", "test"], [0, 1, 1, 0])
     rows["status"] = ["ok", "ok", "not an image", "ok"]
     return index.Index("toy", rows, {"split": "given", "other_files": 1})
 
 
-def test_index_comes_back_as_written(made: index.Index) -> None:
-    index.write(made)
-    found = index.read("toy")
-    assert (found.dataset, found.notes) == ("toy", {"split": "given", "other_files": 1})
-    assert found.rows.to_dict("list") == made.rows.to_dict("list")
-    assert found.digest == made.digest
+def test_index_is_read_as_written(original: index.Index) -> None:
+    index.write(original)
+    restored = index.read("toy")
+    assert (restored.dataset, restored.notes) == ("toy", {"split": "given", "other_files": 1})
+    assert restored.rows.to_dict("list") == original.rows.to_dict("list")
+    assert restored.digest == original.digest
     assert pq.read_schema("data/index/toy.parquet").names == index.SCHEMA.names
 
 
-def test_classes_come_in_label_order(made: index.Index) -> None:
-    assert replace(made, rows=made.rows[::-1]).classes == ["class 0", "class 1"]
+def test_classes_are_in_label_order(original: index.Index) -> None:
+    assert replace(original, rows=original.rows[::-1]).classes == ["class 0", "class 1"]
 
 
-def test_usable_rows_keep_their_order(made: index.Index) -> None:
-    assert made.usable["image_id"].tolist() == ["0/000.png", "1/001.png", "0/003.png"]
-    assert made.usable.index.tolist() == [0, 1, 2]
+def test_usable_rows_keep_their_order(original: index.Index) -> None:
+    assert original.usable["image_id"].tolist() == ["0/000.png", "1/001.png", "0/003.png"]
+    assert original.usable.index.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("column", "value"), [("split", "val"), ("label", 5), ("sha256", "0" * 64), ("status", "empty file"), ("class_name", "x")]
 )
-def test_digest_tells_every_change(made: index.Index, column: str, value: object) -> None:
-    rows = made.rows.assign(**{column: [value, *made.rows[column].tolist()[1:]]})
-    assert replace(made, rows=rows).digest != made.digest
+def test_digest_depends_on_every_column(original: index.Index, column: str, value: object) -> None:
+    rows = original.rows.assign(**{column: [value, *original.rows[column].tolist()[1:]]})
+    assert replace(original, rows=rows).digest != original.digest
 
 
-def test_digest_tells_the_order_of_rows_and_nothing_of_the_notes(made: index.Index) -> None:
-    assert replace(made, rows=made.rows[::-1]).digest != made.digest
-    assert replace(made, notes={}).digest == made.digest
+def test_digest_depends_on_the_order_of_rows_but_not_on_the_notes(original: index.Index) -> None:
+    assert replace(original, rows=original.rows[::-1]).digest != original.digest
+    assert replace(original, notes={}).digest == original.digest

@@ -8,7 +8,7 @@ import pytest
 from tests.image_folder import classes_of, label_of, make, manifest, message, split_of
 
 
-def test_rows_come_by_label_then_id(root: Path) -> None:
+def test_rows_are_sorted_by_label_then_id(root: Path) -> None:
     classes_of(root, 12, "b", "a")
     index = make(root)
     assert index.rows["image_id"].tolist() == sorted(index.rows["image_id"])
@@ -23,10 +23,10 @@ def test_labels_of_a_manifest_are_kept(root: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["1 2 1", "0 2 0", "0 0 0", "0 1 1", "0 x 0", "-1 0 -1", "0.0 1.0 0.0"])
-def test_labels_that_are_no_numbering_of_the_classes(root: Path, labels: str) -> None:
-    one, two, three = labels.split(" ")
-    manifest(root, f"path,class_name,label,split\n1.png,a,{one},train\n2.png,b,{two},test\n3.png,a,{three},val\n")
-    assert message(root) == "data/raw/toy: the manifest's labels must be 0 .. classes - 1, one for each class_name"
+def test_labels_that_do_not_number_the_classes(root: Path, labels: str) -> None:
+    first, second, third = labels.split(" ")
+    manifest(root, f"path,class_name,label,split\n1.png,a,{first},train\n2.png,b,{second},test\n3.png,a,{third},val\n")
+    assert message(root) == "data/raw/toy: the manifest's labels must be 0 .. classes - 1, one per class_name"
 
 
 def test_given_splits_are_kept(root: Path) -> None:
@@ -35,17 +35,17 @@ def test_given_splits_are_kept(root: Path) -> None:
     assert split_of(index) == {"1.png": "test", "2.png": "train", "3.png": "val", "4.png": "test"}
 
 
-def test_given_splits_without_val_cut_it_from_train(root: Path) -> None:
-    lines = [f"{at}.png,a,{'test' if at < 5 else 'train'}\n" for at in range(15)]
+def test_given_splits_without_val_take_it_from_train(root: Path) -> None:
+    lines = [f"{i}.png,a,{'test' if i < 5 else 'train'}\n" for i in range(15)]
     manifest(root, "path,class_name,split\n" + "".join(lines))
     index = make(root)
     assert Counter(split_of(index).values()) == {"train": 8, "val": 2, "test": 5}
-    assert {name for name, split in split_of(index).items() if split == "test"} == {f"{at}.png" for at in range(5)}
+    assert {name for name, split in split_of(index).items() if split == "test"} == {f"{i}.png" for i in range(5)}
 
 
 def test_given_splits_without_test(root: Path) -> None:
     manifest(root, "path,class_name,split\n1.png,a,train\n2.png,a,val\n")
-    assert message(root) == "data/raw/toy: the given splits hold no test images"
+    assert message(root) == "data/raw/toy: the given splits contain no test images"
 
 
 @pytest.mark.parametrize("split", ["valid", "Train", " test"])
@@ -57,10 +57,10 @@ def test_unknown_split(root: Path, split: str) -> None:
 def test_class_with_too_few_images(root: Path) -> None:
     classes_of(root, 3, "many")
     classes_of(root, 2, "few")
-    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few for a split: add some or leave it out")
+    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few to split: add images or remove the class")
 
 
-def test_unreadable_image_stays_with_the_reason_and_takes_no_usable_ones_place(root: Path) -> None:
+def test_unreadable_images_have_a_status_and_do_not_count_for_the_splits(root: Path) -> None:
     classes_of(root, 5, "a")
     (root / "a/1.png").write_bytes(b"")
     (root / "a/2.png").write_text("text")
@@ -70,7 +70,7 @@ def test_unreadable_image_stays_with_the_reason_and_takes_no_usable_ones_place(r
     assert sorted(index.usable["split"]) == ["test", "train", "val"]
 
 
-def test_listed_image_that_is_not_there_stays_with_the_reason(root: Path) -> None:
+def test_missing_listed_image_has_a_status(root: Path) -> None:
     manifest(root, "path,class_name,split\n1.png,a,train\n2.png,a,test\n3.png,a,val\n")
     (root / "2.png").unlink()
     assert make(root).rows["status"].tolist() == ["ok", "No such file or directory", "ok"]

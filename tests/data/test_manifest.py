@@ -1,4 +1,4 @@
-"""Manifests become an index."""
+"""Indexing manifests."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from clipstore.core.errors import InputError
 from tests.image_folder import label_of, make, manifest, message, put_all
 
 
-def test_manifest_of_paths_and_names(root: Path) -> None:
-    manifest(root, "class_name,path\n" + "".join(f"n{n},{n}-{at}.png\n" for n in (10, 9) for at in range(3)), images=False)
-    put_all(root, [f"{n}-{at}.png" for n in (10, 9) for at in range(3)] + ["not listed.png"])
+def test_manifest_with_paths_and_class_names(root: Path) -> None:
+    manifest(root, "class_name,path\n" + "".join(f"n{n},{n}-{i}.png\n" for n in (10, 9) for i in range(3)), images=False)
+    put_all(root, [f"{n}-{i}.png" for n in (10, 9) for i in range(3)] + ["not listed.png"])
     index = make(root)
     assert label_of(index) == {"n9": 0, "n10": 1}
     assert len(index.rows) == 6
@@ -19,8 +19,8 @@ def test_manifest_of_paths_and_names(root: Path) -> None:
     assert index.notes["split"] == "stratified, seed 0"
 
 
-def test_values_of_a_manifest_stay_text(root: Path) -> None:
-    manifest(root, "path,class_name,split\n" + "".join(f"{at}.png,{at:03},{split}\n" for at, split in enumerate(["train", "test"] * 2)))
+def test_values_of_a_manifest_are_read_as_text(root: Path) -> None:
+    manifest(root, "path,class_name,split\n" + "".join(f"{i}.png,{i:03},{split}\n" for i, split in enumerate(["train", "test"] * 2)))
     with pytest.raises(InputError, match="class '000' has 1 usable image"):
         make(root)
     manifest(root, "path,class_name,split\n1.png,NA,train\n2.png,NA,test\n3.png,007,val\n")
@@ -34,7 +34,7 @@ def test_manifest_with_a_byte_order_mark(root: Path) -> None:
     assert make(root).classes == ["a"]
 
 
-def test_manifest_in_parquet_reads_as_one_in_csv(root: Path) -> None:
+def test_parquet_and_csv_manifests_give_the_same_index(root: Path) -> None:
     text = "path,class_name,split,label\n1.png,a,train,1\n2.png,a,test,1\n3.png,b,val,0\n"
     manifest(root, text)
     from_csv = make(root)
@@ -48,16 +48,16 @@ def test_manifest_in_parquet_reads_as_one_in_csv(root: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["path", "class_name", "split", "label"])
-def test_a_cell_that_is_empty_is_named(root: Path, column: str) -> None:
+def test_an_empty_cell_is_reported(root: Path, column: str) -> None:
     cells = {"path": "2.png", "class_name": "b", "split": "test", "label": "1"} | {column: ""}
     manifest(root, f"path,class_name,split,label\n1.png,a,train,0\n{','.join(cells.values())}\n", images=False)
     assert message(root) == f"data/raw/toy/manifest.csv: row 2 has no {column}"
 
 
 @pytest.mark.parametrize("path", ["../out.png", "a/../../out.png", "/etc/out.png"])
-def test_path_that_leads_outside(root: Path, path: str) -> None:
+def test_path_outside_the_folder(root: Path, path: str) -> None:
     manifest(root, f"path,class_name\n1.png,a\n{path},a\n", images=False)
-    assert message(root) == f"data/raw/toy/manifest.csv: path {path!r} leads out of data/raw/toy; paths are relative to it"
+    assert message(root) == f"data/raw/toy/manifest.csv: path {path!r} is outside data/raw/toy; expected a path relative to that folder"
 
 
 def test_path_that_is_listed_twice(root: Path) -> None:
@@ -67,9 +67,9 @@ def test_path_that_is_listed_twice(root: Path) -> None:
 
 def test_missing_column(root: Path) -> None:
     manifest(root, "path,name\n1.png,a\n")
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; it has path, name"
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; the columns are path, name"
     manifest(root, "file;name\n1.png;a\n", images=False)
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; it has file;name"
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; the columns are file;name"
 
 
 @pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])
@@ -91,7 +91,7 @@ def test_empty_manifest(root: Path) -> None:
     assert message(root) == "data/raw/toy/manifest.csv: no rows"
 
 
-def test_manifest_without_a_byte(root: Path) -> None:
+def test_manifest_of_zero_bytes(root: Path) -> None:
     manifest(root, "")
     assert message(root).startswith("data/raw/toy/manifest.csv: ")
 

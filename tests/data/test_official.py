@@ -1,4 +1,4 @@
-"""Official data sets keep their splits, labels and names: proven on small archives of the official layout."""
+"""Official data sets keep their splits, labels and names, tested on small archives in the official layout."""
 
 import importlib.resources
 import json
@@ -27,7 +27,7 @@ MD5_OF_TORCHVISION = (("label", "labels", "imagelabels.mat"), ("setid", "splits"
 
 @dataclass
 class StandIns:
-    """Both data sets, with an image of each class in each split, on a server of this machine; entries that name it."""
+    """Small versions of both data sets on a local server, with at least one image per class and split, and their entries."""
 
     mirror: Mirror
     flower_archives: dict[str, dict[str, str]]
@@ -57,7 +57,7 @@ def write(entry: Flowers | Pets) -> pd.DataFrame:
 
 
 def names(manifest: pd.DataFrame) -> list[str]:
-    """Return the class names in label order, one for each label."""
+    """Return the class names in label order, after checking that each label has one."""
     pairs = manifest[["label", "class_name"]].drop_duplicates().sort_values("label")
     assert pairs["label"].tolist() == list(range(len(pairs)))
     class_names: list[str] = pairs["class_name"].tolist()
@@ -73,69 +73,69 @@ def test_flowers_keep_their_official_splits_and_labels(project: Path, stand_ins:
         assert (project / "data/raw/mine" / str(row.path)).read_bytes() == picture(int(str(row.label)), number)
 
 
-def test_flowers_are_named_as_openai_names_them(project: Path, stand_ins: StandIns) -> None:
+def test_flowers_have_openais_names(project: Path, stand_ins: StandIns) -> None:
     assert names(write(stand_ins.flowers())) == LISTS["flowers"]
 
 
-def test_flowers_may_be_named_as_torchvision_names_them(project: Path, stand_ins: StandIns) -> None:
+def test_flowers_may_have_torchvisions_names(project: Path, stand_ins: StandIns) -> None:
     class_names = names(write(stand_ins.flowers(class_names="torchvision")))
     assert class_names == torchvision.datasets.Flowers102.classes
     assert class_names != LISTS["flowers"]
 
 
-def test_pets_names_belong_to_their_labels_not_to_the_order_of_openais_list(project: Path, stand_ins: StandIns) -> None:
+def test_names_of_pets_follow_the_labels_not_the_order_of_openais_list(project: Path, stand_ins: StandIns) -> None:
     manifest = write(stand_ins.pets())
     assert names(manifest) == PETS
     stems = [Path(path).stem.rpartition("_")[0].replace("_", " ") for path in manifest["path"]]
     assert manifest["class_name"].tolist() == stems
-    assert sum(a != b for a, b in zip(PETS, sorted(PETS), strict=True)) == 33  # in OpenAI's list, which is in ASCII order
+    assert sum(a != b for a, b in zip(PETS, sorted(PETS), strict=True)) == 33  # would be wrong with OpenAI's list, which is in ASCII order
 
 
-def test_pets_take_the_lists_not_the_folder(project: Path, stand_ins: StandIns) -> None:
+def test_pets_are_those_in_the_lists_not_all_in_the_folder(project: Path, stand_ins: StandIns) -> None:
     manifest = write(stand_ins.pets())
     assert manifest["split"].value_counts().to_dict() == {"train": 74, "test": 37}
     assert (project / "data/raw/mine/oxford-iiit-pet/images/beagle_9.jpg").exists()
     assert not manifest["path"].str.contains("_9.jpg").any()
 
 
-def test_names_that_are_no_bijection_are_refused(project: Path, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ambiguous_names_of_flowers_are_rejected(project: Path, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
     class_names = [name.replace("globe-flower", "air plant") for name in torchvision.datasets.Flowers102.classes]
     monkeypatch.setattr(torchvision.datasets.Flowers102, "classes", class_names)
     with pytest.raises(InputError, match="torchvision's class names do not match OpenAI's one to one"):
         write(stand_ins.flowers())
 
 
-def test_names_of_pets_that_are_no_bijection_are_refused(project: Path, stand_ins: StandIns) -> None:
+def test_ambiguous_names_of_pets_are_rejected(project: Path, stand_ins: StandIns) -> None:
     write(stand_ins.pets())
     shutil.rmtree("data/raw/mine")
     breeds = [name.replace(" ", "_") for name in PETS]
-    breeds[1] = "abyssinian"  # a second breed of the first one's name
+    breeds[1] = "abyssinian"  # differs from the first breed only in case
     stand_ins.pet_archives = put_pets(stand_ins.mirror, breeds)
     with pytest.raises(InputError, match="pets: torchvision's class names do not match OpenAI's one to one"):
         write(stand_ins.pets())
 
 
-def test_another_number_of_images_is_refused(project: Path, stand_ins: StandIns) -> None:
+def test_another_number_of_images_is_rejected(project: Path, stand_ins: StandIns) -> None:
     with pytest.raises(InputError, match="flowers102, train: 102 images are listed; expected 1020"):
         write(stand_ins.flowers(images={"train": 1020, "val": 1020, "test": 6149}))
 
 
-def test_a_class_without_a_training_image_is_refused(project: Path, stand_ins: StandIns) -> None:
+def test_a_class_without_a_training_image_is_rejected(project: Path, stand_ins: StandIns) -> None:
     with pytest.raises(InputError, match="pets, train: 37 classes are listed; expected 38"):
         write(stand_ins.pets(classes=38))
 
 
-def test_a_corrupt_archive_is_one_line_and_leaves_nothing(project: Path, stand_ins: StandIns) -> None:
-    whole = (stand_ins.mirror.folder / "flowers/102flowers.tgz").read_bytes()
+def test_a_corrupt_archive_is_reported_and_leaves_nothing(project: Path, stand_ins: StandIns) -> None:
+    original = (stand_ins.mirror.folder / "flowers/102flowers.tgz").read_bytes()
     stand_ins.mirror.put("flowers/102flowers.tgz", b"<html>an error page</html>")
     with pytest.raises(InputError, match=r"102flowers\.tgz: MD5 is [0-9a-f]{32}, expected [0-9a-f]{32}: "):
         write(stand_ins.flowers())
     assert not list(Path("data/raw/mine").iterdir())
-    stand_ins.mirror.put("flowers/102flowers.tgz", whole)
+    stand_ins.mirror.put("flowers/102flowers.tgz", original)
     assert len(write(stand_ins.flowers())) == 306
 
 
-def test_an_archive_that_is_here_is_not_fetched_again(project: Path, stand_ins: StandIns) -> None:
+def test_a_cached_archive_is_not_fetched_again(project: Path, stand_ins: StandIns) -> None:
     write(stand_ins.flowers())
     shutil.rmtree("data/raw/mine")
     assert len(write(stand_ins.flowers())) == 306
@@ -149,7 +149,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "in/outside.jpg").exists()
 
 
-def test_an_extracted_copy_is_used_and_nothing_fetched(project: Path, stand_ins: StandIns, tmp_path: Path) -> None:
+def test_an_extracted_copy_is_used_without_a_download(project: Path, stand_ins: StandIns, tmp_path: Path) -> None:
     write(stand_ins.pets())
     shutil.move("data/raw/mine", tmp_path / "mine")
     stand_ins.mirror.requests.clear()
@@ -159,22 +159,22 @@ def test_an_extracted_copy_is_used_and_nothing_fetched(project: Path, stand_ins:
 
 
 @pytest.mark.parametrize("lost", ["images/beagle_1.jpg", "annotations/test.txt", "images"])
-def test_an_incomplete_copy_is_named(project: Path, stand_ins: StandIns, tmp_path: Path, lost: str) -> None:
+def test_an_incomplete_copy_is_reported(project: Path, stand_ins: StandIns, tmp_path: Path, lost: str) -> None:
     write(stand_ins.pets())
     shutil.move("data/raw/mine", tmp_path / "mine")
     target = tmp_path / "mine/oxford-iiit-pet" / lost
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root it is fetched"):
+    with pytest.raises(InputError, match=r"params\.yaml: datasets\.mine\.root = '.*': .*; without root, the data set is downloaded"):
         write(stand_ins.pets(root=tmp_path / "mine"))
     assert not list(Path("data/raw/mine").iterdir())
 
 
-def test_pets_may_be_named_as_torchvision_names_them(project: Path, stand_ins: StandIns) -> None:
+def test_pets_may_have_torchvisions_names(project: Path, stand_ins: StandIns) -> None:
     class_names = names(write(stand_ins.pets(class_names="torchvision")))
     assert class_names == torchvision.datasets.OxfordIIITPet(Path("data/raw/mine")).classes
 
 
-def test_labels_and_paths_are_torchvisions(project: Path, stand_ins: StandIns) -> None:
+def test_labels_and_paths_equal_torchvisions(project: Path, stand_ins: StandIns) -> None:
     rows = write(stand_ins.pets())
     for split, torchvision_split in (("train", "trainval"), ("test", "test")):
         reference = torchvision.datasets.OxfordIIITPet(Path("data/raw/mine"), torchvision_split)
@@ -192,7 +192,7 @@ def test_labels_and_paths_are_torchvisions(project: Path, stand_ins: StandIns) -
             assert of_split["label"].tolist() == reference._labels
 
 
-def test_archives_are_those_that_torchvision_knows() -> None:
+def test_archives_are_the_ones_that_torchvision_uses() -> None:
     flowers, pets = torchvision.datasets.Flowers102, torchvision.datasets.OxfordIIITPet
     published = [(flowers._download_url_prefix + file, md5) for file, md5 in flowers._file_dict.values()]
     assert [(archive["url"], archive["md5"]) for archive in DATASETS["flowers102"]["archives"].values()] == published
@@ -200,7 +200,7 @@ def test_archives_are_those_that_torchvision_knows() -> None:
 
 
 @pytest.mark.parametrize("file", ["imagelabels.mat", "setid.mat"])
-def test_lists_of_a_copy_are_the_published_ones(project: Path, stand_ins: StandIns, tmp_path: Path, file: str) -> None:
+def test_lists_of_a_copy_must_be_the_published_ones(project: Path, stand_ins: StandIns, tmp_path: Path, file: str) -> None:
     write(stand_ins.flowers())
     shutil.move("data/raw/mine", tmp_path / "mine")
     (tmp_path / "mine/flowers-102" / file).write_bytes(b"another list")
@@ -210,7 +210,7 @@ def test_lists_of_a_copy_are_the_published_ones(project: Path, stand_ins: StandI
         write(stand_ins.flowers(root=tmp_path / "mine"))
 
 
-def test_a_mirrors_lists_may_have_other_file_names(project: Path, stand_ins: StandIns) -> None:
+def test_lists_on_a_mirror_may_have_other_file_names(project: Path, stand_ins: StandIns) -> None:
     stand_ins.flower_archives["labels"] = served(
         stand_ins.mirror, "mirror/labels-of-flowers", (stand_ins.mirror.folder / "flowers/imagelabels.mat").read_bytes()
     )

@@ -1,4 +1,4 @@
-"""Samples without a network: the garden and scikit-learn's digits."""
+"""Data sets without a network: the garden and scikit-learn's digits."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How splits are cut: shares, seeds, copies."""
+"""Generated splits: shares, seeds and copies."""
 
 from collections import Counter
 
@@ -11,8 +11,8 @@ from tests.synthetic import sha256
 
 
 def images_of(counts: dict[int, int]) -> pd.DataFrame:
-    """Return label and sha256 of so many distinct images of each label."""
-    return pd.DataFrame([{"label": label, "sha256": sha256(f"{label}/{at}")} for label, count in counts.items() for at in range(count)])
+    """Return label and sha256 of distinct images, as many of each label as ``counts`` states."""
+    return pd.DataFrame([{"label": label, "sha256": sha256(f"{label}/{i}")} for label, count in counts.items() for i in range(count)])
 
 
 def counts(rows: pd.DataFrame, split: pd.Series) -> dict[tuple[int, str], int]:
@@ -38,16 +38,16 @@ def test_stratified_by_hand() -> None:
 @pytest.mark.parametrize("fractions", [{"val": 0.2, "test": 0.3}, {"val": 0.01, "test": 0.01}, {"val": 0.4, "test": 0.4}])
 def test_every_class_is_in_every_split(fractions: dict[str, float]) -> None:
     rows = images_of({count: count for count in range(3, 30)})
-    found = counts(rows, stratified(rows, fractions, "train", seed=0))
-    assert {(label, split) for label in range(3, 30) for split in SPLITS} == set(found)
+    pairs = counts(rows, stratified(rows, fractions, "train", seed=0))
+    assert {(label, split) for label in range(3, 30) for split in SPLITS} == set(pairs)
 
 
-def test_one_split_cut_from_train_needs_two_images() -> None:
+def test_one_split_from_train_needs_two_images() -> None:
     rows = images_of({0: 2})
     assert sorted(stratified(rows, {"val": 0.2}, "train", seed=0)) == ["train", "val"]
 
 
-def test_seed_decides_the_split_and_the_order_of_rows_does_not() -> None:
+def test_split_depends_on_the_seed_but_not_on_the_order_of_rows() -> None:
     rows = images_of({0: 40})
     first = stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
     shuffled = stratified(rows[::-1], {"val": 0.2, "test": 0.3}, "train", seed=0)
@@ -56,7 +56,7 @@ def test_seed_decides_the_split_and_the_order_of_rows_does_not() -> None:
 
 
 def test_new_image_moves_at_most_one_image_across_each_border() -> None:
-    """10 and 11 images give 2 of val and 3 of test alike: only what the new one pushes over the two borders moves."""
+    """Both 10 and 11 images give 2 of val and 3 of test, so a new image pushes at most one image across each of the two borders."""
     ten = images_of({0: 10, 1: 10})
     before = stratified(ten, {"val": 0.2, "test": 0.3}, "train", seed=0)
     for new in range(30):
@@ -67,7 +67,7 @@ def test_new_image_moves_at_most_one_image_across_each_border() -> None:
         assert not moved[ten["label"] == 1].any()
 
 
-def test_copies_of_an_image_are_in_one_split() -> None:
+def test_copies_of_an_image_share_a_split() -> None:
     rows = pd.concat([images_of({0: 10})] * 3, ignore_index=True)
     split = stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)
     assert split[:10].tolist() == split[10:20].tolist() == split[20:].tolist()
@@ -75,7 +75,7 @@ def test_copies_of_an_image_are_in_one_split() -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 5])
-def test_too_few_distinct_images_raise_their_label(copies: int) -> None:
+def test_error_for_too_few_distinct_images_contains_the_label(copies: int) -> None:
     rows = pd.concat([images_of({0: 9}), *[images_of({7: 2})] * copies], ignore_index=True)
     with pytest.raises(ValueError, match=r"^7$"):
         stratified(rows, {"val": 0.2, "test": 0.3}, "train", seed=0)

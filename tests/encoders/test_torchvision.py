@@ -120,9 +120,11 @@ def test_a_file_that_holds_no_weights_of_the_architecture_is_one_line(server: Mi
 def test_without_a_network_the_line_says_where_to_put_a_copy_of_the_file(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = server.folder.iterdir()
     monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", f"http://127.0.0.1:9/{file.name}")
-    with pytest.raises(InputError, match=rf"^http://127\.0\.0\.1:9/{file.name}: cannot be reached .*; a copy of the file at ") as error:
+    with pytest.raises(
+        InputError, match=rf"^http://127\.0\.0\.1:9/{file.name}: cannot be reached .*; alternatively, put a copy of "
+    ) as error:
         save_weights(MOBILE)
-    target = Path(str(error.value).partition("; a copy of the file at ")[2].removesuffix(" serves as well"))
+    target = Path(str(error.value).partition("; alternatively, put a copy of the file at ")[2])
     target.parent.mkdir(parents=True)
     target.write_bytes(file.read_bytes())
     assert save_weights(MOBILE).image_vectors == {"embedding": 1024}

@@ -1,4 +1,4 @@
-"""Paired comparisons against scipy's, by hand, and where there is nothing to tell apart."""
+"""Paired comparisons: agreement with scipy, examples by hand, and identical approaches."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ RANDOM = np.random.default_rng(0)
 RIGHT = {"a": RANDOM.random(69) < 0.9, "b": RANDOM.random(69) < 0.6, "c": RANDOM.random(69) < 0.85}
 
 
-def test_difference_is_scipys_bootstrap_of_paired_images_within_classes() -> None:
+def test_difference_matches_scipys_paired_bootstrap_within_classes() -> None:
     a, b = RIGHT["a"], RIGHT["b"]
-    found, interval = comparisons.difference(a & ~b, b & ~a, LABELS, 20_000, 0)
+    difference, interval = comparisons.difference(a & ~b, b & ~a, LABELS, 20_000, 0)
     images = [(a.astype(int) - b)[label == LABELS] for label in range(3)]
 
     def mean_per_class(*classes: np.ndarray, axis: int = -1) -> Any:
-        return np.mean([some.mean(axis=axis) for some in classes], axis=0)
+        return np.mean([hits.mean(axis=axis) for hits in classes], axis=0)
 
     expected = bootstrap(images, mean_per_class, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
-    assert found == pytest.approx(mean_per_class(*images))
+    assert difference == pytest.approx(mean_per_class(*images))
     assert interval == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
@@ -33,7 +33,7 @@ def test_mcnemar_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(10, 15), (36, 15), (0, 29)])
-def test_mcnemar_is_a_binomial_test_of_the_images_that_one_got_right(only_a: int, only_b: int) -> None:
+def test_mcnemar_is_a_binomial_test_of_the_images_only_one_got_right(only_a: int, only_b: int) -> None:
     assert comparisons.mcnemar(only_a, only_b) == pytest.approx(binomtest(only_a, only_a + only_b).pvalue, rel=1e-9)
 
 
@@ -47,7 +47,7 @@ def test_every_pair_is_compared_once() -> None:
 
 
 def test_p_values_are_corrected_by_holm() -> None:
-    # a alone is right on 6 images against b and on 8 against c; b and c are never right together, 8 to 6.
+    # Only a is right on 6 images when compared with b, and on 8 with c. b and c are never both right: b has 8 and c 6.
     right = {"a": np.ones(14, bool), "b": np.arange(14) >= 6, "c": np.arange(14) < 6}
     table = comparisons.compare(right, np.zeros(14, int), 100, 0)
     b_c = binomtest(8, 14).pvalue
@@ -55,25 +55,25 @@ def test_p_values_are_corrected_by_holm() -> None:
     assert table["p_corrected"].tolist() == pytest.approx([2 * 2 / 64, 3 * 2 / 256, max(b_c, 4 / 64)])
 
 
-def test_identical_approaches_cannot_be_told_apart() -> None:
+def test_identical_approaches_do_not_differ() -> None:
     table = comparisons.compare({"a": RIGHT["a"], "b": RIGHT["a"].copy()}, LABELS, 100, 0)
     assert table.iloc[0].tolist() == ["a", "b", 0, 0, 0, 0, 0, 1, 1]
 
 
-def test_a_pair_does_not_hang_on_the_others() -> None:
+def test_a_pair_does_not_depend_on_the_others() -> None:
     alone = comparisons.compare({name: RIGHT[name] for name in ("b", "c")}, LABELS, 100, 0)
-    among = comparisons.compare(RIGHT, LABELS, 100, 0)
-    kept = ["difference", "low", "high", "p"]
-    assert alone.iloc[0][kept].tolist() == among.iloc[2][kept].tolist()
+    together = comparisons.compare(RIGHT, LABELS, 100, 0)
+    columns = ["difference", "low", "high", "p"]
+    assert alone.iloc[0][columns].tolist() == together.iloc[2][columns].tolist()
 
 
-def test_one_approach_is_no_pair() -> None:
+def test_a_single_approach_has_no_pairs() -> None:
     table = comparisons.compare({"a": RIGHT["a"]}, LABELS, 100, 0)
     assert (len(table), table.columns.tolist()) == (0, comparisons.COLUMNS)
     assert comparisons.gap_to_best(table, "a", "a") == {"gap_to_best": 0, "gap_to_best_low": 0, "gap_to_best_high": 0, "significant": False}
 
 
-def test_to_best_is_seen_from_the_approach() -> None:
+def test_gap_to_best_is_signed_from_the_approach() -> None:
     table = comparisons.compare(RIGHT, LABELS, 100, 0)
     b, c = table.iloc[0], table.iloc[1]
     assert comparisons.gap_to_best(table, "b", "a") == {

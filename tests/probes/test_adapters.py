@@ -1,4 +1,4 @@
-"""Classifiers fitted on few vectors, against scikit-learn, by hand, and at their limits."""
+"""Classifiers for few vectors: agreement with scikit-learn, examples by hand, and limiting cases."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ def fit(
 
 
 LABELS = np.arange(60) % 2
-TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # each text stands for the other class
+TEXTS = np.array([[0, 2, 1, 0], [2, 0, 0, 1]], np.float32)  # each text describes the other class
 
 
-def test_nearest_mean_is_sklearns_nearest_centroid() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])  # not equally many: the means differ in length
+def test_nearest_mean_equals_sklearns_nearest_centroid() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])  # unequal counts, so the means differ in length
     random = np.random.default_rng(0)
     vectors, queries = (normalised(random.normal(size=(count, 3))) for count in (10, 200))
     scores = adapters.nearest_mean(vectors, labels, 3).scores(queries)
@@ -37,10 +37,10 @@ def test_nearest_mean_is_sklearns_nearest_centroid() -> None:
     assert set(expected) == {0, 1, 2}
     np.testing.assert_array_equal(scores.argmax(axis=1), expected)
     by_cosine = queries @ normalised(np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])).T
-    assert (by_cosine.argmax(axis=1) != expected).any()  # the two can be told apart
+    assert (by_cosine.argmax(axis=1) != expected).any()  # Euclidean distance and cosine give different answers
 
 
-def test_nearest_mean_never_says_a_class_without_an_image() -> None:
+def test_nearest_mean_never_predicts_a_class_without_images() -> None:
     scores = adapters.nearest_mean(np.eye(2, dtype=np.float32), np.array([0, 2]), 4).scores(np.eye(2, dtype=np.float32))
     assert scores.argmax(axis=1).tolist() == [0, 2]
     assert np.isneginf(scores[:, [1, 3]]).all()
@@ -65,7 +65,7 @@ def test_tip_adapter_by_hand() -> None:
     np.testing.assert_allclose(scores, [[0, 2 + 3 * np.exp(-2), 2 + 3 * np.exp(-2 * 0.2)]], rtol=1e-6)
 
 
-def test_so_strong_a_penalty_that_the_probe_is_zero_shot() -> None:
+def test_text_probe_with_a_strong_penalty_is_zero_shot() -> None:
     vectors, queries = (normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1))
     probe = fit(vectors, LABELS, TEXTS, 1e-9, 1000)
     np.testing.assert_allclose(probe.weights, TEXTS, atol=1e-6)
@@ -73,10 +73,10 @@ def test_so_strong_a_penalty_that_the_probe_is_zero_shot() -> None:
     assert probe.converged
 
 
-def test_so_weak_a_penalty_that_the_probe_is_plain_logistic_regression() -> None:
+def test_text_probe_with_a_weak_penalty_is_plain_logistic_regression() -> None:
     vectors, queries = (
         normalised(blobs(seed, LABELS.tolist())) for seed in (0, 1)
-    )  # no line separates them: there is a best one without a penalty
+    )  # not separable, so an optimum exists without a penalty
     probe = fit(vectors, LABELS, TEXTS, 1e6, 10_000)
     plain = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(vectors.astype(float), LABELS)
     logits = probe.scores(queries)
@@ -85,7 +85,7 @@ def test_so_weak_a_penalty_that_the_probe_is_plain_logistic_regression() -> None
     assert (logits.argmax(axis=1) == LABELS).mean() > 0.8
 
 
-def test_from_texts_of_nothing_the_probe_is_sklearns_with_the_same_C() -> None:
+def test_text_probe_with_zero_texts_equals_sklearns() -> None:
     labels = np.arange(60) % 3
     vectors = normalised(np.random.default_rng(0).normal(size=(60, 4)) + 2 * np.eye(4)[labels])
     probe = fit(vectors, labels, np.zeros((3, 4), np.float32), 2.0, 1000)
@@ -94,7 +94,7 @@ def test_from_texts_of_nothing_the_probe_is_sklearns_with_the_same_C() -> None:
 
 
 def test_each_fit_of_a_sweep_is_at_its_optimum() -> None:
-    """Vectors that lie close together under a weak penalty are a long flat valley; scikit-learn's Newton solver goes to its end."""
+    """Under a weak penalty, vectors close to each other give a long flat valley; scikit-learn's Newton solver reaches its end."""
     random, labels = np.random.default_rng(0), np.arange(120) % 6
     corners = 8 + random.normal(size=(6, 32))
     vectors, queries = (normalised(corners[labels] + random.normal(0, 1.5, (120, 32))) for _ in range(2))
@@ -119,6 +119,6 @@ def test_fit_that_does_not_converge_is_recorded() -> None:
     ],
     ids=lambda fitted: type(fitted).__name__,
 )
-def test_they_have_what_they_need_to_be_saved(fitted: adapters.NearestMean | adapters.TipAdapter | adapters.TextProbe) -> None:
+def test_fitted_classifiers_can_be_saved_and_loaded(fitted: adapters.NearestMean | adapters.TipAdapter | adapters.TextProbe) -> None:
     queries = normalised(blobs(1, LABELS.tolist()))
     np.testing.assert_array_equal(saved_and_loaded(fitted).scores(queries), fitted.scores(queries))

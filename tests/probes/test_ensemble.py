@@ -1,4 +1,4 @@
-"""Class embeddings: the mean of prompts."""
+"""Class embeddings: the mean over prompts."""
 
 import numpy as np
 
@@ -13,6 +13,6 @@ def test_class_embedding_is_the_mean_of_unit_embeddings_normalised_again() -> No
     np.testing.assert_allclose(embedding, by_hand, atol=1e-6)
 
 
-def test_one_prompt_is_its_own_class_embedding() -> None:
+def test_class_embedding_of_a_single_prompt_is_the_prompts() -> None:
     texts = unit(np.array([[3, 4], [1, -1]], np.float32))[0]
     np.testing.assert_allclose(ensemble.class_embeddings(texts, np.array([1, 0])), texts[::-1], atol=1e-6)

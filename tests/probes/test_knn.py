@@ -1,4 +1,4 @@
-"""Nearest labelled images: how they vote, and the classifier that they make."""
+"""Votes of the nearest labelled images, and the kNN classifier."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def nearest(labels: list[int], cosines: list[float] | None = None) -> Voters:
 
 def test_voters_have_the_labels_of_the_nearest_images() -> None:
     vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
-    two = voters(NearestNeighbours(vectors), np.array([7, 5, 9]), np.array([[0, 1], [1, 0]], np.float32), 2)
-    assert two.labels.tolist() == [[9, 5], [7, 5]]
-    np.testing.assert_allclose(two.cosines, [[1, 0.8], [1, 0.6]], atol=1e-6)
+    nearest_two = voters(NearestNeighbours(vectors), np.array([7, 5, 9]), np.array([[0, 1], [1, 0]], np.float32), 2)
+    assert nearest_two.labels.tolist() == [[9, 5], [7, 5]]
+    np.testing.assert_allclose(nearest_two.cosines, [[1, 0.8], [1, 0.6]], atol=1e-6)
 
 
-@pytest.mark.parametrize(("k", "classes"), [(1, 4), (7, 2)])  # no two classes can tie
-def test_prediction_is_sklearns(k: int, classes: int) -> None:
+@pytest.mark.parametrize(("k", "classes"), [(1, 4), (7, 2)])  # cases without ties
+def test_prediction_equals_sklearns(k: int, classes: int) -> None:
     random = np.random.default_rng(k)
     vectors, queries, labels = unit_rows(random, 300), unit_rows(random, 100), random.integers(0, classes, 300)
     classifier = KnnClassifier(vectors, labels, k, k, "uniform", 0.07, classes)
@@ -36,7 +36,7 @@ def test_prediction_is_sklearns(k: int, classes: int) -> None:
     assert predicted.tolist() == expected.tolist()
 
 
-def test_more_neighbours_than_rows_are_refused() -> None:
+def test_more_neighbours_than_images_are_rejected() -> None:
     vectors = unit_rows(np.random.default_rng(0), 3)
     with pytest.raises(AssertionError):
         voters(NearestNeighbours(vectors), np.arange(3), vectors, 4)
@@ -45,25 +45,25 @@ def test_more_neighbours_than_rows_are_refused() -> None:
 
 
 @pytest.mark.parametrize("labels", [[2, 1, 1, 2, 0], [1, 2, 2, 1, 0], [2, 1, 2, 1, 0], [1, 1, 2, 2, 0]])
-def test_of_equal_votes_the_nearest_neighbours_class_wins(labels: list[int]) -> None:
+def test_the_nearest_neighbours_class_wins_ties(labels: list[int]) -> None:
     assert vote_shares(nearest(labels), 5, "uniform", 0.07, 3).argmax() == labels[0]
 
 
 @pytest.mark.parametrize("k", [2, 4, 20, 100, 200, 1000])
 @pytest.mark.parametrize("vote", ["uniform", "softmax"])
-def test_nearest_wins_with_any_number_of_neighbours(k: int, vote: Vote) -> None:
+def test_the_nearest_neighbour_wins_ties_for_any_k(k: int, vote: Vote) -> None:
     assert vote_shares(nearest([1, 0] * (k // 2)), k, vote, 0.07, 2).argmax() == 1
 
 
-def test_nearest_neighbour_outweighs_no_vote() -> None:
+def test_the_nearest_neighbour_does_not_outweigh_a_vote() -> None:
     assert vote_shares(nearest([1] * 10 + [0] * 11), 21, "uniform", 0.07, 2).argmax() == 0
     assert vote_shares(nearest([1] + [0] * 2), 3, "uniform", 0.07, 2).argmax() == 0
 
 
 def test_only_the_first_k_neighbours_vote() -> None:
-    three = nearest([0, 1, 1], [0.9, 0.8, 0.7])
-    assert vote_shares(three, 1, "uniform", 0.07, 2).argmax() == 0
-    assert vote_shares(three, 3, "uniform", 0.07, 2).argmax() == 1
+    neighbours = nearest([0, 1, 1], [0.9, 0.8, 0.7])
+    assert vote_shares(neighbours, 1, "uniform", 0.07, 2).argmax() == 0
+    assert vote_shares(neighbours, 3, "uniform", 0.07, 2).argmax() == 1
 
 
 def test_uniform_votes_are_smoothed_by_hand() -> None:
@@ -71,7 +71,7 @@ def test_uniform_votes_are_smoothed_by_hand() -> None:
     np.testing.assert_allclose(shares, [[1.25 / 4, 0.25 / 4, 2.25 / 4, 0.25 / 4]], atol=1e-4)  # (votes + 1/4) / (3 + 1)
 
 
-def test_softmax_votes_are_dinov2s_by_hand() -> None:
+def test_softmax_votes_by_hand_as_in_dinov2() -> None:
     cosines, temperature = np.array([0.9, 0.85, 0.8]), 0.1
     weights = np.exp(cosines / temperature) / np.exp(cosines / temperature).sum()  # 0.506, 0.307, 0.186
     shares = vote_shares(nearest([1, 0, 0], cosines.tolist()), 3, "softmax", temperature, 2)
@@ -81,14 +81,14 @@ def test_softmax_votes_are_dinov2s_by_hand() -> None:
     assert vote_shares(nearest([1, 0, 0], cosines.tolist()), 3, "uniform", temperature, 2).argmax() == 0
 
 
-def test_softmax_vote_predicts_as_dinov2_on_random_neighbours() -> None:
+def test_softmax_votes_predict_as_in_dinov2() -> None:
     random = np.random.default_rng(4)
     index, labels = NearestNeighbours(unit_rows(random, 200)), random.integers(0, 5, 200)
-    twenty = voters(index, labels, unit_rows(random, 100), 20)
-    weights = np.exp(twenty.cosines.astype(float) / 0.07)
+    neighbours_20 = voters(index, labels, unit_rows(random, 100), 20)
+    weights = np.exp(neighbours_20.cosines.astype(float) / 0.07)
     weights /= weights.sum(axis=1, keepdims=True)
-    votes = np.stack([(weights * (twenty.labels == label)).sum(axis=1) for label in range(5)], axis=1)
-    assert vote_shares(twenty, 20, "softmax", 0.07, 5).argmax(axis=1).tolist() == votes.argmax(axis=1).tolist()
+    votes = np.stack([(weights * (neighbours_20.labels == label)).sum(axis=1) for label in range(5)], axis=1)
+    assert vote_shares(neighbours_20, 20, "softmax", 0.07, 5).argmax(axis=1).tolist() == votes.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("vote", ["uniform", "softmax"])
@@ -101,7 +101,7 @@ def test_rows_are_positive_and_sum_to_1(vote: Vote) -> None:
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
 
 
-def test_the_classifier_is_the_vote_of_its_nearest_images() -> None:
+def test_the_classifier_returns_the_votes_of_its_nearest_images() -> None:
     """Two of three neighbours are of class 1, at cosines 0.8 and 0.6; (votes + 1/2) / (3 + 1)."""
     vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [-1, 0]], np.float32)
     classifier = KnnClassifier(vectors, np.array([0, 1, 1, 0]), 4, 3, "uniform", 0.07, 2)
@@ -111,8 +111,8 @@ def test_the_classifier_is_the_vote_of_its_nearest_images() -> None:
 
 
 @pytest.mark.parametrize("vote", ["uniform", "softmax"])
-def test_the_classifier_votes_on_one_search_for_any_k_bit_for_bit(vote: Vote) -> None:
-    """Every image thrice, with any labels: which of the three comes first depends on how many neighbours are searched for."""
+def test_the_classifier_equals_votes_on_a_shared_search_bit_for_bit(vote: Vote) -> None:
+    """Every image occurs three times with random labels: the order of the copies depends on the number of neighbours searched."""
     random = np.random.default_rng(6)
     vectors, labels, queries = np.repeat(unit_rows(random, 20), 3, axis=0), random.integers(0, 4, 60), unit_rows(random, 30)
     searched = voters(NearestNeighbours(vectors), labels, queries, 21)
@@ -122,7 +122,7 @@ def test_the_classifier_votes_on_one_search_for_any_k_bit_for_bit(vote: Vote) ->
 
 
 @pytest.mark.parametrize("vote", ["uniform", "softmax"])
-def test_it_has_what_it_needs_to_be_saved(vote: Vote) -> None:
+def test_the_classifier_can_be_saved_and_loaded(vote: Vote) -> None:
     random = np.random.default_rng(7)
     fitted = KnnClassifier(unit_rows(random, 40), random.integers(0, 4, 40), 11, 5, vote, 0.07, 4)
     queries = unit_rows(random, 30)

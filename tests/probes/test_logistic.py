@@ -1,4 +1,4 @@
-"""The probe that linear_probe and few_shot fit."""
+"""The logistic probe of linear_probe and few_shot."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from tests.saving import saved_and_loaded
 from tests.synthetic import blobs
 
 
-def test_probabilities_are_a_plain_logistic_regressions() -> None:
+def test_probabilities_equal_plain_logistic_regression() -> None:
     labels = np.arange(60) % 3
     vectors, queries = blobs(0, labels.tolist()), blobs(1, labels.tolist())
     probe = fit(vectors, labels, 0.5, 1000, 3)
@@ -26,7 +26,7 @@ def test_probabilities_are_a_plain_logistic_regressions() -> None:
 
 
 def spread(seed: int, labels: npt.NDArray[np.int64], width: int) -> Matrix:
-    """Return vectors around one corner a class, so close to others that probabilities are neither 0 nor 1."""
+    """Return vectors around one corner per class, with enough spread that probabilities are neither 0 nor 1."""
     vectors: Matrix = (np.eye(width)[labels] + np.random.default_rng(seed).normal(0, 0.5, (len(labels), width))).astype(np.float32)
     return vectors
 
@@ -34,13 +34,15 @@ def spread(seed: int, labels: npt.NDArray[np.int64], width: int) -> Matrix:
 @pytest.mark.parametrize("width", [40, 64, 515])
 @pytest.mark.parametrize("classes", [[0, 1], [1, 4], [0, 1, 2], [0, 2, 5], list(range(37))])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_probabilities_are_sklearns_predict_proba_bit_for_bit(classes: list[int], width: int) -> None:
-    """Of two classes and of more, without gaps in the labels and with: a class without a training image has probability 0."""
+def test_probabilities_equal_sklearns_predict_proba_bit_for_bit(classes: list[int], width: int) -> None:
+    """With two or more classes, and with or without gaps in the labels; a class without training images has probability 0."""
     labels = np.array(classes)[np.arange(120) % len(classes)]
     vectors, queries = spread(0, labels, width), spread(1, labels, width)
     grid, mean = [0.01, 1.0, 100.0], vectors.mean(axis=0)
     model = LogisticRegression(max_iter=50, tol=TOLERANCE, warm_start=True)
-    probes = list(fit_path(vectors, labels, grid, 50, 40))  # all before the first is used: a later fit changes no earlier one
+    probes = list(
+        fit_path(vectors, labels, grid, 50, 40)
+    )  # all probes are fitted before the first is used: later fits must not change earlier ones
     for probe, C in zip(probes, grid, strict=True):
         model.set_params(C=C).fit(vectors - mean, labels)
         for batch in (queries, queries[:1], np.asfortranarray(queries)):
@@ -51,7 +53,7 @@ def test_probabilities_are_sklearns_predict_proba_bit_for_bit(classes: list[int]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_it_has_what_it_needs_to_be_saved(classes: int) -> None:
+def test_the_probe_can_be_saved_and_loaded(classes: int) -> None:
     labels = 2 * (np.arange(60) % classes)
     fitted, queries = fit(spread(0, labels, 40), labels, 0.5, 1000, 6), spread(1, labels, 40)
     loaded = saved_and_loaded(fitted)
@@ -59,7 +61,7 @@ def test_it_has_what_it_needs_to_be_saved(classes: int) -> None:
     np.testing.assert_array_equal(loaded.probabilities(queries), fitted.probabilities(queries))
 
 
-def test_fits_of_a_grid_are_those_of_each_c_alone() -> None:
+def test_fits_of_a_grid_equal_separate_fits() -> None:
     labels = np.arange(60) % 3
     vectors, queries = blobs(0, labels.tolist()), blobs(1, labels.tolist())
     grid = [10.0, 0.01, 1.0]
@@ -71,16 +73,16 @@ def test_fits_of_a_grid_are_those_of_each_c_alone() -> None:
 
 
 def objective(weights: Matrix, intercept: Matrix, vectors: Matrix, labels: npt.NDArray[np.int64], C: float) -> float:
-    """Return what scikit-learn minimises, in float64: C times the summed cross-entropy plus half the squared weights (classes, d)."""
+    """Return scikit-learn's objective in float64: C times the summed cross-entropy plus half the squared weights (classes, d)."""
     logarithms = log_softmax(vectors.astype(float) @ weights.T.astype(float) + intercept, axis=1)
     return float(-C * logarithms[np.arange(len(labels)), labels].sum() + (weights.astype(float) ** 2).sum() / 2)
 
 
-def test_it_reaches_the_optimum_where_plain_scikit_learn_stops_on_the_way() -> None:
-    """Vectors far from the origin and close to each other, as an encoder gives of images unlike all that it was trained on.
+def test_the_probe_reaches_the_optimum_where_plain_scikit_learn_stops_early() -> None:
+    """Vectors far from the origin and close to each other, as encoders give for images unlike their training data.
 
-    Judged by the objective: how close float32 comes in probabilities depends on the processor (0.0155 was seen without
-    AVX-512, less than 0.01 with it).
+    The test compares objectives, because the error of float32 probabilities depends on the processor (0.0155 without AVX-512, less than
+    0.01 with it).
     """
     labels, C = np.arange(300) % 10, 1e4
     vectors, queries = ((1 + 0.01 * blobs(seed, labels.tolist())).astype(np.float32) for seed in (0, 1))
@@ -89,8 +91,8 @@ def test_it_reaches_the_optimum_where_plain_scikit_learn_stops_on_the_way() -> N
     plain = LogisticRegression(C=C, max_iter=1000).fit(vectors, labels)
     probe = fit(vectors, labels, C, 1000, 10)
     optimum = objective(exact.coef_, exact.intercept_, vectors - mean, labels, C)
-    behind = objective(plain.coef_, plain.intercept_, vectors, labels, C) - optimum
-    assert objective(probe.coefficients.T, probe.intercept, vectors - mean, labels, C) - optimum < 0.03 * behind
+    plain_gap = objective(plain.coef_, plain.intercept_, vectors, labels, C) - optimum
+    assert objective(probe.coefficients.T, probe.intercept, vectors - mean, labels, C) - optimum < 0.03 * plain_gap
     expected = exact.predict_proba(queries.astype(float) - mean)
     assert abs(plain.predict_proba(queries) - expected).max() > 0.1
     assert abs(probe.probabilities(queries) - expected).max() < 0.02
@@ -109,8 +111,8 @@ def test_class_without_a_training_image_gets_0() -> None:
 
 def test_fit_that_does_not_converge_is_recorded_without_a_warning() -> None:
     labels = np.arange(60) % 2
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always")
         probe = fit(blobs(0, labels.tolist()), labels, 1e4, 1, 2)
     assert not probe.converged
-    assert seen == []
+    assert recorded == []

@@ -1,4 +1,4 @@
-"""Few images a class: the same for the same seed, nested, counted."""
+"""A few images per class: reproducible from the seed, nested and counted."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from clipstore.probes import shots
 from tests.synthetic import image_rows
 
 SPLITS = ["train"] * 12 + ["val"] * 6 + ["test"] * 4
-LABELS = [at % 2 for at in range(22)]
+LABELS = [i % 2 for i in range(22)]
 ROWS = image_rows(SPLITS, LABELS)
 
 
@@ -21,21 +21,21 @@ def test_every_class_of_every_split_is_numbered_from_1() -> None:
         assert sorted(group["shot"]) == list(range(1, {"train": 6, "val": 3, "test": 2}[str(split)] + 1))
 
 
-def test_draw_depends_on_seed_and_content_alone() -> None:
-    once = shots.draw(ROWS, 0)
+def test_draw_depends_only_on_seed_and_content() -> None:
+    original = shots.draw(ROWS, 0)
     shuffled = ROWS.sample(frac=1, random_state=1)
-    pd.testing.assert_series_equal(shots.draw(shuffled, 0).sort_index(), once)
-    renamed = ROWS.assign(image_id=[f"other/{at:03}" for at in range(len(ROWS))])
-    pd.testing.assert_series_equal(shots.draw(renamed, 0), once)
+    pd.testing.assert_series_equal(shots.draw(shuffled, 0).sort_index(), original)
+    renamed = ROWS.assign(image_id=[f"other/{i:03}" for i in range(len(ROWS))])
+    pd.testing.assert_series_equal(shots.draw(renamed, 0), original)
     assert drawn(ROWS, 0, 2) != drawn(ROWS, 1, 2)
 
 
-def test_draw_is_what_it_was() -> None:
-    """Worked out from the rule by sha256sum: another order would be another experiment under the same seed."""
+def test_draw_has_not_changed() -> None:
+    """Computed with sha256sum; another order would change the experiment for the same seed."""
     assert ROWS["image_id"][(shots.draw(ROWS, 0) == 1) & (ROWS["split"] == "train")].tolist() == ["1/003.png", "0/006.png"]
 
 
-def test_a_new_image_leaves_the_others_in_their_order() -> None:
+def test_a_new_image_does_not_change_the_order_of_the_others() -> None:
     more = image_rows([*SPLITS, "train"], [*LABELS, 0])
     before, after = shots.draw(ROWS, 0), shots.draw(more, 0)[: len(ROWS)]
     of_class = (ROWS["split"] == "train") & (ROWS["label"] == 0)
@@ -43,22 +43,22 @@ def test_a_new_image_leaves_the_others_in_their_order() -> None:
     assert after[~of_class].tolist() == before[~of_class].tolist()
 
 
-def test_copies_of_an_image_have_an_order_too() -> None:
+def test_copies_of_an_image_have_a_fixed_order() -> None:
     copies = ROWS.assign(sha256=ROWS["sha256"].iloc[0])
     assert shots.draw(copies, 0).tolist() == shots.draw(copies.iloc[::-1], 0).sort_index().tolist()
 
 
-def test_fewer_shots_are_among_more() -> None:
+def test_fewer_shots_are_a_subset_of_more() -> None:
     assert drawn(ROWS, 0, 1) < drawn(ROWS, 0, 2) < drawn(ROWS, 0, 4)
 
 
-def test_shots_that_are_all_images_are_left_out() -> None:
+def test_numbers_of_shots_that_use_all_images_are_left_out() -> None:
     assert shots.fewer_than_all([8, 1, 6, 5], ROWS) == [1, 5]
     assert shots.fewer_than_all([8], ROWS) == []
 
 
 def test_classes_with_too_few_images_are_counted() -> None:
     rows = image_rows(["train"] * 5 + ["val"] * 2, [0, 0, 0, 1, 1, 0, 1])
-    assert shots.scarce(rows, 3, 3) == {"train": 2, "val": 3}  # the third class has none at all
+    assert shots.scarce(rows, 3, 3) == {"train": 2, "val": 3}  # the third class has no images
     assert shots.scarce(rows, 1, 2) == {"train": 0, "val": 0}
     assert np.all(shots.draw(rows, 0) <= 3)

@@ -1,4 +1,4 @@
-"""The zero-shot classifier: a softmax over classes."""
+"""The zero-shot classifier: a softmax over the classes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def unit_rows(vectors: list[list[float]]) -> Matrix:
     return unit(np.array(vectors, np.float32))[0]
 
 
-def test_probabilities_are_torchs_softmax() -> None:
+def test_probabilities_equal_torchs_softmax() -> None:
     random = np.random.default_rng(0)
     images, classes = unit_rows(random.normal(size=(20, 8)).tolist()), unit_rows(random.normal(size=(5, 8)).tolist())
     classifier = ZeroShotClassifier(classes, 100.0)
@@ -25,13 +25,13 @@ def test_probabilities_are_torchs_softmax() -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_logit_scale_decides_how_sure_the_answer_is() -> None:
+def test_logit_scale_determines_the_confidence() -> None:
     images, classes = unit_rows([[1, 0]]), unit_rows([[1, 0], [0, 1]])
     probabilities = [ZeroShotClassifier(classes, scale).probabilities(images)[0, 0] for scale in (1.0, 14.29)]
     assert probabilities == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-14.29))], abs=1e-6)
 
 
-def test_it_has_what_it_needs_to_be_saved() -> None:
+def test_the_classifier_can_be_saved_and_loaded() -> None:
     random = np.random.default_rng(1)
     fitted = ZeroShotClassifier(unit_rows(random.normal(size=(5, 8)).tolist()), 14.285714149475098)
     images = unit_rows(random.normal(size=(20, 8)).tolist())

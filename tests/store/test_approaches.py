@@ -1,4 +1,4 @@
-"""Predictions are read together only where they compare image by image."""
+"""The table of approaches, and reading predictions that cover the same test images."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.synthetic import image_rows
 from tests.workspace import PROJECT
 
 ROWS = image_rows(["val", "test", "test"], [0, 0, 1])[["image_id", "split", "label"]]
-WANTED = [("zero_shot", "enc"), ("knn", "enc")]
+PAIRS = [("zero_shot", "enc"), ("knn", "enc")]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def put(stage: str, rows: list[int] | None = None, index: str = "i0") -> None:
     predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[selected], scores, ["a", "b"], 0, index, "c0"))
 
 
-def test_test_images_of_predictions() -> None:
+def test_predictions_for_the_test_images() -> None:
     put("knn")
     (approach,) = read_all("toy", [("knn", "enc")], "i0")
     assert (approach.title, approach.test_ids) == ("knn enc", ["0/001.png", "1/002.png"])
@@ -37,7 +37,7 @@ def test_test_images_of_predictions() -> None:
     assert [array.tolist() for array in approach.of("val")] == [[[0.5, 0.5]], [0]]
 
 
-def test_cells_are_the_approaches_with_the_names_on_their_axes() -> None:
+def test_cells_pair_approaches_with_the_names_on_their_axes() -> None:
     names: dict[str, list[str]] = {axis: [] for axis in Axes.model_fields} | {
         "encoders": ["a", "b"],
         "zero_shot": ["a"],
@@ -48,7 +48,7 @@ def test_cells_are_the_approaches_with_the_names_on_their_axes() -> None:
     assert {("linear_probe", "b"), ("knn", "a"), ("knn", "b")} <= set(pairs)
 
 
-def test_every_approach_is_a_stage_with_an_axis_and_a_title_of_its_own() -> None:
+def test_every_approach_has_its_own_stage_and_title_and_an_existing_axis() -> None:
     assert all((PROJECT / f"stages/{approach.stage}.py").exists() for approach in APPROACHES)
     assert {approach.axis for approach in APPROACHES} <= set(Axes.model_fields)
     assert len({approach.stage for approach in APPROACHES}) == len({approach.title for approach in APPROACHES}) == len(APPROACHES)
@@ -61,22 +61,22 @@ def test_readable_titles() -> None:
 def test_val_images_may_differ() -> None:
     put("zero_shot")
     put("knn", [1, 2])
-    assert [len(approach.of("val")[1]) for approach in read_all("toy", WANTED, "i0")] == [1, 0]
+    assert [len(approach.of("val")[1]) for approach in read_all("toy", PAIRS, "i0")] == [1, 0]
 
 
 @pytest.mark.parametrize(("rows", "count"), [([0, 1], 1), ([0, 2, 1], 2)])
-def test_other_test_images_or_another_order_is_one_line(rows: list[int], count: int) -> None:
+def test_other_test_images_or_another_order_are_rejected(rows: list[int], count: int) -> None:
     put("zero_shot")
     put("knn", rows)
     with pytest.raises(InputError) as caught:
-        read_all("toy", WANTED, "i0")
+        read_all("toy", PAIRS, "i0")
     assert str(caught.value) == (
-        f"data/predictions/toy/knn-enc.parquet: its {count} test images are not the 2 of data/predictions/toy/zero_shot-enc.parquet"
-        " in their order: run `dvc repro` again"
+        f"data/predictions/toy/knn-enc.parquet: {count} test images, expected the 2 of data/predictions/toy/zero_shot-enc.parquet"
+        " in the same order: run `dvc repro` again"
     )
 
 
-def test_a_missing_approach_is_one_line() -> None:
+def test_missing_predictions_are_reported() -> None:
     put("zero_shot")
-    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` makes it$"):
-        read_all("toy", WANTED, "i0")
+    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` creates it$"):
+        read_all("toy", PAIRS, "i0")

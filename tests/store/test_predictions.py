@@ -1,4 +1,4 @@
-"""Predictions come back as written."""
+"""Predictions are written to files and read back unchanged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.synthetic import embed
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictions:
+def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictions:
     monkeypatch.chdir(tmp_path)
     return Predictions(
         stage="knn",
@@ -31,41 +31,41 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictions:
     )
 
 
-def test_predictions_come_back_as_written(made: Predictions) -> None:
-    predictions.write("toy", made)
-    found = predictions.read("toy", "knn", "enc")
-    assert found.rows.to_dict("list") == made.rows.to_dict("list")
-    assert found.probabilities.tolist() == made.probabilities.tolist()
+def test_predictions_are_read_as_written(original: Predictions) -> None:
+    predictions.write("toy", original)
+    restored = predictions.read("toy", "knn", "enc")
+    assert restored.rows.to_dict("list") == original.rows.to_dict("list")
+    assert restored.probabilities.tolist() == original.probabilities.tolist()
     blank = {"rows": pd.DataFrame(), "probabilities": np.zeros(0)}
-    facts = [{key: value for key, value in vars(item).items() if key not in blank} for item in (found, made)]
+    facts = [{key: value for key, value in vars(item).items() if key not in blank} for item in (restored, original)]
     assert facts[0] == facts[1]
 
 
-def test_file_lies_by_data_set_stage_and_name_and_holds_float32_lists(made: Predictions) -> None:
-    predictions.write("toy", made)
+def test_path_and_columns_of_the_file(original: Predictions) -> None:
+    predictions.write("toy", original)
     schema = pq.read_schema("data/predictions/toy/knn-enc.parquet")
     assert schema.names == ["image_id", "split", "label", "probabilities"]
     assert schema.field("probabilities").type == pa.list_(pa.float32(), 3)
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.6, 0.0], [0.2, 0.2, 0.2], [float("nan"), 0.5, 0.5], [0.0, 0.0, 0.0]])
-def test_row_that_does_not_sum_to_1_is_refused(made: Predictions, row: list[float]) -> None:
-    wrong = made.probabilities.copy()
+def test_row_that_does_not_sum_to_1_is_rejected(original: Predictions, row: list[float]) -> None:
+    wrong = original.probabilities.copy()
     wrong[1] = row
     with pytest.raises(AssertionError):
-        predictions.write("toy", replace(made, probabilities=wrong))
+        predictions.write("toy", replace(original, probabilities=wrong))
     assert not Path("data").exists()
 
 
-def test_rows_of_embeddings_stand_beside_the_probabilities_of_their_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_embeddings_match_the_probabilities_of_their_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     embed(["test", "train", "val", "test"], [0, 1, 1, 1], 2, embedding=np.eye(4))
     by_split = {"val": np.array([[0.2, 0.8]], np.float32), "test": np.array([[0.9, 0.1], [0.4, 0.6]], np.float32)}
     images = embeddings.read_images("enc", "toy")
-    made = embeddings.to_predictions(images, "knn", "enc", by_split, {"k": 1}, {"converged": True})
-    assert made.rows["image_id"].tolist() == ["1/002.png", "0/000.png", "1/003.png"]
-    assert made.rows["split"].tolist() == ["val", "test", "test"]
-    np.testing.assert_allclose(made.probabilities, [[0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
-    assert (made.classes, made.failed, made.contract) == (["class 0", "class 1"], 0, "c0")
-    assert made.index == images.provenance["index"]
-    assert (made.selected, made.notes) == ({"k": 1}, {"converged": True})
+    converted = embeddings.to_predictions(images, "knn", "enc", by_split, {"k": 1}, {"converged": True})
+    assert converted.rows["image_id"].tolist() == ["1/002.png", "0/000.png", "1/003.png"]
+    assert converted.rows["split"].tolist() == ["val", "test", "test"]
+    np.testing.assert_allclose(converted.probabilities, [[0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
+    assert (converted.classes, converted.failed, converted.contract) == (["class 0", "class 1"], 0, "c0")
+    assert converted.index == images.provenance["index"]
+    assert (converted.selected, converted.notes) == ({"k": 1}, {"converged": True})
