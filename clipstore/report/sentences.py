@@ -20,6 +20,7 @@ SOURCES = {
     "python_docs": ("English prose from Python’s reference documentation and standard library docstrings", ""),
     "text": ("Your own text in data/raw/{name}", ""),
 }
+FREE = ", which needs no labelled images, "  # of zero-shot
 # Each approach in a few words.
 MEANINGS = {
     "zero_shot": "class names, no training images",
@@ -107,9 +108,9 @@ def headline(results: list[dict[str, Any]]) -> list[str]:
         results: of each approach, the best first: stage, title, mean_per_class with its ends, top1, gap_to_best, significant.
     """
     best, *others = results
-    free = ", which needs no labelled images," if trains_nothing(best) else ""
-    interval = f"95 % interval: {100 * best['mean_per_class_low']:.1f} to {100 * best['mean_per_class_high']:.1f} %"
-    first = f"{readable(best['title'])}{free} is the most accurate: {100 * best['mean_per_class']:.1f} % mean per-class accuracy ({interval})."
+    accuracy, low, high = (f"{100 * best[key]:.1f}" for key in ("mean_per_class", "mean_per_class_low", "mean_per_class_high"))
+    measure = f"{accuracy} % mean per-class accuracy (95 % interval: {low} to {high} %)"
+    first = f"{titles([best])}{FREE if trains_nothing(best) else ' '}is the most accurate: {measure}."
     return [first, comparison(best, others)]
 
 
@@ -120,26 +121,29 @@ def comparison(best: dict[str, Any], others: list[dict[str, Any]]) -> str:
     tied = [other for other in others if not other["significant"]]
     rivals = [other for other in others if other["significant"] and other["top1"] > best["top1"]]
     free = next((other for other in others if trains_nothing(other)), None) if not trains_nothing(best) else None
-    clauses = []
+    clauses, shown = [], [*tied, *rivals]
     if rivals:
-        has = "has" if len(rivals) == 1 else "have"
-        clauses.append(f"{listed([readable(other['title']) for other in rivals])} {has} a significantly higher top-1 accuracy")
+        clauses.append(f"{titles(rivals)} {'has' if len(rivals) == 1 else 'have'} a significantly higher top-1 accuracy")
     if tied:
-        does = "does" if len(tied) == 1 else "do"
         without_labels = ", although zero-shot needs no labelled images" if free in tied else ""
-        clauses.append(f"{listed([readable(other['title']) for other in tied])} {does} not differ significantly from it{without_labels}")
-    elif not rivals:
-        closest = others[0]
-        name, gap = readable(closest["title"]), points(-closest["gap_to_best"])
+        clauses.append(f"{titles(tied)} {'does' if len(tied) == 1 else 'do'} not differ significantly from it{without_labels}")
+    if not shown:
+        closest, gap = others[0], points(-others[0]["gap_to_best"])
+        without_labels = FREE if closest is free else ""
         if len(others) == 1:
-            clauses.append(f"{name}{', which needs no labelled images,' * (closest is free)} is significantly less accurate, by {gap}")
-        elif closest is free:
-            clauses.append(f"all others are significantly less accurate; the closest is {name}, which needs no labelled images, {gap} behind")
+            clauses.append(f"{titles([closest])}{without_labels or ' '}is significantly less accurate, by {gap}")
         else:
-            clauses.append(f"all others are significantly less accurate; the closest is {name}, {gap} behind")
-    if free and free["significant"] and free not in rivals and (tied or rivals or free is not others[0]):
-        clauses.append(f"{readable(free['title'])}, which needs no labelled images, is {points(-free['gap_to_best'])} behind")
+            start = "all others are significantly less accurate; the closest is"
+            clauses.append(f"{start} {titles([closest])}{without_labels or ', '}{gap} behind")
+        shown = [closest]
+    if free and free not in shown:
+        clauses.append(f"{titles([free])}{FREE}is {points(-free['gap_to_best'])} behind")
     return f"{'; '.join(clauses)}."
+
+
+def titles(results: list[dict[str, Any]]) -> str:
+    """Return what sentences call the approaches of these results."""
+    return listed([readable(result["title"]) for result in results])
 
 
 def trains_nothing(result: dict[str, Any]) -> bool:
@@ -148,7 +152,7 @@ def trains_nothing(result: dict[str, Any]) -> bool:
 
 
 def chosen(result: dict[str, Any]) -> str:
-    """Return the settings that an approach chose on val, "k = 5, votes = uniform"; what it used without a choice is in brackets."""
-    settings = [f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}" for key, value in result["selected"].items()]
+    """Return the settings that an approach chose on val, "k: 5, votes: uniform"; what it used without a choice is in brackets."""
+    settings = [f"{key}: {value:g}" if isinstance(value, float) else f"{key}: {value}" for key, value in result["selected"].items()]
     text = ", ".join(settings)
     return f"nothing ({text})" if trains_nothing(result) and text else text or "nothing"
