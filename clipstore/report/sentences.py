@@ -15,10 +15,10 @@ SOURCES = {
     "digits": ("8 × 8 pixel scans of handwritten digits from scikit-learn", ""),
     "flowers102": ("Oxford 102 Flowers, photographs with the official splits", ""),
     "pets": ("Oxford-IIIT Pet, photographs of cat and dog breeds with the official test set", ""),
-    "folder": ("Your own images in data/raw/{name}", ""),
+    "folder": ("Your images in data/raw/{name}", ""),
     "wikitext2": ("WikiText-2, articles from Wikipedia", ""),
     "python_docs": ("English prose from Python’s reference documentation and standard library docstrings", ""),
-    "text": ("Your own text in data/raw/{name}", ""),
+    "text": ("Your text in data/raw/{name}", ""),
 }
 FREE = ", which needs no labelled images, "  # of zero-shot
 # Each approach in a few words.

@@ -29,8 +29,8 @@ def test_a_description_gives_source_classes_and_images() -> None:
     assert sentences.description("garden", garden, 28, COUNTS) == f"{drawings}, {SPLITS} The results say nothing about photographs."
     digits = "8 × 8 pixel scans of handwritten digits from scikit-learn: 1 class"
     assert sentences.description("digits", Digits(kind="digits"), 1, COUNTS) == f"{digits}, {SPLITS}"
-    own = sentences.description("birds", Folder(kind="folder"), 2, {"train": 1, "val": 1, "test": 1})
-    assert own.startswith("Your own images in data/raw/birds: 2 classes, 1 image for training (train), 1 for")
+    birds = sentences.description("birds", Folder(kind="folder"), 2, {"train": 1, "val": 1, "test": 1})
+    assert birds.startswith("Your images in data/raw/birds: 2 classes, 1 image for training (train), 1 for")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("flowers102", "Oxford 102 Flowers"), ("pets", "Oxford-IIIT Pet")])
