@@ -25,7 +25,7 @@ class Index(Section):
     val: float = Field(
         gt=0,
         lt=0.5,
-        description="Share of each class that becomes val: of all images if no splits are given, of train if val alone is missing.",
+        description="Share of each class that becomes val: of all images if no splits are given, of train if only val is missing.",
     )
     test: float = Field(gt=0, lt=0.5, description="Share of each class that becomes test if no splits are given.")
     max_unusable: float = Field(ge=0, le=1, description="Largest share of unusable images; more stop the run.")

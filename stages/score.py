@@ -29,7 +29,7 @@ from clipstore.store.predictions import Predictions
 class Score(Section):
     """How results are measured and shown."""
 
-    threshold: float = Field(ge=0, le=1, description="Confidence from which on an answer counts as covered.")
+    threshold: float = Field(ge=0, le=1, description="Least confidence of an answer that counts as covered.")
     bins: int = Field(ge=1, description="Bins of equal mass in the calibration error and its plot.")
     resamples: int = Field(ge=100, description="Bootstrap resamples.")
     seed: int = Field(ge=0, description="Seed of the bootstrap.")

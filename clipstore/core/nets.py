@@ -16,7 +16,7 @@ class Training(Section):
     batch_size: int = Field(ge=2, description="Images per step, over all processes; a multiple of `processes`.")
     image_size: int = Field(ge=16, description="Side of the square input, in pixels.")
     lr: float = Field(gt=0, description="Peak learning rate of the head.")
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimiser; sgd uses Nesterov momentum of 0.9.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimiser; sgd has a Nesterov momentum of 0.9.")
     weight_decay: float = Field(default=0.05, ge=0, description="Weight decay; biases and norms are exempt.")
     warmup_epochs: float = Field(default=1, ge=0, description="Epochs of linear warm-up of the learning rate; a cosine decay follows.")
     backbone_lr_scale: float = Field(
