@@ -1,1 +1,1 @@
-"""What the speed claims of README are measured with."""
+"""Benchmarks behind the speed figures in the README."""

@@ -1,8 +1,8 @@
-"""Images per second of embed_images against a plain open_clip loop, in one run: python -m benchmarks.embedding [IMAGES] [RUNS].
+"""Compare the speed of embed_images with a plain open_clip loop: python -m benchmarks.embedding [IMAGES] [RUNS].
 
-The same random ViT-B/32 weights and the same drawn 500-pixel JPEGs for both. The peer is what open_clip's README shows, in float32, fed by
-a torch DataLoader with a worker for each core. Ours is `embed_images` as the pipeline runs it, with the precision that "auto" stands for
-here and an empty row cache. Loading the model is timed in neither.
+Both use the same random ViT-B/32 weights and the same drawn 500-pixel JPEGs. The plain loop is the one in open_clip's README, in float32,
+fed by a torch DataLoader with one worker per core. The other side is `embed_images` as the pipeline runs it, with the precision that "auto"
+resolves to here and an empty row cache. Loading the model is not timed. Prints images per second.
 """
 
 import os
@@ -28,37 +28,37 @@ ARCHITECTURE = "ViT-B-32-quickgelu"
 
 
 class Files(torch.utils.data.Dataset[Any]):
-    """Image files through open_clip's own transform."""
+    """Image files, transformed by open_clip's own transform."""
 
     def __init__(self, paths: list[str], transform: Any) -> None:
-        """Serve the images at ``paths``."""
+        """Store the images' paths and the transform."""
         self.paths, self.transform = paths, transform
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of images."""
         return len(self.paths)
 
     def __getitem__(self, at: int) -> Any:
-        """Return one, transformed."""
+        """Return a transformed image."""
         return self.transform(Image.open(self.paths[at]))
 
 
 def prepare(count: int) -> list[str]:
-    """Draw and index the images, write random weights; return the images' paths."""
+    """Draw and index the images and write random weights; return the images' paths."""
     root = Path("data/raw/drawn")
     for number in range(count):
         flower = garden.TASK[number % len(garden.TASK)]
         path = root / f"{number % 2}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         garden.draw(flower, np.random.default_rng(number), 128).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=92)
-    drawn = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
-    index_file.write(drawn)
+    images_index = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
+    index_file.write(images_index)
     torch.manual_seed(0)
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)
     config = open_clip.get_model_config(ARCHITECTURE)
     write_folder("vitb32", model, ARCHITECTURE, config, "random")
     weights.measure_bfloat16("vitb32")
-    return drawn.usable["path"].tolist()
+    return images_index.usable["path"].tolist()
 
 
 def ours() -> float:
@@ -92,7 +92,7 @@ def main(images: str = "256", runs: str = "3") -> None:
         paths = prepare(int(images))
         pairs = [(ours(), peer(paths)) for _ in range(int(runs))]
     ours_median, peer_median = (statistics.median(values) for values in zip(*pairs, strict=True))
-    print(f"median of {runs}: {ours_median:.1f} against {peer_median:.1f} images/s, ratio {ours_median / peer_median:.2f}")
+    print(f"median of {runs}: ours {ours_median:.1f}, peer {peer_median:.1f} images/s, ratio {ours_median / peer_median:.2f}")
 
 
 if __name__ == "__main__":

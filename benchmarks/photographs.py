@@ -1,9 +1,9 @@
-"""Every approach that needs no text, on real photographs: REAL_DATA=FOLDER python -m benchmarks.photographs TARGET [DATASET ...].
+"""Run every approach that needs no text on real photographs: REAL_DATA=FOLDER python -m benchmarks.photographs TARGET [DATASET ...].
 
-FOLDER holds flowers/ and pets/ (photographs and manifest.csv; both are used where no DATASET is named) and weights/ (ImageNet's
-MobileNetV2 as timm's features, BatchNorm folded, which therefore stays frozen). Runs the pipeline in TARGET, a copy of the project that it
-makes: probe, kNN, few shots and audit of MobileNetV2's embeddings, MobileNetV2 fine-tuned, a network from scratch, and the report. Prints
-the results, what the audit found, and what every cell took.
+FOLDER contains flowers/ and pets/ (photographs and manifest.csv; both are used if no DATASET is given) and weights/ (an ImageNet
+MobileNetV2 as timm features, with BatchNorm folded in and therefore frozen). The pipeline runs in TARGET, which is created as a copy of the
+project: probe, kNN, few-shot methods and audit with MobileNetV2's embeddings, a fine-tuned MobileNetV2, a network from scratch, and the
+report. Prints the results, the audit's counts, and the time and memory of every cell.
 """
 
 import os
@@ -44,18 +44,18 @@ NETS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run the pipeline and print what came of it."""
+    """Run the pipeline and print its results."""
     if "REAL_DATA" not in os.environ:
         raise InputError("REAL_DATA is not set: expected a folder with flowers/, pets/ and weights/")
     if not arguments or Path(arguments[0]).exists():
         raise InputError("python -m benchmarks.photographs TARGET [DATASET ...]: expected a TARGET that does not exist yet")
     target, names = Path(arguments[0]), arguments[1:] or ["flowers", "pets"]
-    made = photographs.workspace(target, target / "data/cache", Path(os.environ["REAL_DATA"]).resolve(), names, NETS)
-    subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=target, env=made.environment(), check=True)
-    subprocess.run([sys.executable, "-m", "clipstore.tools.results"], cwd=target, env=made.environment(), check=True)
+    workspace = photographs.workspace(target, target / "data/cache", Path(os.environ["REAL_DATA"]).resolve(), names, NETS)
+    subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=target, env=workspace.environment(), check=True)
+    subprocess.run([sys.executable, "-m", "clipstore.tools.results"], cwd=target, env=workspace.environment(), check=True)
     for path in sorted((target / "metrics/audit").glob("*.json")):
         print(path.name, path.read_text())
-    print(*made.runs(), sep="\n")
+    print(*workspace.runs(), sep="\n")
     print(target / "report/index.html")
 
 

@@ -1,7 +1,7 @@
-"""Compare the results of two runs to the bit: python -m benchmarks.sameness OLD NEW.
+"""Check that the results of two runs are bit-identical: python -m benchmarks.sameness OLD NEW.
 
-OLD and NEW are folders that hold metrics/ and plots/, of a commit before and after the renames in docs/renamed_keys.yaml. Both must come
-from the same machine with the same number of threads, each with an empty CLIP_FEATURE_STORE_CACHE. Timings are left out. Prints each
+OLD and NEW are folders with the metrics/ and plots/ of a commit before and one after the renames in docs/renamed_keys.yaml. Both runs must
+be from the same machine, with the same number of threads and an empty CLIP_FEATURE_STORE_CACHE. Timings are ignored. Prints every
 difference and exits with 1 if there is one.
 """
 
@@ -18,7 +18,7 @@ TIMINGS = {"training_seconds", "megabytes_per_second"}
 
 
 def flat(value: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return the leaves of a metrics file by their path of keys, renamed, timings left out."""
+    """Return the leaves of a metrics file by their path of renamed keys, without timings."""
     if not isinstance(value, dict):
         return {prefix: value}
     names = {key: RENAMED["metrics"].get(key, key) for key in value if key not in TIMINGS}
@@ -26,7 +26,7 @@ def flat(value: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
 
 
 def measures(root: Path) -> dict[str, dict[tuple[str, ...], Any]]:
-    """Return the leaves of every metrics file below ``root``; accuracies in an audit's file count as their data set's."""
+    """Return the leaves of every metrics file below ``root``; accuracies in an audit's file are moved to the file of its data set."""
     files = {path.relative_to(root).with_suffix("").as_posix(): flat(json.loads(path.read_text())) for path in root.rglob("*.json")}
     for name in [name for name in files if name.startswith("audit/")]:
         dataset = name.rpartition("-")[2]
@@ -38,14 +38,14 @@ def measures(root: Path) -> dict[str, dict[tuple[str, ...], Any]]:
 
 
 def table(path: Path) -> list[list[str]]:
-    """Return the cells of a plot's CSV, its columns renamed."""
+    """Return the cells of a plot's CSV, with renamed columns."""
     with path.open(newline="") as file:
         head, *rows = csv.reader(file)
     return [[RENAMED["plots"].get(column, column) for column in head], *rows]
 
 
 def differences(old: Path, new: Path) -> list[str]:
-    """Return a line for each leaf of metrics and each file of plots that differs or is on one side only."""
+    """Return a line for each metric and each plot file that differs or is missing on one side."""
     lines = []
     before, after = measures(old / "metrics"), measures(new / "metrics")
     for name in sorted(before.keys() | after.keys()):
@@ -58,11 +58,11 @@ def differences(old: Path, new: Path) -> list[str]:
     for name in sorted(plots):
         sides = [table(root / name) if (root / name).exists() else None for root in (old, new)]
         if sides[0] != sides[1]:
-            lines.append(f"{name}: " + ("on one side only" if None in sides else "differs"))
+            lines.append(f"{name}: " + ("missing on one side" if None in sides else "differs"))
     return lines
 
 
 if __name__ == "__main__":
-    found = differences(Path(sys.argv[1]), Path(sys.argv[2]))
-    print("\n".join(found) or "the same to the bit")
-    sys.exit(bool(found))
+    lines_of_differences = differences(Path(sys.argv[1]), Path(sys.argv[2]))
+    print("\n".join(lines_of_differences) or "bit-identical")
+    sys.exit(bool(lines_of_differences))

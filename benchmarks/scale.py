@@ -1,8 +1,8 @@
-"""What 16,000 images cost when nothing changed, and in memory: python -m benchmarks.scale [IMAGES].
+"""Measure time and memory for 16,000 images: python -m benchmarks.scale [IMAGES].
 
-A copy of the project with a folder of small photographs of noise as its only data set and a garden_clip of one training step as its
-encoder. Prints the seconds of a `dvc repro` that has nothing to do, the images per second of index and embed_images, and their peak
-memory beside the size of the vectors, for half of the images and for all.
+Runs a copy of the project; its only data set is a folder of small noise images, its encoder a garden_clip trained for one step. Prints, for
+half of the images and for all, the seconds of a `dvc repro` that has nothing to do, the seconds and peak memory of index and embed_images,
+and the size of the vectors.
 """
 
 import sys
@@ -19,7 +19,7 @@ STAGES = ("index@noise", "embed_images@garden_clip-noise")
 
 
 def draw(root: Path, first: int, count: int) -> None:
-    """Write images ``first`` .. ``count`` of ten classes below ``root``."""
+    """Write images ``first`` to ``count`` - 1, in ten classes, below ``root``."""
     for number in range(first, count):
         path = root / f"class {number % 10}" / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def draw(root: Path, first: int, count: int) -> None:
 
 
 def main(images: str = "16000") -> None:
-    """Run half, then all."""
+    """Run the pipeline on half of the images, then on all."""
     axes = {
         "axes.download": [],
         "axes.datasets": ["noise"],
@@ -43,7 +43,7 @@ def main(images: str = "16000") -> None:
         for count in (int(images) // 2, int(images)):
             draw(workspace.root / "data/raw/noise", drawn, count)
             drawn = count
-            workspace.cache = Path(folder) / f"cache-{count}"  # nothing is reused
+            workspace.cache = Path(folder) / f"cache-{count}"  # an empty cache, so that nothing is reused
             workspace.dvc("repro")
             last = {run["cell"]: run for run in workspace.runs()}
             vectors = sum(
@@ -51,9 +51,9 @@ def main(images: str = "16000") -> None:
             )
             start = time.perf_counter()
             workspace.dvc("repro")
-            quiet = time.perf_counter() - start
+            no_op_seconds = time.perf_counter() - start
             peaks = ", ".join(f"{cell} {last[cell]['peak_mib']:.0f} MiB in {last[cell]['seconds']:.1f} s" for cell in STAGES)
-            print(f"{count} images: no-op {quiet:.2f} s; {peaks}; vectors {vectors / 2**20:.0f} MiB", flush=True)
+            print(f"{count} images: no-op {no_op_seconds:.2f} s; {peaks}; vectors {vectors / 2**20:.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Training and encoding of our tokenizers against the sentencepiece package: python -m benchmarks.tokenizers TRAIN.txt TEST.txt [RUNS].
+"""Compare the speed of this project's tokenizers with sentencepiece: python -m benchmarks.tokenizers TRAIN.txt TEST.txt [RUNS].
 
-The same documents, the same 8,000 tokens, all cores: our BPE and Unigram as params.yaml has them, without the search for their alphabet,
-against sentencepiece's of the same names. Runs alternate; medians and ratios are printed.
+BPE and Unigram as configured in params.yaml, without determining their alphabet, are compared with sentencepiece's models of the same
+names, in training and encoding, on the same documents, with 8,000 tokens and all cores. Runs alternate; medians and ratios are printed.
 """
 
 import io
@@ -22,13 +22,13 @@ Encode = Callable[[], object]
 
 
 def ours(settings: Tokenizers, name: str, train: list[str], test: list[str]) -> Encode:
-    """Train and return what encodes the test documents."""
-    made = settings.entries[name].trained(train, settings.vocab_size, [])
-    return lambda: made.encode_batch(test)
+    """Train this project's tokenizer; return a function that encodes the test documents."""
+    tokenizer = settings.entries[name].trained(train, settings.vocab_size, [])
+    return lambda: tokenizer.encode_batch(test)
 
 
 def theirs(settings: Tokenizers, name: str, train: list[str], test: list[str]) -> Encode:
-    """Train and return what encodes the test documents."""
+    """Train sentencepiece's tokenizer; return a function that encodes the test documents."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(train),
@@ -37,10 +37,10 @@ def theirs(settings: Tokenizers, name: str, train: list[str], test: list[str]) -
         model_type=name,
         num_threads=2,
         minloglevel=2,
-        max_sentence_length=1 << 20,  # no document is passed over for its length
+        max_sentence_length=1 << 20,  # so that no document is skipped because of its length
     )
-    made = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return lambda: made.encode(test, num_threads=2)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return lambda: processor.encode(test, num_threads=2)
 
 
 def main() -> None:
@@ -50,18 +50,19 @@ def main() -> None:
     megabytes = sum(len(document.encode()) for document in test) / 1e6
     runs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     for name in ("bpe", "unigram"):
-        found: dict[str, list[tuple[float, float]]] = {"ours": [], "sentencepiece": []}
+        measurements: dict[str, list[tuple[float, float]]] = {"ours": [], "sentencepiece": []}
         for _ in range(runs):
             for who, run in (("ours", ours), ("sentencepiece", theirs)):
                 start = time.perf_counter()
                 encode = run(settings, name, train, test)
                 trained = time.perf_counter()
                 encode()
-                found[who].append((trained - start, megabytes / (time.perf_counter() - trained)))
+                measurements[who].append((trained - start, megabytes / (time.perf_counter() - trained)))
         for at, what, unit in ((0, "training", "s"), (1, "encoding", "MB/s")):
-            own, other = (statistics.median(pair[at] for pair in found[who]) for who in found)
+            own, other = (statistics.median(pair[at] for pair in measurements[who]) for who in measurements)
             times = other / own if unit == "s" else own / other
-            print(f"{name}, {what}, median of {runs}: ours {own:.1f} {unit}, sentencepiece {other:.1f} {unit}: {times:.2f} times its speed")
+            speeds = f"ours {own:.1f} {unit}, sentencepiece {other:.1f} {unit}"
+            print(f"{name}, {what}, median of {runs}: {speeds}; ours is {times:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Images a second of our training loop against the plain float32 loop of torchvision's reference script: python -m benchmarks.training.
+"""Compare the speed of the training loop with the plain float32 loop of torchvision's reference script: python -m benchmarks.training.
 
-Both train torchvision's resnet34 at 224 pixels on the same noise, decoded in the same way. The peer does what
-references/classification/train.py does without options: SGD, cross-entropy, float32, images in the order NCHW, a DataLoader of tensors.
-A third figure is the upper bound for a loop on this machine: steps of the same network on one prepared batch, in bfloat16 and
-channels-last. Runs alternate; medians and their ratios are printed.
+Both train torchvision's resnet34 at 224 pixels on the same noise images, already decoded. The plain loop does the same as
+references/classification/train.py without options: SGD, cross-entropy, float32, NCHW tensors. A third figure is an upper bound for any loop
+on this machine: steps of the same network on one prepared batch, in bfloat16 and channels-last. Runs alternate; median images per second
+and their ratios are printed.
 """
 
 import statistics
@@ -25,7 +25,7 @@ COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
 
 
 def peer(data: ImageSet) -> float:
-    """Return images a second of one epoch of the plain loop."""
+    """Return the images per second of one epoch of the plain loop."""
     torch.manual_seed(0)
     model = torchvision.models.resnet34(num_classes=CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -44,7 +44,7 @@ def peer(data: ImageSet) -> float:
 
 
 def ours(data: ImageSet, settings: Training) -> float:
-    """Return images a second of one epoch of our loop, in the precision that ``auto`` chooses."""
+    """Return the images per second of one epoch of this project's loop, in the precision that "auto" resolves to."""
     torch.manual_seed(0)
     backbone, width = without_classifier(torchvision.models.resnet34())
     model = Classifier(backbone, width, CLASSES, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0)
@@ -55,7 +55,7 @@ def ours(data: ImageSet, settings: Training) -> float:
 
 
 def bare(count: int) -> float:
-    """Return images a second of steps on one prepared batch."""
+    """Return the images per second of steps on one prepared batch."""
     torch.manual_seed(0)
     model = torchvision.models.resnet34(num_classes=CLASSES).to(memory_format=torch.channels_last)
     pixels = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
@@ -72,7 +72,7 @@ def bare(count: int) -> float:
 
 
 def main() -> None:
-    """Print medians and ratio."""
+    """Print medians and ratios."""
     random = torch.Generator().manual_seed(0)
     pixels = [torch.randint(0, 256, (3, 256, 340), generator=random, dtype=torch.uint8) for _ in range(COUNT)]
     data = ImageSet(pixels, np.arange(COUNT) % CLASSES)

@@ -1,1 +1,1 @@
-"""The pipeline: one module a stage."""
+"""The pipeline: one module per stage."""

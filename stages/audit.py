@@ -1,10 +1,10 @@
-"""Look for what is wrong with a data set: `dvc repro -s audit@ENCODER-DATASET`.
+"""Look for problems in a data set: `dvc repro -s audit@ENCODER-DATASET`.
 
-Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for the C and vectors that it selected), the index, and the images
-for small thumbnails. Writes data/audit/ENCODER-DATASET.parquet, a row a finding: near-duplicates, likely label errors, outliers;
-data/predictions/DATASET/leaked-ENCODER.parquet, the test images that have a near-duplicate in train or val, for `score` to leave out;
-metrics/audit/ENCODER-DATASET.json, the counts; and plots/audit/ENCODER-DATASET.csv, the cohesion of each class. It removes and corrects
-nothing: every finding is for a person to look at.
+Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for its selected C and vectors), the index, and the images, to
+compute small thumbnails. Writes data/audit/ENCODER-DATASET.parquet with one row per finding: near-duplicates, likely label errors and
+outliers; data/predictions/DATASET/leaked-ENCODER.parquet, the test images that have a near-duplicate in train or val, which `score` needs
+for accuracies without them; metrics/audit/ENCODER-DATASET.json, the counts; and plots/audit/ENCODER-DATASET.csv, the cohesion of each
+class. Nothing is removed or corrected: a person should look at every finding.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class Audit(label_errors.Folds):
-    """What counts as a near-duplicate, and how labels and outliers are judged."""
+    """How near-duplicates, label errors and outliers are identified."""
 
     neighbors: int = Field(
         ge=1, description="Nearest images of each split whose pixels are compared; their mean cosine also measures how unusual an image is."
@@ -41,32 +41,32 @@ class Audit(label_errors.Folds):
 
 
 def typicality(near: duplicates.Neighbours, groups: npt.NDArray[np.integer[Any]], k: int) -> npt.NDArray[np.float64]:
-    """Return each image's mean cosine to its ``k`` nearest outside its own group, (n,): the lowest are outliers; NaN without any.
+    """Return each image's mean cosine to its ``k`` nearest images outside its group, (n,); low values mean outliers, NaN no neighbours.
 
     Args:
-        near: at least ``k`` of each image, if there are so many.
-        groups: (n,), the same for images that show the same picture, which would vouch for each other.
-        k: neighbours.
+        near: at least ``k`` neighbours of each image, or all of them if there are fewer.
+        groups: (n,), equal for images that show the same picture; these would make each other look typical.
+        k: number of neighbours.
     """
-    none = (near.positions < 0) | (groups[near.positions] == groups[:, None])
-    nearest = -np.sort(np.where(none, np.inf, -near.cosines.astype(float)), axis=1)[:, :k]
+    excluded = (near.positions < 0) | (groups[near.positions] == groups[:, None])
+    nearest = -np.sort(np.where(excluded, np.inf, -near.cosines.astype(float)), axis=1)[:, :k]
     return pd.DataFrame(nearest).replace(-np.inf, np.nan).mean(axis=1).to_numpy()
 
 
 def cohesion(vectors: Matrix, labels: Labels, names: list[str]) -> pd.DataFrame:
-    """Return a row a class that has images, with the mean cosine of its images to its own mean and to the nearest other class's.
+    """Return, for each class with images, the mean cosine of its images to its own mean and to the mean of the nearest other class.
 
-    Columns class_name, images, cohesion, nearest_class, nearest; the last two are empty where there is one class. A class that is not
-    much nearer to itself than to another is one that this encoder cannot tell from it.
+    Columns class_name, images, cohesion, nearest_class, nearest; the last two are empty if there is only one class. If a class is hardly
+    closer to its own mean than to that of another class, this encoder does not separate the two.
 
     Args:
         vectors: float32 (n, d), unit rows.
         labels: int64 (n,).
-        names: of the classes.
+        names: class names.
     """
     present, counts = np.unique(labels, return_counts=True)
     means = np.stack([vectors[labels == label].mean(axis=0, dtype=float) for label in present])
-    # The mean of cosines to a direction is the cosine of the mean: no product of n rows is needed.
+    # The mean of the cosines to a unit vector is the product of the mean with it, so no product of n rows is needed.
     similarity = means @ (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).T
     others = np.where(np.eye(len(present), dtype=bool), -np.inf, similarity)
     nearest = others.argmax(axis=1)
@@ -78,21 +78,21 @@ def cohesion(vectors: Matrix, labels: Labels, names: list[str]) -> pd.DataFrame:
 
 
 def outliers(typical: npt.NDArray[np.float64], count: int) -> pd.DataFrame:
-    """Return the ``count`` images farthest out: columns position, score; NaN, an image without neighbours, is none of them."""
+    """Return the ``count`` images with the lowest values: columns position, score; images without neighbours (NaN) are excluded."""
     order = np.argsort(typical, kind="stable")[: min(count, int(np.isfinite(typical).sum()))]
     return pd.DataFrame({"position": order, "score": typical[order]})
 
 
 def findings(rows: pd.DataFrame, names: list[str], pairs: pd.DataFrame, errors: pd.DataFrame, far: pd.DataFrame) -> pd.DataFrame:
-    """Return all findings in one table, those of a kind together, the first to look at first.
+    """Return all findings in one table, grouped by kind, the most important of each kind first.
 
-    Columns: kind ("copy", "near_duplicate", "mirrored", "label" or "outlier"); image_id, split, class_name; of pairs other_id,
-    other_split, other_class (the other is of the earlier split) and agreement, that of the outlines; of labels suggested_class;
-    score: cosine of a pair, probability of the given label, an outlier's mean cosine to its nearest.
+    Columns: kind ("copy", "near_duplicate", "mirrored", "label" or "outlier"); image_id, split, class_name; for pairs other_id,
+    other_split, other_class (of the image in the earlier split) and agreement (of the outlines); for labels suggested_class; score: the
+    cosine of a pair, the probability of the given label, or an outlier's mean cosine to its nearest images.
 
     Args:
         rows: image_id, split, class_name of n images.
-        names: of the classes.
+        names: class names.
         pairs: see `duplicates.pairs`.
         errors: see `label_errors.find`.
         far: see `outliers`.
@@ -117,13 +117,15 @@ def findings(rows: pd.DataFrame, names: list[str], pairs: pd.DataFrame, errors: 
 
 
 def main(encoder: str, dataset: str) -> None:
-    """Write the findings, their counts and the cohesion of one cell."""
+    """Write the findings of one cell, their counts and the cohesion of its classes."""
     settings = section(Audit, "audit")
     embedded = embeddings.read_images(encoder, dataset, features=True)
     indexed = index.read(dataset)
     rows, labels, names = indexed.usable, embedded.labels, embedded.provenance["classes"]
     if embedded.provenance["index"] != indexed.digest:
-        raise InputError(f"{embeddings.folder(encoder, dataset)}: made from another index than {index.path_of(dataset)}: run `dvc repro`")
+        raise InputError(
+            f"{embeddings.folder(encoder, dataset)}: computed from another index than {index.path_of(dataset)}: run `dvc repro`"
+        )
     (probe,) = read_all(dataset, [("linear_probe", encoder)], indexed.digest)
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
@@ -157,7 +159,7 @@ def main(encoder: str, dataset: str) -> None:
     leaked.to_frame().to_parquet(leaked_target, index=False)
     write_metrics(Path("metrics/audit") / f"{cell}.json", counts)
     write_plot(Path("plots/audit") / f"{cell}.csv", cohesion(embedded.embedding, labels, names))
-    print(f"audit {cell}: {len(pairs)} pair(s) of one picture, {len(leaked)} test image(s) leaked, {len(errors)} likely label error(s)")
+    print(f"audit {cell}: {len(pairs)} duplicate pair(s), {len(leaked)} leaked test image(s), {len(errors)} likely label error(s)")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Make a corpus of a data set of texts: `dvc repro -s corpus@CORPUS`.
+"""Create a corpus from a data set of texts: `dvc repro -s corpus@CORPUS`.
 
-Reads data/raw/CORPUS: .txt files (a document a line) or .parquet files (a column text), split by their names train, val and test, or else
-cut here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, UTF-8, one document or paragraph a line.
+Reads data/raw/CORPUS: .txt files (one document per line) or .parquet files (a column text). Files or folders named train, val and test are
+the splits; without these names the documents are split here. Writes data/corpora/CORPUS: train.txt, val.txt and test.txt, in UTF-8, one
+document or paragraph per line.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from clipstore.text import texts
 
 
 class Corpus(Section):
-    """How texts without splits of their own are split."""
+    """How texts without given splits are split."""
 
     seed: int = Field(ge=0, description="Seed of the split.")
     val: float = Field(gt=0, lt=0.5, description="Share of the documents that becomes val if no splits are given.")
@@ -24,7 +25,7 @@ class Corpus(Section):
 
 
 def main(corpus: str) -> dict[str, Any]:
-    """Write data/corpora/CORPUS; return the numbers of documents and bytes."""
+    """Write data/corpora/CORPUS; return the number of documents and bytes in each split."""
     settings = section(Corpus, "corpus")
     entry: Dataset = section(Dataset, f"datasets.{corpus}")
     documents_of = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)

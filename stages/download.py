@@ -1,7 +1,7 @@
-"""Fetch or draw a data set: `dvc repro -s download@DATASET`.
+"""Download or draw a data set: `dvc repro -s download@DATASET`.
 
-Writes data/raw/DATASET: images and a manifest.csv (path, class_name; split and label where the data set has official ones), or text, one
-.txt file for each split. Archives stay in this user's cache folder: an interrupted download resumes, and other workspaces reuse it.
+Writes data/raw/DATASET: images and a manifest.csv (path, class_name; split and label if the data set has official ones), or text, one .txt
+file per split. Archives stay in the user's cache folder, so that an interrupted download resumes and other workspaces can reuse them.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from clipstore.text import docstrings, wikitext
 
 
 def main(dataset: str) -> dict[str, Any]:
-    """Write data/raw/DATASET, the manifest last."""
+    """Write data/raw/DATASET, with the manifest last."""
     entry: Dataset = section(Dataset, f"datasets.{dataset}")
     root = Path("data/raw") / dataset
     root.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def main(dataset: str) -> dict[str, Any]:
             print(f"download {dataset}: {lines} lines")
             return {"lines": lines}
         case Folder() | Text():
-            raise InputError(f"params.yaml: axes.download = {dataset!r}: data of kind {entry.kind} is not fetched; put it in {root}")
+            raise InputError(f"params.yaml: axes.download = {dataset!r}: data of kind {entry.kind} cannot be downloaded; put it in {root}")
     manifest.to_csv(root / "manifest.csv", index=False)
     print(f"download {dataset}: {len(manifest)} images")
     return {"images": len(manifest)}

@@ -1,7 +1,7 @@
 """Embed a data set's images: `dvc repro -s embed_images@ENCODER-DATASET`.
 
-Reads the index, the images that it lists and the encoder's weights; writes images.parquet, images.npy and contract.json into
-data/embeddings/ENCODER-DATASET. Rows that the row cache has are read from it; when it has all of them, no model is loaded.
+Reads the index, the images that it lists and the encoder's weights; writes images.parquet, images.npy and contract.json to
+data/embeddings/ENCODER-DATASET. Rows in the row cache are reused; if it has all of them, no model is loaded.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Embed a data set's class names in every prompt: `dvc repro -s embed_texts@ENCODER-DATASET`.
 
-Reads the class names of the index, the data set's prompts and the encoder's weights; writes texts.parquet, texts.npy and
-texts_contract.json into data/embeddings/ENCODER-DATASET.
+Reads the class names from the index, the data set's prompts and the encoder's weights; writes texts.parquet, texts.npy and
+texts_contract.json to data/embeddings/ENCODER-DATASET.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class EmbedTexts(Section):
 
 
 def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
-    """Return one row for each prompt and class: class_name, label, prompt (its number), text."""
+    """Return one row per prompt and class: class_name, label, prompt (its number), text."""
     return pd.DataFrame(
         [
             {"class_name": name, "label": label, "prompt": number, "text": prompt.replace("{}", name)}

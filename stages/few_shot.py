@@ -1,9 +1,10 @@
-"""Learn from few labelled images a class: `dvc repro -s few_shot@ENCODER-DATASET`.
+"""Learn from a few labelled images per class: `dvc repro -s few_shot@ENCODER-DATASET`.
 
-Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images of each class, and k val images of each class
-select its values (the whole val would be many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each seed
-draws other images. All methods work on the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, a row for each number of shots,
-seed and method; ENCODER-DATASET.shots.parquet, the images drawn: k shots are those with shot <= k; and plots/few_shot/ENCODER-DATASET.csv.
+Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images per class, and its hyperparameters are selected
+on k val images per class (all of val would have many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each
+seed draws different images. All methods use the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, one row for each number of
+shots, seed and method; ENCODER-DATASET.shots.parquet, the images drawn (k shots are the images with shot <= k); and
+plots/few_shot/ENCODER-DATASET.csv.
 """
 
 import json
@@ -40,7 +41,7 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class FewShot(Grid):
-    """How many images a class are drawn, with which seeds, and the values that the methods try."""
+    """How many images per class are drawn, with which seeds, and the values that the methods try."""
 
     shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)] = Field(
         description="Training images per class; all images are used as well."
@@ -60,16 +61,16 @@ def measurements(
     methods: tuple[Method, ...],
     settings: FewShot,
 ) -> list[dict[str, Any]]:
-    """Return the accuracies on test and the values selected, for each number of shots and finally all images, each seed and each method.
+    """Return test accuracies and selected values for each number of shots (and finally all images), each seed and each method.
 
     Args:
         vectors: float32 (n, d), unit rows.
         rows: label and split of each image.
         texts: see `Task`.
-        classes: how many there are.
-        orders: for each seed which shot each image is, int64 (n,).
-        numbers: of shots.
-        methods: those to compare.
+        classes: number of classes.
+        orders: by seed, the number of each image's shot, int64 (n,).
+        numbers: numbers of shots.
+        methods: the methods to compare.
         settings: the values to try.
     """
     labels = rows["label"].to_numpy(np.int64)
@@ -92,14 +93,14 @@ def measurements(
 def summary(lines: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the mean and standard deviation (n - 1) of mean_per_class on test over the seeds.
 
-    Columns shots, method, mean_per_class, std, seeds (how many).
+    Columns shots, method, mean_per_class, std, seeds (their number).
     """
     groups = pd.DataFrame(lines).groupby(["shots", "method"], sort=False)["mean_per_class"]
     return groups.agg(mean_per_class="mean", std="std", seeds="count").reset_index()
 
 
 def write(path: Path, lines: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    """Write one row for each method, number of shots and seed; values that a method does not have are null."""
+    """Write one row for each method, number of shots and seed; values that a method does not use are null."""
     numbers = ["top1", "mean_per_class", "val_mean_per_class", "C", "alpha", "beta"]
     fields = [("shots", pa.string()), ("seed", pa.int64()), ("method", pa.string()), *((name, pa.float64()) for name in numbers)]
     table = pa.Table.from_pylist(lines, pa.schema([*fields, ("converged", pa.bool_())]))
@@ -108,14 +109,14 @@ def write(path: Path, lines: list[dict[str, Any]], facts: dict[str, Any]) -> Non
 
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
-    """Write results, draws and plot of one cell."""
+    """Write the results, the drawn images and the plot of one cell."""
     settings = section(FewShot, "few_shot")
     images = embeddings.read_images(encoder, dataset)
     rows, classes, cell = images.rows, len(images.provenance["classes"]), f"{encoder}-{dataset}"
     known, *others = rows["label"][rows["split"] == "train"].nunique(), len(images.of("val")), len(images.of("test"))
     if known < 2 or not all(others):
         sizes = f"{known} classes in train, {others[0]} images in val, {others[1]} in test"
-        raise InputError(f"{dataset}: few_shot needs usable images of 2 classes in train, and some in val and test; found {sizes}")
+        raise InputError(f"{dataset}: found {sizes}: few_shot needs usable images of at least 2 classes in train, and some in val and test")
 
     texts = np.empty((0, images.embedding.shape[1]), np.float32)
     methods, left_out = OF_IMAGES, OF_TEXTS
@@ -124,16 +125,16 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
         texts = np.float32(contract["logit_scale"]) * ensemble.class_embeddings(unit, prompts["label"].to_numpy(np.int64))
         methods, left_out = OF_IMAGES + OF_TEXTS, ()
     else:
-        print(f"few_shot {cell}: {encoder} is not in axes.zero_shot: {len(left_out)} of {len(OF_IMAGES + OF_TEXTS)} methods left out")
+        print(f"few_shot {cell}: {encoder} is not in axes.zero_shot: {len(left_out)} of {len(OF_IMAGES + OF_TEXTS)} methods skipped")
     numbers = shots.fewer_than_all(settings.shots, rows)
     if len(numbers) < len(settings.shots):
         count = len(settings.shots) - len(numbers)
-        print(f"few_shot {cell}: {count} of few_shot.shots left out: no class has more training images, they are the same as all")
+        print(f"few_shot {cell}: {count} of few_shot.shots skipped: no class has more training images, so they equal all images")
     scarce = {number: shots.scarce(rows, number, classes) for number in numbers}
     for number, counts in scarce.items():
         if any(counts.values()):
             short = f"{counts['train']} in train and {counts['val']} in val"
-            print(f"few_shot {cell}: of {classes} classes {short} have fewer than {number} images and use all")
+            print(f"few_shot {cell}: of {classes} classes, {short} have fewer than {number} images and use all of them")
 
     orders = {seed: shots.draw(rows, seed).to_numpy() for seed in settings.seeds}
     with threadpool_limits(1):
@@ -142,7 +143,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     largest = {name: max(values) for name in ("C", "alpha", "beta") if len(values := getattr(settings, name)) > 1}
     edge = sum(any(line.get(name) == value for name, value in largest.items()) for line in lines)
     if edge:
-        print(f"few_shot {cell}: {edge} times in {len(lines)} the largest C, alpha or beta of few_shot was best on val")
+        print(f"few_shot {cell}: in {edge} of {len(lines)} cases the largest C, alpha or beta of few_shot was best on val")
     facts = {key: images.provenance[key] for key in ("classes", "failed", "index", "contract")}
     facts |= {"scarce": scarce, "left_out": [method.__name__ for method in left_out], "not_converged": unfinished, "grid_edge": edge}
     path = Path("data/few_shot") / f"{cell}.parquet"

@@ -1,6 +1,6 @@
-"""Fine-tune a network that was trained on something else: `dvc repro -s finetune@NET-DATASET`.
+"""Fine-tune a pretrained network: `dvc repro -s finetune@NET-DATASET`.
 
-Reads data/weights/NET and the index; the classifier is replaced by one for the data set's classes. Writes
+Reads data/weights/NET and the index, and replaces the classifier with one for the data set's classes. Writes
 data/predictions/DATASET/finetune-NET.parquet, data/checkpoints/finetune/NET-DATASET (weights, net.json, printout) and the curves,
 plots/finetune/NET-DATASET.
 """
@@ -14,7 +14,7 @@ from clipstore.core.stage import run
 
 
 def main(net: str, dataset: str) -> dict[str, Any]:
-    """Train one cell and write it."""
+    """Train the network of one cell and write its results."""
     from clipstore.encoders import torchvision
     from clipstore.encoders.info import read_info
     from clipstore.encoders.libraries import MODULES
@@ -31,7 +31,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         return Classifier(backbone, width, classes, info.preprocess["mean"], info.preprocess["std"], settings.dropout)
 
     def printout(network: Classifier) -> str:
-        whole = info.library == "torchvision"  # its classifier, which is replaced, is part of the architecture
+        whole = info.library == "torchvision"  # torchvision's architectures include the classifier, which is replaced
         before = torchvision.classifier(info.architecture) if whole else MODULES[info.library].backbone(info)[0]
         return summary.of_finetuned(info, before, network, settings.image_size)
 

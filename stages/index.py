@@ -1,8 +1,8 @@
 """List a data set's images: `dvc repro -s index@DATASET`.
 
-Reads data/raw/DATASET: a manifest.csv or manifest.parquet (columns path, class_name, optionally split and label), else class folders, else
-train/, val/ and test/ of class folders. Every image is decoded once, fully. Given splits are kept; missing ones are cut from the others,
-class by class, in an order fixed by ``seed``. Writes data/index/DATASET.parquet, in which unusable images stay, with the reason.
+Reads data/raw/DATASET: a manifest.csv or manifest.parquet (columns path, class_name, optionally split and label), class folders, or train/,
+val/ and test/ with class folders. Every image is fully decoded once. Given splits are kept; missing ones are split off from the others,
+class by class, in an order fixed by ``seed``. Writes data/index/DATASET.parquet, which also lists unusable images with the reason.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from clipstore.data.splitting import leaked
 
 
 class Index(Section):
-    """How images are split where the data set does not say, and how many unusable ones are too many."""
+    """How images without given splits are split, and how many unusable images are allowed."""
 
     seed: int = Field(ge=0, description="Seed of the split.")
     val: float = Field(
@@ -37,7 +37,7 @@ def make(dataset: str, root: Path, settings: Index) -> index.Index:
 
 
 def main(dataset: str) -> dict[str, Any]:
-    """Write the index of ``dataset``; too many unusable images fail the run."""
+    """Write the index of ``dataset``; fail if too many images are unusable."""
     settings = section(Index, "index")
     entry: Dataset = section(Dataset, f"datasets.{dataset}")
     images = make(dataset, Path("data/raw") / dataset, settings)
@@ -47,15 +47,15 @@ def main(dataset: str) -> dict[str, Any]:
     counts = ", ".join(f"{split} {(images.rows['split'] == split).sum()}" for split in index.SPLITS)
     print(f"index {dataset}: {len(images.rows)} images of {len(images.classes)} classes ({counts}), {len(unusable)} unusable")
     if images.notes["other_files"]:
-        print(f"index {dataset}: {images.notes['other_files']} file(s) that are not images left out")
+        print(f"index {dataset}: {images.notes['other_files']} file(s) skipped that are not images")
     copies = leaked(usable)
     if copies:
-        print(f"warning: index {dataset}: {copies} val or test image(s) have the very bytes of a training image")
+        print(f"warning: index {dataset}: {copies} val or test image(s) are byte-identical to a training image")
     share = len(unusable) / len(images.rows)
     if share > settings.max_unusable or len(unusable) == len(images.rows):
         first = unusable.iloc[0]
         raise InputError(
-            f"data/raw/{dataset}: {len(unusable)} of {len(images.rows)} images cannot be used ({first['path']}: {first['status']}), "
+            f"data/raw/{dataset}: {len(unusable)} of {len(images.rows)} images are unusable ({first['path']}: {first['status']}), "
             f"more than index.max_unusable = {settings.max_unusable}"
         )
     for split in index.SPLITS:

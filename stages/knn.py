@@ -1,7 +1,7 @@
-"""Classify by the nearest labelled images: `dvc repro -s knn@ENCODER-DATASET`.
+"""Classify images by their nearest labelled images: `dvc repro -s knn@ENCODER-DATASET`.
 
 Reads data/embeddings/ENCODER-DATASET; writes data/predictions/DATASET/knn-ENCODER.parquet and plots/knn/ENCODER-DATASET.csv, the accuracies
-for every number of neighbours and kind of vote. The search is exact, by cosine.
+for every number of neighbours and kind of vote. The search is exact and uses the cosine.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class Knn(Section):
-    """The values that are tried, of which val selects one."""
+    """The values that are tried; one is selected on val."""
 
     neighbors: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="Numbers of neighbours (k) to try.")
     votes: tuple[Vote, ...] = Field(
@@ -46,16 +46,17 @@ def sweep(nearest: Voters, labels: Labels, settings: Knn, classes: int) -> pd.Da
 
 
 def main(encoder: str, dataset: str) -> None:
-    """Write the predictions of one cell and the sweep."""
+    """Write the predictions and the sweep of one cell."""
     settings = section(Knn, "knn")
     images = embeddings.read_images(encoder, dataset)
     labels, classes = images.labels, len(images.provenance["classes"])
     train, val, test, final = images.of("train"), images.of("val"), images.of("test"), images.of("train", "val")
     usable = [k for k in settings.neighbors if k <= len(train)]
     if not usable:
-        raise InputError(f"params.yaml: knn.neighbors = {list(settings.neighbors)}: {dataset} has {len(train)} training image(s)")
+        problem = f"expected a value of at most {len(train)}, the number of training images in {dataset}"
+        raise InputError(f"params.yaml: knn.neighbors = {list(settings.neighbors)}: {problem}")
     if len(usable) < len(settings.neighbors):
-        print(f"warning: knn {encoder}-{dataset}: only {len(train)} training images; larger knn.neighbors are left out")
+        print(f"warning: knn {encoder}-{dataset}: only {len(train)} training images; larger values of knn.neighbors are skipped")
     settings = settings.model_copy(update={"neighbors": tuple(usable)})
 
     by_train, by_final = (NearestNeighbours(images.embedding[known]) for known in (train, final))
@@ -65,12 +66,12 @@ def main(encoder: str, dataset: str) -> None:
     tables = {"val": sweep(on_val, labels[val], settings, classes), "test": sweep(on_test, labels[test], settings, classes)}
     selected = tables["val"].iloc[best(tables["val"]["mean_per_class"])]
     k, vote = int(selected["k"]), selected["votes"]
-    lucky = tables["test"].iloc[best(tables["test"]["top1"])]
+    best_on_test = tables["test"].iloc[best(tables["test"]["top1"])]
 
     classifier = KnnClassifier(by_final.vectors, labels[final], max(usable), k, vote, settings.temperature, classes)
     notes = {
         "train_only": metrics.accuracies(classifier.votes(on_test_by_train).argmax(axis=1), labels[test]),
-        "best_on_test": {"top1": float(lucky["top1"]), "k": int(lucky["k"]), "votes": lucky["votes"]},
+        "best_on_test": {"top1": float(best_on_test["top1"]), "k": int(best_on_test["k"]), "votes": best_on_test["votes"]},
         "val_mean_per_class": float(selected["mean_per_class"]),
     }
     probabilities = {"val": classifier.votes(on_val), "test": classifier.votes(on_test)}

@@ -1,4 +1,4 @@
-"""Fit a linear probe on cached embeddings: `dvc repro -s linear_probe@ENCODER-DATASET`.
+"""Fit a linear probe to cached embeddings: `dvc repro -s linear_probe@ENCODER-DATASET`.
 
 Reads data/embeddings/ENCODER-DATASET; writes data/predictions/DATASET/linear_probe-ENCODER.parquet and the sweep's curves,
 plots/linear_probe/ENCODER-DATASET.csv. The probe is scikit-learn's multinomial logistic regression (Radford et al. 2021, appendix A.3).
@@ -28,22 +28,22 @@ Positions = npt.NDArray[np.intp]
 
 
 class LinearProbe(Section):
-    """The values that are tried, of which val selects one."""
+    """The values that are tried; one is selected on val."""
 
     C: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, description="Inverse strengths of the L2 penalty to try.")
     max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
 
 
 def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:
-    """Return what probes fitted on train reach on val: columns C, vectors, mean_per_class, converged.
+    """Return the accuracies on val of probes fitted on train: columns C, vectors, mean_per_class, converged.
 
     Args:
-        kinds: float32 (n, width) each.
+        kinds: vectors by kind, each float32 (n, width).
         labels: int64 (n,).
         train: positions of the training rows.
         val: positions of the validation rows.
-        settings: the values of C and the limit of iterations.
-        classes: how many there are.
+        settings: the values of C and the iteration limit.
+        classes: number of classes.
     """
     lines = []
     for kind, vectors in kinds.items():
@@ -61,20 +61,20 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
 
 
 def at_edge(curve: pd.DataFrame, C: float) -> bool:
-    """Return whether the best C is the grid's first or last and better than its neighbour: on a plateau a wider grid would not help.
+    """Return whether the best C is the first or last of the grid and better than its neighbour; on a plateau a wider grid would not help.
 
     Args:
         curve: columns C (ascending) and mean_per_class.
-        C: the best.
+        C: the best C.
     """
     measures = curve["mean_per_class"].tolist()
     position = curve["C"].tolist().index(C)
-    beside = {0: 1, len(measures) - 1: len(measures) - 2}
-    return len(measures) > 1 and position in beside and measures[position] > measures[beside[position]]
+    neighbour_of_end = {0: 1, len(measures) - 1: len(measures) - 2}
+    return len(measures) > 1 and position in neighbour_of_end and measures[position] > measures[neighbour_of_end[position]]
 
 
 def main(encoder: str, dataset: str) -> None:
-    """Write the predictions of one cell and the sweep."""
+    """Write the predictions and the sweep of one cell."""
     settings = section(LinearProbe, "linear_probe")
     images = embeddings.read_images(encoder, dataset, features=True)
     labels, classes = images.labels, len(images.provenance["classes"])
@@ -85,11 +85,13 @@ def main(encoder: str, dataset: str) -> None:
 
     kinds = inputs(images)
     table = sweep(kinds, labels, train, val, settings, classes)
-    selected = table.iloc[best(table["mean_per_class"])]  # of equal ones the first kind of vectors, then the strongest penalty
+    selected = table.iloc[best(table["mean_per_class"])]  # ties go to the first kind of vectors, then to the strongest penalty
     kind, C = selected["vectors"], float(selected["C"])
     edge = at_edge(table[table["vectors"] == kind], C)
     if edge:
-        print(f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: widen it")
+        print(
+            f"warning: linear_probe {encoder}-{dataset}: the best C on val, {C:g}, is at the edge of linear_probe.C: consider a wider range"
+        )
 
     vectors = kinds[kind]
     probe = fit(vectors[train], labels[train], C, settings.max_iter, classes)

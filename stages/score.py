@@ -1,8 +1,8 @@
 """Measure every approach on a data set: `dvc repro -s score@DATASET`.
 
-Reads the predictions of every approach that the axes name, the index, and which test images the audit found in train or val; writes
-metrics/DATASET.json, nested stage, name, measure, and plots/score/DATASET: confusion matrices, the most confused classes, accuracy per
-class, reliability, all pairs of approaches compared, and the curves of every network that was trained. docs/decisions/0009 explains the
+Reads the predictions of all approaches named by the axes, the index, and the test images that the audit found in train or val. Writes
+metrics/DATASET.json, nested by stage, name and measure, and plots/score/DATASET: confusion matrices, the most confused classes, accuracy
+per class, reliability, comparisons of all pairs of approaches, and the curves of every trained network. docs/decisions/0009 explains the
 statistics.
 """
 
@@ -27,7 +27,7 @@ from clipstore.store.predictions import Predictions
 
 
 class Score(Section):
-    """How results are measured and shown."""
+    """How results are measured and plotted."""
 
     threshold: float = Field(ge=0, le=1, description="Least confidence of an answer that counts as covered.")
     bins: int = Field(ge=1, description="Bins of equal mass in the calibration error and its plot.")
@@ -37,13 +37,13 @@ class Score(Section):
 
 
 def measures(approach: Predictions, temperature: float, settings: Score) -> dict[str, Any]:
-    """Return the measures on test, fractions of [0, 1] with their intervals, and beside them what was selected and noted.
+    """Return the measures on test, as fractions in [0, 1] with their intervals, with the selected values and the notes.
 
-    top5 is left out where there are at most 5 classes. Only numbers, strings and booleans: `dvc metrics` drops anything else.
+    top5 is omitted if there are at most 5 classes. Values are numbers, strings or booleans, since `dvc metrics` drops everything else.
 
     Args:
-        approach: its predictions.
-        temperature: fitted on val.
+        approach: the approach's predictions.
+        temperature: the temperature fitted on val.
         settings: bins, threshold, resamples, seed.
     """
     probabilities, labels, answers = approach.test_probabilities, approach.test_labels, approach.test_answers
@@ -61,24 +61,24 @@ def measures(approach: Predictions, temperature: float, settings: Score) -> dict
 
 
 def without_leaked(approach: Predictions, leaked: set[str]) -> dict[str, float]:
-    """Return top1 and mean_per_class on the test images that are not ``leaked``, with that suffix; {} where none is left."""
-    kept = ~np.isin(approach.test_ids, list(leaked))
-    if not kept.any():
+    """Return top1 and mean_per_class, suffixed _without_leaked, on the test images not in ``leaked``; {} if there are none."""
+    clean = ~np.isin(approach.test_ids, list(leaked))
+    if not clean.any():
         return {}
-    accuracies = metrics.accuracies(approach.test_answers[kept], approach.test_labels[kept])
+    accuracies = metrics.accuracies(approach.test_answers[clean], approach.test_labels[clean])
     return {f"{name}_without_leaked": value for name, value in accuracies.items()}
 
 
 def ends(measure: str, interval: intervals.Interval) -> dict[str, float]:
-    """Return the interval's ends under their names in the metrics."""
+    """Return the interval's ends by their names in the metrics."""
     return {f"{measure}_low": interval.low, f"{measure}_high": interval.high}
 
 
 def compare(approaches: list[Predictions], settings: Score) -> tuple[pd.DataFrame, list[dict[str, float | bool]]]:
-    """Return every pair of approaches compared (see `comparisons.compare`), and how each approach stands to the best.
+    """Return a comparison of every pair of approaches (see `comparisons.compare`), and each approach's gap to the best.
 
-    The best has the highest mean_per_class on test, of equals the first. The correction counts all pairs, so that picking the best
-    afterwards costs nothing.
+    The best approach has the highest mean_per_class on test; ties go to the first. It may be picked afterwards because the correction
+    covers all pairs.
     """
     labels = approaches[0].test_labels
     right = {approach.title: approach.test_answers == labels for approach in approaches}
@@ -88,20 +88,20 @@ def compare(approaches: list[Predictions], settings: Score) -> tuple[pd.DataFram
 
 
 def per_class(approach: Predictions) -> pd.DataFrame:
-    """Return the share of right answers of every class that occurs in test; columns class_name and accuracy."""
+    """Return the accuracy on every class that occurs in test; columns class_name and accuracy."""
     accuracy = metrics.per_class(approach.test_answers, approach.test_labels)
     return pd.DataFrame({"class_name": np.array(approach.classes)[list(accuracy)], "accuracy": list(accuracy.values())})
 
 
 def reliability(approach: Predictions, temperature: float, bins: int) -> pd.DataFrame:
-    """Return `calibration.reliability` on test before and after the temperature; column temperature says which."""
+    """Return `calibration.reliability` on test before and after temperature scaling, as given in the column temperature."""
     both = {"before": approach.test_probabilities, "after": calibration.scaled(approach.test_probabilities, temperature)}
     diagrams = {when: calibration.reliability(probabilities, approach.test_labels, bins) for when, probabilities in both.items()}
     return pd.concat([diagram.assign(temperature=when) for when, diagram in diagrams.items()])
 
 
 def main(dataset: str) -> None:
-    """Write metrics and plots of one data set."""
+    """Write the metrics and plots of one data set."""
     axes, settings = section(Axes, "axes"), section(Score, "score")
     named = cells(axes)
     if not named:
@@ -129,7 +129,7 @@ def main(dataset: str) -> None:
             tables[name].append(part.assign(approach=approach.title))
     for name, rows in tables.items():
         write_plot(folder / f"{name}.csv", pd.concat(rows))
-    compared.to_csv(folder / "pairs.csv", index=False, float_format="%.6g")  # a small p would be 0 in 6 decimals
+    compared.to_csv(folder / "pairs.csv", index=False, float_format="%.6g")  # 6 decimals would round a small p to 0
     curves = [{"approach": approach.title, **point} for approach in approaches for point in approach.curve]
     write_plot(folder / "curves.csv", pd.DataFrame(curves, columns=["epoch", "approach", "split", "accuracy", "loss"]))
     write_metrics(Path("metrics") / f"{dataset}.json", results)

@@ -1,6 +1,6 @@
-"""Train our own network from scratch: `dvc repro -s scratch@NET-DATASET`.
+"""Train this project's own network from scratch: `dvc repro -s scratch@NET-DATASET`.
 
-Reads the index; the network is that of clipstore/training/network.py. Writes data/predictions/DATASET/scratch-NET.parquet,
+Reads the index; the network is defined in clipstore/training/network.py. Writes data/predictions/DATASET/scratch-NET.parquet,
 data/checkpoints/scratch/NET-DATASET (weights, net.json, printout) and the curves, plots/scratch/NET-DATASET.
 """
 
@@ -16,11 +16,11 @@ from clipstore.core.stage import run
 if TYPE_CHECKING:
     from clipstore.training.classifier import Classifier
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: normalised pixels lie in [-2, 2]
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # fractions of the full range: normalised pixels are in [-2, 2]
 
 
 def main(net: str, dataset: str) -> dict[str, Any]:
-    """Train one cell and write it."""
+    """Train the network of one cell and write its results."""
     from clipstore.training import classifier, network, processes, protocol, summary
 
     settings = section(Scratch, f"nets.{net}")
@@ -32,7 +32,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         whole = classifier.Classifier(backbone, settings.widths[-1], classes, MEAN, STD, settings.dropout)
         count = network.parameter_count(whole)
         if count > network.MAX_PARAMETERS:
-            raise InputError(f"params.yaml: nets.{net}: a network of {count:,} parameters; expected at most {network.MAX_PARAMETERS:,}")
+            raise InputError(f"params.yaml: nets.{net}: the network has {count:,} parameters; expected at most {network.MAX_PARAMETERS:,}")
         return whole
 
     def printout(built: "Classifier") -> str:

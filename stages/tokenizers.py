@@ -1,8 +1,8 @@
 """Train tokenizers on a corpus and compare them: `dvc repro -s tokenizers@CORPUS`.
 
-Reads data/corpora/CORPUS; writes data/tokenizers/CORPUS/NAME/tokenizer.json, which ``Tokenizer.from_file`` of Hugging Face's tokenizers
-loads, metrics/tokenizers-CORPUS.json, measured on test, and plots/tokenizers/CORPUS: fertility against the size of the vocabulary, lengths
-of tokens, frequency by rank, and sentences as each tokenizer encodes them.
+Reads data/corpora/CORPUS. Writes data/tokenizers/CORPUS/NAME/tokenizer.json, which can be loaded with ``Tokenizer.from_file`` of Hugging
+Face's tokenizers; metrics/tokenizers-CORPUS.json, measured on test; and plots/tokenizers/CORPUS: fertility by vocabulary size, token
+lengths, frequency by rank, and sentences as encoded by each tokenizer.
 """
 
 import time
@@ -29,7 +29,7 @@ Sentence = Annotated[str, Field(pattern=r"\S")]
 
 
 class Tokenizers(Section):
-    """What is trained, and which sentences are shown encoded."""
+    """Which tokenizers are trained, and which sentences show their tokens."""
 
     vocab_size: int = Field(ge=2, description="Tokens in each vocabulary.")
     curve_vocab_sizes: tuple[Annotated[int, Field(ge=2)], ...] = Field(
@@ -41,7 +41,7 @@ class Tokenizers(Section):
 
 
 def encoded(tokenizer: Tokenizer, unknown: str | None, documents: Sequence[str], name: str) -> tuple[tokens.Tally, float]:
-    """Encode the documents; return the sums over them, and the seconds that encoding alone took, on all cores."""
+    """Encode the documents; return the counts over them and the seconds spent on encoding alone, with all cores."""
     tally = tokens.Tally(tokenizer, tokenizer.token_to_id(unknown) if unknown is not None else None)
     seconds = 0.0
     for first in tqdm(range(0, len(documents), BATCH), name, unit="batch", mininterval=1):
@@ -54,21 +54,21 @@ def encoded(tokenizer: Tokenizer, unknown: str | None, documents: Sequence[str],
 
 
 def lengths(tokenizer: Tokenizer, tally: tokens.Tally) -> pd.DataFrame:
-    """Return the share of the encoded tokens of each length in characters, blanks not counted: columns length, share."""
+    """Return the share of the encoded tokens by length in characters, without spaces: columns length, share."""
     texts_of = tokens.surfaces(tokenizer)
     counts = pd.Series(list(tally.ids.values())).groupby([len(texts_of[number]) for number in tally.ids]).sum()
     return pd.DataFrame({"length": counts.index, "share": counts / counts.sum()})
 
 
 def ranks(tally: tokens.Tally, points: int = 200) -> pd.DataFrame:
-    """Return how often the most frequent token occurs, the second, and so on, at most ``points`` of them: columns rank, count."""
+    """Return token frequencies by rank, the most frequent token first, at most ``points`` of them: columns rank, count."""
     counts = np.array(sorted(tally.ids.values(), reverse=True))
     selected = np.unique(np.geomspace(1, len(counts), points).round().astype(int))
     return pd.DataFrame({"rank": selected, "count": counts[selected - 1]})
 
 
 def tokens_of(sentence: str, name: str, trained: Mapping[str, Tokenizer], settings: Tokenizers) -> pd.DataFrame:
-    """Return the tokens of a sentence by each tokenizer: columns sentence, tokenizer, position, token, id."""
+    """Return a sentence's tokens from each tokenizer: columns sentence, tokenizer, position, token, id."""
     rows = []
     for entry, tokenizer in trained.items():
         encoding = tokenizer.encode(sentence)
@@ -78,7 +78,7 @@ def tokens_of(sentence: str, name: str, trained: Mapping[str, Tokenizer], settin
 
 
 def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settings: Tokenizers) -> dict[str, tokens.Sentence]:
-    """Return the given sentence, the one of ``documents`` that the tokenizers cut most differently (if any), and the user's, by name."""
+    """Return by name: the given sentence, the one in ``documents`` that is split most differently (if any), and the user's sentences."""
     compared = {"given": tokens.compared(settings.given, trained)}
     disputed = tokens.most_disputed(documents, trained)
     if disputed:
@@ -87,7 +87,7 @@ def sentences(documents: Sequence[str], trained: Mapping[str, Tokenizer], settin
 
 
 def main(corpus: str) -> dict[str, Any]:
-    """Write tokenizers, metrics and plots of one corpus."""
+    """Write the tokenizers, metrics and plots of one corpus."""
     settings = section(Tokenizers, "tokenizers")
     folder = Path("data/corpora") / corpus
     train, test = (texts.read(folder / f"{split}.txt") for split in ("train", "test"))
@@ -103,14 +103,14 @@ def main(corpus: str) -> dict[str, Any]:
             except InputError as error:
                 if size == settings.vocab_size:
                     raise InputError(f"params.yaml: tokenizers.vocab_size = {size}: {corpus}, {name}: {error}") from None
-                print(f"tokenizers {corpus}: {name}: {error}: no point at {size} in the plot of fertility")
+                print(f"tokenizers {corpus}: {name}: {error}: the fertility plot has no point at {size}")
                 continue
             seconds = time.perf_counter() - start
             tally, encoding_seconds = encoded(tokenizer, entry.unknown, test, f"{name}, {size}")
             reached, figures = tokenizer.get_vocab_size(), tally.measures()
             plots["fertility"].append(pd.DataFrame({"series": [name], "vocab_size": [reached], "fertility": [figures["fertility"]]}))
             if reached < size:
-                print(f"tokenizers {corpus}: {name} reached {reached} tokens of {size}: the text gives no more")
+                print(f"tokenizers {corpus}: {name} has {reached} tokens instead of {size}: the text does not give more")
             if size == settings.vocab_size:
                 trained[name] = tokenizer
                 speed = tally.bytes / 1e6 / encoding_seconds

@@ -1,7 +1,7 @@
 """Check params.yaml before any work: `dvc repro -s validate`.
 
-Reads all of params.yaml. A wrong value stops `dvc repro` here, before DVC removes the outputs of the stage that uses it: every other stage
-comes after data/params_checked, whose content never changes, so that a new value re-runs only the stages that use it.
+Reads all of params.yaml. A wrong value stops `dvc repro` here, before DVC removes the outputs of the stage that uses it. All other stages
+depend on data/params_checked. Its content never changes, so a new value re-runs only the stages that use it.
 """
 
 import importlib
@@ -21,14 +21,14 @@ CHECKED = Path("data/params_checked")
 
 
 def sections() -> dict[str, type[Section]]:
-    """Return the section of params.yaml of every stage that has one: the subclass of `Section` that its module defines.
+    """Return the model of each stage's section of params.yaml: the subclass of `Section` that the stage's module defines.
 
     Raises:
-        ValueError: a module defines several.
+        ValueError: a module defines more than one.
     """
     section_of = {}
     for module_info in pkgutil.iter_modules(stages.__path__):
-        if module_info.name == "validate":  # this module, which has no section
+        if module_info.name == "validate":  # this module has no section
             continue
         module = importlib.import_module(f"stages.{module_info.name}")
         models = [
@@ -37,7 +37,7 @@ def sections() -> dict[str, type[Section]]:
             if isinstance(model, type) and issubclass(model, Section) and model.__module__ == module.__name__
         ]
         if len(models) > 1:
-            raise ValueError(f"{module.__name__} defines {', '.join(model.__name__ for model in models)}: expected one section at most")
+            raise ValueError(f"{module.__name__} defines {', '.join(model.__name__ for model in models)}: expected at most one section")
         if models:
             section_of[module_info.name] = models[0]
     return section_of
@@ -50,7 +50,7 @@ def whole() -> type[Tables]:
 
 
 def main() -> None:
-    """Stop at wrong values, naming each of them."""
+    """Stop with an error that names each wrong value."""
     lines = problems(check(whole(), load()))
     if lines:
         raise InputError("\n".join(f"params.yaml: {line}" for line in lines))

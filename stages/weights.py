@@ -1,7 +1,7 @@
 """Get an encoder's weights: `dvc repro -s weights@NAME`.
 
-Reads the encoder's entry in params.yaml and the file that it names, a local or a published one; garden_clip is trained here, on drawings.
-Writes data/weights/NAME, whose form depends on the library alone (see clipstore/encoders/info.py).
+Reads the encoder's entry in params.yaml and its local or published file; garden_clip is trained here, on drawings. Writes
+data/weights/NAME in a format that depends only on the library (see clipstore/encoders/info.py).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def measure_bfloat16(name: str) -> "EncoderInfo":
-    """Measure how close bfloat16 embeddings of the encoder ``name`` are to float32, add that to its encoder.json and return it."""
+    """Measure how close the encoder's bfloat16 embeddings are to float32, add the result to its encoder.json and return that."""
     from clipstore.encoders.encoder import bfloat16_cosine
     from clipstore.encoders.info import read_info, write_info
 
@@ -37,7 +37,7 @@ def main(name: str) -> None:
     else:
         MODULES[entry.source].save(name, entry)
     info = measure_bfloat16(name)
-    print(f"weights {name}: {info.origin}; bfloat16 agrees with float32 to a cosine of {info.bfloat16_cosine}")
+    print(f"weights {name}: {info.origin}; lowest cosine of bfloat16 and float32 embeddings: {info.bfloat16_cosine}")
 
 
 if __name__ == "__main__":

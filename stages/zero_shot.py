@@ -1,7 +1,8 @@
-"""Classify by the class names alone: `dvc repro -s zero_shot@ENCODER-DATASET`.
+"""Classify images by the class names alone: `dvc repro -s zero_shot@ENCODER-DATASET`.
 
-Reads data/embeddings/ENCODER-DATASET and the index's notes; writes data/predictions/DATASET/zero_shot-ENCODER.parquet, and what each prompt
-alone would have given, plots/zero_shot/ENCODER-DATASET.csv. The result is that of the ensemble of all prompts, even where one is better.
+Reads data/embeddings/ENCODER-DATASET and the index's notes; writes data/predictions/DATASET/zero_shot-ENCODER.parquet and the accuracies of
+each single prompt, plots/zero_shot/ENCODER-DATASET.csv. The result always comes from the ensemble of all prompts, even if a single prompt
+is better.
 """
 
 from pathlib import Path
@@ -29,7 +30,7 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
     """Return the accuracies of each prompt alone and of the ensemble: columns template, split, top1, mean_per_class.
 
     Args:
-        images: with val and test.
+        images: image embeddings with val and test.
         texts: float32 (prompts x classes, d), unit rows.
         rows: label and prompt (its number) of each text.
         prompts: the templates, by number.
@@ -47,7 +48,7 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
 
 
 def main(encoder: str, dataset: str) -> None:
-    """Write the predictions of one cell and the table of prompts."""
+    """Write the predictions and the table of prompts of one cell."""
     images = embeddings.read_images(encoder, dataset)
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
     classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))

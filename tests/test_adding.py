@@ -1,4 +1,4 @@
-"""docs/adding.md tells everything that one touches to add an approach: its recipe is followed in a copy of the project."""
+"""docs/adding.md lists every file that has to change to add an approach: a test follows its recipe in a copy of the project."""
 
 import re
 import shutil
@@ -14,14 +14,14 @@ SUITES = [f"tests/test_{name}.py" for name in ("pipeline", "score", "report", "a
 
 
 def blocks() -> dict[str, str]:
-    """Return the code of the recipe for an approach by the file that it belongs to."""
+    """Return the code of the recipe for an approach, by file."""
     recipe = (PROJECT / "docs/adding.md").read_text().split("\n## An approach\n")[1].split("\n## ")[0]
     return dict(re.findall(r"<!-- (\S+) -->\n\n```\w+\n(.*?)```\n", recipe, re.DOTALL))
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the project as it stands, committed, with the approach of docs/adding.md."""
+    """A committed copy of the working tree, with the approach of docs/adding.md."""
     root = tmp_path / "project"
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
@@ -51,5 +51,5 @@ def test_an_approach_takes_a_module_an_entry_a_section_and_a_row(copy: Path) -> 
         ["ruff", "format", "--check", "stages"],
         ["pytest", "-q", *SUITES, "-p", "no:cacheprovider"],
     ):
-        done = subprocess.run([sys.executable, "-m", *check], cwd=copy, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = subprocess.run([sys.executable, "-m", *check], cwd=copy, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stdout + process.stderr

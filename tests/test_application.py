@@ -1,4 +1,4 @@
-"""report/application.md cites what it lists, and lists what it cites."""
+"""Citations and references of report/application.md match."""
 
 import re
 
@@ -7,7 +7,7 @@ from tests.workspace import PROJECT
 TEXT = (PROJECT / "report/application.md").read_text(encoding="utf-8")
 SECTIONS = dict(section.split("\n", 1) for section in TEXT.split("\n## ")[1:])
 
-CITING = " ".join(TEXT.split("\n## References")[0].split())  # in one line, so that a citation may be broken
+CITING = " ".join(TEXT.split("\n## References")[0].split())  # joined into one line, since a citation may be broken over two
 
 NAME = r"((?:Van )?[A-ZÄÖÜ][\w-]+)"
 CITATION = re.compile(rf"{NAME}(?: et al\.| and {NAME})?,? \(?(\d{{4}})\)")  # Guo et al. 2017); Barz and Denzler 2020); Guo et al. (2017)
@@ -15,16 +15,16 @@ REFERENCE = re.compile(rf"{NAME}, (?:[A-Z]\. ?)+.*?\((\d{{4}})\)\. (?P<title>.+?
 
 
 def references() -> list[re.Match[str]]:
-    """Return a match for each entry of the list, which fails where an entry lacks author, year, title or venue."""
+    """Return a match for each reference; fail if one lacks an author, year, title or venue."""
     entries = [" ".join(entry.split()) for entry in SECTIONS["References"].split("\n- ")[1:]]
     matches = [match for entry in entries if (match := REFERENCE.fullmatch(entry))]
     assert [match.string for match in matches] == entries
     return matches
 
 
-def test_what_is_cited_is_listed_and_what_is_listed_is_cited() -> None:
+def test_every_citation_has_a_reference_and_every_reference_a_citation() -> None:
     listed = [(match[1], match[2]) for match in references()]
-    assert len(set(listed)) == len(listed)  # else a citation would not say which
+    assert len(set(listed)) == len(listed)  # otherwise a citation would be ambiguous
     assert set(listed) == {(match[1], match[3]) for match in CITATION.finditer(CITING)}
 
 

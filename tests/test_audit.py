@@ -1,4 +1,4 @@
-"""The audit: planted duplicates, wrong labels and outliers are found, and nothing where nothing is wrong."""
+"""The audit finds planted duplicates, wrong labels and outliers, and nothing in clean data."""
 
 import json
 from pathlib import Path
@@ -22,25 +22,25 @@ SECTION = {"neighbors": 3, "min_agreement": 0.85, "folds": 5, "max_iter": 1000, 
 SETTINGS = audit.Audit.model_validate(SECTION)
 
 
-def test_outliers_are_far_from_their_nearest() -> None:
+def test_outliers_are_far_from_their_nearest_images() -> None:
     labels = np.arange(20) % 2
     vectors = clusters(labels)
-    vectors[[4, 9]] = np.eye(8, dtype=np.float32)[6]  # one picture twice: its copy must not vouch for it
+    vectors[[4, 9]] = np.eye(8, dtype=np.float32)[6]  # one picture twice: its copy must not make it look typical
     groups = np.arange(20)
     groups[9] = 4
     near = duplicates.neighbours(vectors, np.array(["train"] * 20), 3)
     typical = audit.typicality(near, groups, 3)
-    odd = audit.outliers(typical, 2)
-    assert set(odd["position"]) == {4, 9}
+    farthest = audit.outliers(typical, 2)
+    assert set(farthest["position"]) == {4, 9}
     others = np.sort(vectors @ vectors[0])[::-1][1:4]
     assert typical[0] == pytest.approx(others.mean(), abs=1e-6)
-    assert typical[4] < 0.2  # a third of 1 and more, if it did
+    assert typical[4] < 0.2  # it would be more than a third if the copy counted
     assert len(audit.outliers(typical, 0)) == 0
     assert len(audit.outliers(np.array([np.nan]), 5)) == 0
 
 
 def test_cohesion_by_hand() -> None:
-    """Class a: 30 degrees to either side of x, class c: along y; b has no image."""
+    """Class a is 30 degrees to either side of the x axis, class c is on the y axis; b has no images."""
     half = np.sqrt(0.75)
     vectors = np.array([[half, 0.5], [half, -0.5], [0, 1]], np.float32)
     table = audit.cohesion(vectors, np.array([0, 0, 2]), ["a", "b", "c"])
@@ -57,7 +57,7 @@ def test_cohesion_of_one_class_has_no_nearest_other() -> None:
 
 
 def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFrame:
-    """Write a data set of 2 classes whose first test image is a re-encoded training image, and predictions for it; return its index."""
+    """Write a data set of 2 classes, with a re-encoded training image as first test image, and predictions for it; return its rows."""
     splits = (["train"] * 8 + ["val"] * 2 + ["test"] * 4) * 2
     rows = image_rows(splits, [0] * 14 + [1] * 14).assign(width=120, height=90)
     pictures = [scene(seed) for seed in range(28)]
@@ -68,14 +68,14 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, "PNG")
         rows.loc[at, "sha256"] = file_sha256(Path(path))
-    made = index.Index("toy", rows)
-    index.write(made)
-    provenance = {"classes": ["a", "b"], "failed": 0, "index": made.digest, "contract": "c0"}
+    images_index = index.Index("toy", rows)
+    index.write(images_index)
+    provenance = {"classes": ["a", "b"], "failed": 0, "index": images_index.digest, "contract": "c0"}
     embeddings.write_images(embeddings.folder("enc", "toy"), rows, {"embedding": vectors}, provenance, "float32")
     judged = rows[rows["split"] != "train"]
     answers = np.eye(2, dtype=np.float32)[judged["label"].to_numpy()]
     selected = {"C": 10.0, "vectors": "embedding_normalised"}
-    digest = "0" * 64 if other_index else made.digest
+    digest = "0" * 64 if other_index else images_index.digest
     predictions.write("toy", Predictions("linear_probe", "enc", judged, answers, ["a", "b"], 0, digest, "c0", selected=selected))
     use(monkeypatch, {"audit": SECTION})
     return rows
@@ -95,12 +95,12 @@ def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: py
     assert first["score"] == pytest.approx(1)
     assert table["agreement"].isna().tolist() == [False, True, True]
 
-    found: dict[str, Any] = json.loads(Path(WRITTEN[1]).read_text())
-    assert found["pairs"] == {"copy": 0, "near_duplicate": 1, "mirrored": 0, "across_splits": 1, "of_two_classes": 0}
-    assert found["test_images"] == {"all": 8, "leaked": 1}
-    assert found["labels"] == {"judged": 28, "not_judged": 0, "issues": 0}
-    assert found["too_small_to_compare"] == 0
-    assert set(found) == {"pairs", "test_images", "labels", "too_small_to_compare"}  # accuracies are score's
+    counts: dict[str, Any] = json.loads(Path(WRITTEN[1]).read_text())
+    assert counts["pairs"] == {"copy": 0, "near_duplicate": 1, "mirrored": 0, "across_splits": 1, "of_two_classes": 0}
+    assert counts["test_images"] == {"all": 8, "leaked": 1}
+    assert counts["labels"] == {"judged": 28, "not_judged": 0, "issues": 0}
+    assert counts["too_small_to_compare"] == 0
+    assert set(counts) == {"pairs", "test_images", "labels", "too_small_to_compare"}  # accuracies are computed by score
     assert pd.read_parquet(WRITTEN[3])["image_id"].tolist() == [rows["image_id"][10]]
     assert pd.read_csv(WRITTEN[2])["class_name"].tolist() == ["a", "b"]
 
@@ -131,7 +131,7 @@ def test_predictions_of_another_index_are_refused(project: Path, monkeypatch: py
 def test_embeddings_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = toy(monkeypatch)
     index.write(index.Index("toy", rows.iloc[:-1]))
-    with pytest.raises(InputError, match=r"^data/embeddings/enc-toy: made from another index than data/index/toy\.parquet: run"):
+    with pytest.raises(InputError, match=r"^data/embeddings/enc-toy: computed from another index than data/index/toy\.parquet: run"):
         audit.main("enc", "toy")
 
 
@@ -148,12 +148,12 @@ def test_an_image_that_changed_is_refused(project: Path, monkeypatch: pytest.Mon
         audit.main("enc", "toy")
 
 
-def test_nothing_found_is_a_table_without_rows() -> None:
+def test_without_findings_the_table_has_no_rows() -> None:
     rows = image_rows(["train"], [0])
     near = duplicates.neighbours(np.array([[1, 0]], np.float32), np.array(["train"]), 3)
     same = duplicates.pairs(rows, near, np.zeros((1, 32, 32), np.uint8), 0.9)
     wrong = label_errors.find(np.array([0]), np.ones((1, 1), np.float32), np.array([True]))
-    odd = audit.outliers(audit.typicality(near, np.array([0]), 3), 5)
-    table = audit.findings(rows, ["class 0"], same, wrong, odd)
+    farthest = audit.outliers(audit.typicality(near, np.array([0]), 3), 5)
+    table = audit.findings(rows, ["class 0"], same, wrong, farthest)
     assert len(table) == 0
     assert table.columns.tolist()[:2] == ["kind", "image_id"]

@@ -1,4 +1,4 @@
-"""A corpus is three files of text, from whatever the data set has."""
+"""A corpus is three text files, created from any supported data set."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def written() -> dict[str, str]:
     return {path.name: path.read_bytes().decode() for path in Path("data/corpora/toy").iterdir()}
 
 
-def test_given_splits_are_written_a_document_a_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_splits_are_written_with_one_document_per_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(train=" one \r\n\r\nzwei ü\r\n", val="three", test="four\n \n")
     facts = run(monkeypatch, {"kind": "text"})
     assert written() == {"train.txt": "one\nzwei ü\n", "val.txt": "three\n", "test.txt": "four\n"}
@@ -47,7 +47,7 @@ def test_given_splits_are_written_a_document_a_line(project: Path, monkeypatch: 
     }
 
 
-def test_text_without_splits_is_cut_once_and_for_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_splits_is_always_split_the_same_way(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"document {at}" for at in range(100)]
     put(all="\n".join(lines))
     facts = run(monkeypatch, {"kind": "text"})
@@ -72,7 +72,7 @@ def test_wikitexts_markup_is_kept_or_undone(project: Path, monkeypatch: pytest.M
     assert facts["test_bytes"] == len(line)
 
 
-def test_ones_own_text_is_left_as_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_text_is_unchanged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(train=MARKED, val=MARKED, test=MARKED)
     run(monkeypatch, {"kind": "text"})
     assert written()["train.txt"] == MARKED.strip() + "\n"

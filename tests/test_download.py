@@ -1,4 +1,4 @@
-"""Every source ends as images and a manifest, or as text."""
+"""Every source becomes images with a manifest, or text files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         ("digits", {}, 1797, 10, set()),
     ],
 )
-def test_a_sample_has_a_manifest_of_every_image(
+def test_a_sample_has_a_manifest_with_every_image(
     project: Path, monkeypatch: pytest.MonkeyPatch, name: str, fields: dict[str, int], images: int, classes: int, columns: set[str]
 ) -> None:
     assert run(monkeypatch, DATASETS[name] | fields) == {"images": images}
@@ -51,7 +51,7 @@ def test_a_sample_has_a_manifest_of_every_image(
     assert all((project / "data/raw/mine" / path).is_file() for path in manifest["path"])
 
 
-def test_official_data_sets_have_a_manifest_of_every_listed_image(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_data_sets_have_a_manifest_with_every_listed_image(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     breeds = [name.replace(" ", "_") for name in PETS]
     flowers = DATASETS["flowers102"] | {"images": FLOWERS, "archives": put_flowers(mirror)}
     pets = DATASETS["pets"] | {"images": {"train": 74, "test": 37}, "archives": put_pets(mirror, breeds)}
@@ -62,7 +62,7 @@ def test_official_data_sets_have_a_manifest_of_every_listed_image(project: Path,
         assert manifest["class_name"].nunique() == manifest["label"].nunique() == classes
 
 
-def test_the_manifest_comes_last(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_is_written_last(project: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="flowers102, train: 102 images are listed; expected 1020"):
         run(monkeypatch, DATASETS["flowers102"] | {"archives": put_flowers(mirror)})
     assert Path("data/raw/mine/flowers-102").exists()
@@ -86,9 +86,9 @@ def test_pythons_documentation_has_a_file_for_each_split(project: Path, monkeypa
 
 
 @pytest.mark.parametrize("entry", [Text(kind="text"), Folder(kind="folder")])
-def test_a_users_own_folder_is_not_fetched(project: Path, monkeypatch: pytest.MonkeyPatch, entry: Text | Folder) -> None:
+def test_a_users_own_folder_is_not_downloaded(project: Path, monkeypatch: pytest.MonkeyPatch, entry: Text | Folder) -> None:
     with pytest.raises(
         InputError,
-        match=rf"^params\.yaml: axes\.download = 'mine': data of kind {entry.kind} is not fetched; put it in data/raw/mine$",
+        match=rf"^params\.yaml: axes\.download = 'mine': data of kind {entry.kind} cannot be downloaded; put it in data/raw/mine$",
     ):
         run(monkeypatch, entry.model_dump())

@@ -1,4 +1,4 @@
-"""embed_images computes exactly what is missing, and what it writes equals a fresh run bit for bit."""
+"""embed_images computes exactly the missing rows, and its output is bit-identical to that of a fresh run."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def outputs() -> dict[str, bytes]:
 
 
 def fresh(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Return what a run with an empty row cache writes."""
+    """Return the output of a run with an empty row cache."""
     with monkeypatch.context() as patch:
         patch.setenv(caches.VARIABLE, str(Path("..") / f"cache-{random.getrandbits(64):x}"))
         embed(patch)
@@ -79,7 +79,7 @@ def test_when_nothing_is_missing_no_model_is_loaded(ready: Path, monkeypatch: py
     assert outputs() == before
 
 
-def test_added_images_alone_are_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_added_images_are_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed(monkeypatch)
     for number in (90, 91):
         draw(ready / f"data/raw/own/even/a{number}.png", number)
@@ -125,7 +125,7 @@ def test_other_weights_under_the_same_name_recompute_all(ready: Path, monkeypatc
     assert embed(monkeypatch) == 11
 
 
-def test_float16_is_for_the_parquet_alone(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float16_affects_only_the_parquet_file(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed(monkeypatch)
     exact = outputs()["images.npy"]
     assert embed(monkeypatch, vectors="float16") == 0
@@ -146,10 +146,10 @@ def test_the_same_bytes_twice_are_computed_once(project: Path, monkeypatch: pyte
     assert outputs() == fresh(monkeypatch)
 
 
-def test_a_truncated_part_is_set_aside_and_its_rows_alone_are_computed(
+def test_a_truncated_part_is_set_aside_and_only_its_rows_are_computed(
     ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(row_cache, "FLUSH_SECONDS", 0.0)  # a part a batch
+    monkeypatch.setattr(row_cache, "FLUSH_SECONDS", 0.0)  # one part per batch
     embed(monkeypatch)
     before = outputs()
     victim = parts()[0]
@@ -164,7 +164,7 @@ def test_a_truncated_part_is_set_aside_and_its_rows_alone_are_computed(
     assert outputs() == before
 
 
-def test_a_flipped_bit_in_a_part_is_noticed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flipped_bit_in_a_part_is_detected(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed(monkeypatch)
     before = outputs()
     victim = parts()[0]
@@ -186,7 +186,7 @@ def test_bytes_that_changed_after_indexing_are_refused_and_the_rest_is_kept(read
     assert embed(monkeypatch) == 3  # the last batch
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_is_not_writable_is_one_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ready / "file").write_text("")
     monkeypatch.setenv(caches.VARIABLE, str(ready / "file"))
     with pytest.raises(InputError, match=r"cache folder .*: Not a directory; set CLIP_FEATURE_STORE_CACHE to a writable folder"):
@@ -198,7 +198,7 @@ import sys
 from stages import embed_images
 from clipstore.data import images
 from clipstore.store import row_cache
-row_cache.FLUSH_SECONDS = 0.0  # a part a batch
+row_cache.FLUSH_SECONDS = 0.0  # one part per batch
 load = images.load
 def slowly(path, sha256):
     import time
@@ -212,7 +212,7 @@ embed_images.main("tiny", "own")
 
 
 def start_embedding(project: Path) -> subprocess.Popen[bytes]:
-    """Start embed_images in a process of its own, slowed down, a part a batch."""
+    """Start embed_images in a separate process, slowed down, with one part per batch."""
     path = str(Path(__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER],
@@ -226,23 +226,23 @@ def start_embedding(project: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_after_kill_9_only_the_rest_is_computed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(80)
-    enough = random.randint(1, 10)
+    parts_before_kill = random.randint(1, 10)
     running = start_embedding(project)
     try:
-        while len(parts()) < enough:
+        while len(parts()) < parts_before_kill:
             assert running.poll() is None
             time.sleep(0.005)
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
-    kept = sum(pq.read_metadata(part).num_rows for part in parts())
-    assert 0 < kept < 80
-    assert embed(monkeypatch) == 80 - kept
+    cached = sum(pq.read_metadata(part).num_rows for part in parts())
+    assert 0 < cached < 80
+    assert embed(monkeypatch) == 80 - cached
     assert outputs() == fresh(monkeypatch)
 
 
 @pytest.mark.slow
-def test_two_writers_at_once_leave_one_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_writers_give_one_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(40)
     running = [start_embedding(project) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]

@@ -34,14 +34,14 @@ def test_rows_are_prompts_times_classes_with_the_vectors_of_open_clip(ready: Pat
     assert contract["logit_scale"] == pytest.approx(1 / 0.07, rel=1e-4)
 
 
-def test_a_new_prompt_alone_is_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_new_prompt_is_computed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed_prompts(monkeypatch, PROMPTS)
     assert embed_prompts(monkeypatch, (*PROMPTS, "no {}")) == 2
     monkeypatch.setattr(encoder, "Encoder", None)  # no model is loaded when nothing is missing
     assert embed_prompts(monkeypatch, PROMPTS) == 0
 
 
-def test_the_contract_of_texts_is_their_own(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_have_a_separate_contract(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed_prompts(monkeypatch, PROMPTS)
     contract = json.loads((ready / "data/embeddings/tiny-own/texts_contract.json").read_text())
     assert contract["vectors"] == {"embedding": 16}

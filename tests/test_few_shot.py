@@ -1,4 +1,4 @@
-"""Few shots: what each method learns from, what it chooses by, and what is written."""
+"""Few-shot learning: which images each method learns from, how values are selected, and what is written."""
 
 import json
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def write_texts(texts: npt.NDArray[np.float32] = TEXTS, prompts: int = 1) -> Non
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cell of two classes with texts."""
+    """A cell with two classes and texts."""
     monkeypatch.chdir(tmp_path)
     use(monkeypatch, {"few_shot": SECTION, "axes": {"zero_shot": ["enc"]}})
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
@@ -159,7 +159,7 @@ def test_methods_see_their_shots_and_no_more(folder: Path) -> None:
 
 
 def test_probe_from_texts_starts_at_logit_scale_times_the_ensemble(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0]], np.float32)  # two prompts of two classes
+    two = np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0]], np.float32)  # two prompts, two classes
     write_texts(two, prompts=2)
     texts: list[npt.NDArray[np.float32]] = []
     fit = adapters.fit_text_probes
@@ -173,17 +173,17 @@ def test_probe_from_texts_starts_at_logit_scale_times_the_ensemble(folder: Path,
     np.testing.assert_allclose(texts[0], [[10 / np.sqrt(2), 0, 10 / np.sqrt(2), 0], [0, 10, 0, 0]], rtol=1e-6)
 
 
-def test_encoder_without_texts_has_the_methods_of_images(
+def test_an_encoder_without_texts_has_only_the_image_methods(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use(monkeypatch, {"few_shot": SECTION, "axes": {"zero_shot": ["other"]}})  # texts.parquet of an earlier run lies there all the same
+    use(monkeypatch, {"few_shot": SECTION, "axes": {"zero_shot": ["other"]}})  # although texts.parquet from an earlier run exists
     table = run()
     assert set(table["method"]) == {"nearest_mean", "linear_probe"}
     assert facts()["left_out"] == ["zero_shot", "tip_adapter", "text_probe"]
-    assert "few_shot enc-toy: enc is not in axes.zero_shot: 3 of 5 methods left out\n" in capsys.readouterr().out
+    assert "few_shot enc-toy: enc is not in axes.zero_shot: 3 of 5 methods skipped\n" in capsys.readouterr().out
 
 
-def test_too_many_shots_and_too_few_images_are_told(
+def test_too_many_shots_and_too_few_images_are_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, {"few_shot": SECTION | {"shots": [1, 3, 16]}, "axes": {"zero_shot": ["enc"]}})
@@ -193,22 +193,24 @@ def test_too_many_shots_and_too_few_images_are_told(
     assert table["shots"].unique().tolist() == ["1", "3", "all"]
     assert facts()["scarce"] == {"1": {"train": 0, "val": 0}, "3": {"train": 1, "val": 0}}
     messages = capsys.readouterr().out
-    assert "few_shot enc-toy: 1 of few_shot.shots left out: no class has more training images, they are the same as all\n" in messages
-    assert "few_shot enc-toy: of 2 classes 1 in train and 0 in val have fewer than 3 images and use all\n" in messages
+    assert "few_shot enc-toy: 1 of few_shot.shots skipped: no class has more training images, so they equal all images\n" in messages
+    assert "few_shot enc-toy: of 2 classes, 1 in train and 0 in val have fewer than 3 images and use all of them\n" in messages
 
 
 def test_a_choice_at_the_end_of_the_grid_is_counted(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, {"few_shot": SECTION | {"C": [1e-6, 100.0]}, "axes": {"zero_shot": ["enc"]}})
-    write_texts(np.array([[0, 1, 0, 0], [1, 0, 0, 0]], np.float32))  # the classes' names turned round: far from the texts is better
+    write_texts(
+        np.array([[0, 1, 0, 0], [1, 0, 0, 0]], np.float32)
+    )  # the class names are swapped, so that being far from the texts is better
     table = run()
     count = int(((table["C"] == 100) | (table["alpha"] == 10) | (table["beta"] == 5)).sum())
     assert count == facts()["grid_edge"] > 0
-    assert f"few_shot enc-toy: {count} times in 35 the largest C, alpha or beta of few_shot was best on val\n" in capsys.readouterr().out
+    assert f"few_shot enc-toy: in {count} of 35 cases the largest C, alpha or beta of few_shot was best on val\n" in capsys.readouterr().out
     use(monkeypatch, {"few_shot": SECTION | {"C": [1.0], "alpha": [1.0], "beta": [1.0]}, "axes": {"zero_shot": ["enc"]}})
     run()
-    assert facts()["grid_edge"] == 0  # one value is no grid
+    assert facts()["grid_edge"] == 0  # a single value is not a grid
 
 
 def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +231,9 @@ def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], 
     embed(splits, labels, 2, embedding=blobs(0, labels))
     with pytest.raises(InputError) as caught:
         few_shot.main("enc", "toy")
-    assert str(caught.value) == f"toy: few_shot needs usable images of 2 classes in train, and some in val and test; found {counts}"
+    assert (
+        str(caught.value) == f"toy: found {counts}: few_shot needs usable images of at least 2 classes in train, and some in val and test"
+    )
     assert not (folder / "data/few_shot").exists()
 
 

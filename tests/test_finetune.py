@@ -1,4 +1,4 @@
-"""Fine-tuning starts from the folder of weights, puts a new last layer on them, and writes checkpoint, printout and curves."""
+"""Fine-tuning starts from the weights folder, adds a new last layer, and writes checkpoint, printout and curves."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def tiny(project: Path) -> info.EncoderInfo:
 
 
 def untrained(card: info.EncoderInfo) -> Classifier:
-    """Return the untrained classifier of two classes on the tower of ``card``."""
+    """Return an untrained two-class classifier on the image tower of ``card``."""
     backbone, width = MODULES[card.library].backbone(card)
     return Classifier(backbone, width, 2, card.preprocess["mean"], card.preprocess["std"], 0)
 
@@ -64,7 +64,7 @@ def test_it_starts_from_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.
     assert saved["head.weight"].shape == (2, 16)
 
 
-def test_all_of_it_learns_once_it_is_not_frozen(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_weights_learn_once_they_are_not_frozen(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=2, freeze_backbone_epochs=1, refit=False)
     with epochs() as started:
         run(monkeypatch, finetune, "tiny", epochs=1, refit=False)
@@ -73,7 +73,7 @@ def test_all_of_it_learns_once_it_is_not_frozen(tiny: info.EncoderInfo, monkeypa
     assert not any(torch.equal(saved[f"backbone.{key}"], value) for key, value in given.items())
 
 
-def test_settings_and_classes_are_kept_beside_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_and_classes_are_saved_with_the_weights(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1)
     facts = json.loads(WEIGHTS.with_name("net.json").read_text())
     assert (facts["stage"], facts["net"], facts["dataset"]) == ("finetune", "tiny", "own")
@@ -82,7 +82,7 @@ def test_settings_and_classes_are_kept_beside_the_weights(tiny: info.EncoderInfo
     assert {path.name for path in WEIGHTS.parent.iterdir()} == {"model.safetensors", "network.txt", "net.json"}
 
 
-def test_a_checkpoint_says_how_its_network_is_built(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_contains_everything_to_rebuild_its_network(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, finetune, "tiny", epochs=1)
     card = info.EncoderInfo(**read_facts(WEIGHTS.parent)["encoder"])
     assert card == tiny
@@ -101,10 +101,9 @@ def test_the_printout_has_the_layers_before_and_after_and_what_was_added(tiny: i
     assert before.startswith("Before\n")
     assert f"Total params: {count - 34:,}" in before
     assert f"Total params: {count:,}" in after
-    assert f"Parameters: {count:,}; " in after
+    assert f"Parameters: {count:,} in total; backbone: " in after
     assert after.endswith(
-        "of the last layer 34. Added: a classifier on the features of tiny, which came without one. "
-        "16 features in, 2 logits out, one a class.\n"
+        "; last layer: 34. Added: a classifier on the features of tiny, which has none. 16 features in, 2 logits out, one per class.\n"
     )
 
 
@@ -119,7 +118,7 @@ def test_the_printout_of_a_torchvision_network_has_its_old_classifier(project: P
     before, after = Path("data/checkpoints/finetune/mobile-own/network.txt").read_text().split("\nAfter\n")
     assert "Total params: 2,542,856" in before  # torchvision's own count
     assert "[1, 1000]" in before
-    assert "Total params: 1,519,906" in after  # less 1024 x 1000 + 1000, and 1024 x 2 + 2 more
+    assert "Total params: 1,519,906" in after  # 1024 x 1000 + 1000 fewer, and 1024 x 2 + 2 more
     assert "[1, 1000]" not in after
     assert "Replaced: the classifier of mobilenet_v3_small. 1024 features in, 2 logits out" in after
     card = info.read_info("mobile")
@@ -129,7 +128,7 @@ def test_the_printout_of_a_torchvision_network_has_its_old_classifier(project: P
 
 
 @pytest.mark.parametrize("test_curve", [True, False])
-def test_curves_have_a_row_an_epoch_of_every_split(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch, test_curve: bool) -> None:
+def test_curves_have_one_row_per_epoch_and_split(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch, test_curve: bool) -> None:
     run(monkeypatch, finetune, "tiny", test_curve=test_curve)
     curve = pd.DataFrame(predictions.read("own", "finetune", "tiny").curve)
     folder = Path("plots/finetune/tiny-own/plots/metrics")

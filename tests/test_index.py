@@ -1,4 +1,4 @@
-"""The stage writes the index, or one line that says why not."""
+"""The stage writes the index, or fails with an error of one line."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def test_too_many_unusable_images_fail_and_nothing_is_written(root: Path, monkey
     with pytest.raises(InputError) as caught:
         run(monkeypatch, max_unusable=0.19)
     assert str(caught.value) == (
-        "data/raw/toy: 2 of 10 images cannot be used (data/raw/toy/a/4.png: not an image), more than index.max_unusable = 0.19"
+        "data/raw/toy: 2 of 10 images are unusable (data/raw/toy/a/4.png: not an image), more than index.max_unusable = 0.19"
     )
     assert not Path("data/index").exists()
 
 
-def test_as_many_unusable_images_as_allowed_pass_and_are_named(
+def test_unusable_images_up_to_the_limit_pass_and_are_named(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classes_of(root, 10, "a")
@@ -55,11 +55,11 @@ def test_as_many_unusable_images_as_allowed_pass_and_are_named(
     assert (index.read("toy").rows["status"] == "ok").sum() == 9
 
 
-def test_no_usable_image_fails_whatever_is_allowed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_usable_image_is_an_error_whatever_the_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classes_of(root, 10, "a")
     for at in range(10):
         (root / f"a/{at}.png").write_text(f"text {at}")
-    with pytest.raises(InputError, match="10 of 10 images cannot be used"):
+    with pytest.raises(InputError, match="10 of 10 images are unusable"):
         run(monkeypatch, max_unusable=1)
 
 
@@ -76,13 +76,13 @@ def test_test_images_that_are_in_train_are_counted(root: Path, monkeypatch: pyte
     for copy in ("3.png", "4.png"):
         (root / copy).write_bytes((root / "1.png").read_bytes())
     run(monkeypatch, max_unusable=0, images=4)
-    assert "warning: index toy: 2 val or test image(s) have the very bytes of a training image" in capsys.readouterr().out
+    assert "warning: index toy: 2 val or test image(s) are byte-identical to a training image" in capsys.readouterr().out
 
 
 def test_every_odd_image_stays_in_the_index_with_its_status(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Odd ones are used and damaged ones are kept with the reason: the number of rows is the number of files, whatever is in them."""
+    """Odd images are used and damaged ones are listed with the reason: there is one row per file, whatever its content."""
     usable = odd.in_every_mode((48, 32)) | {
         "grey of 16 bits.png": odd.deep_grey(),
         "Hibiskus blüte 花.png": encoded(picture(0), "PNG"),

@@ -1,4 +1,4 @@
-"""The linear probe: fit, sweep, choice on val, refit."""
+"""The linear probe: fit, sweep, selection on val, refit."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SECTION = {"C": [0.01, 1.0, 100.0], "max_iter": 1000}
 
 
 def test_sweep_is_fitted_on_train_and_measured_on_val() -> None:
-    """Val's labels are turned round: a probe of train is wrong there, one that saw val would not be."""
+    """Val's labels are swapped: a probe trained on train is always wrong on val; one that had seen val would not be."""
     train, val = np.arange(40), np.arange(40, 80)
     labels = np.arange(80) % 2
     vectors = np.concatenate([blobs(0, labels[train].tolist(), 0.05), blobs(1, labels[val].tolist(), 0.05, shift=1)])
@@ -32,7 +32,7 @@ def test_sweep_is_fitted_on_train_and_measured_on_val() -> None:
 
 
 def test_sweep_measures_mean_per_class_not_top1() -> None:
-    """So strong a penalty says the commoner class to everything: right on 9 of 10 val images, and on one of two classes."""
+    """With such a strong penalty all answers are the more common class: right for 9 of 10 val images, but only for one of two classes."""
     labels = np.array([0] * 8 + [1] * 2 + [0] * 9 + [1])
     settings = linear_probe.LinearProbe(C=(1e-9,), max_iter=1000)
     table = linear_probe.sweep({"a": blobs(0, labels.tolist())}, labels, np.arange(10), np.arange(10, 20), settings, 2)
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 SPLITS = ["train"] * 30 + ["val"] * 20 + ["test"] * 20
 LABELS = [at % 2 for at in range(70)]
-UNEVEN = [int(at % 3 == 0) for at in range(30)]  # of train: a strong penalty then says 0 to everything
+UNEVEN = [int(at % 3 == 0) for at in range(30)]  # labels of train; with a strong penalty all answers are 0
 
 
 def run() -> predictions.Predictions:
@@ -59,33 +59,33 @@ def run() -> predictions.Predictions:
 def test_final_probe_is_fitted_on_train_and_val_and_vals_on_train(folder: Path) -> None:
     raw = blobs(0, LABELS)
     embed(SPLITS, LABELS, 2, embedding=raw)
-    made = run()
+    written = run()
     normalised = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    vectors = {"embedding_normalised": normalised, "embedding_raw": raw}[made.selected["vectors"]]
-    labels, C = np.array(LABELS), made.selected["C"]
+    vectors = {"embedding_normalised": normalised, "embedding_raw": raw}[written.selected["vectors"]]
+    labels, C = np.array(LABELS), written.selected["C"]
 
     def plain(until: int, start: int, stop: int) -> npt.NDArray[np.float64]:
         model = LogisticRegression(C=C, max_iter=10_000, tol=1e-8).fit(vectors[:until].astype(float), labels[:until])
-        found: npt.NDArray[np.float64] = model.predict_proba(vectors[start:stop])
-        return found
+        probabilities: npt.NDArray[np.float64] = model.predict_proba(vectors[start:stop])
+        return probabilities
 
-    assert made.rows["split"].tolist() == SPLITS[30:]
-    np.testing.assert_allclose(made.probabilities[:20], plain(30, 30, 50), atol=1e-4)
-    np.testing.assert_allclose(made.probabilities[20:], plain(50, 50, 70), atol=1e-4)
+    assert written.rows["split"].tolist() == SPLITS[30:]
+    np.testing.assert_allclose(written.probabilities[:20], plain(30, 30, 50), atol=1e-4)
+    np.testing.assert_allclose(written.probabilities[20:], plain(50, 50, 70), atol=1e-4)
     train_only = (plain(30, 50, 70).argmax(axis=1) == labels[50:]).mean()
-    assert made.notes["train_only"] == pytest.approx({"top1": train_only, "mean_per_class": train_only})
-    assert not np.allclose(plain(30, 50, 70), plain(50, 50, 70), atol=1e-3)  # the two can be told apart
+    assert written.notes["train_only"] == pytest.approx({"top1": train_only, "mean_per_class": train_only})
+    assert not np.allclose(plain(30, 50, 70), plain(50, 50, 70), atol=1e-3)  # so the two probes do differ
 
 
 def test_best_on_val_is_the_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 1.0, 100.0]}})
     labels = UNEVEN + LABELS[30:]
     embed(SPLITS, labels, 2, embedding=blobs(3, labels))
-    made = run()
+    written = run()
     table = pd.read_csv("plots/linear_probe/enc-toy.csv")
-    best = table[(table["C"] == made.selected["C"]) & (table["series"] == made.selected["vectors"])]["mean_per_class"].item()
-    assert best == pytest.approx(table["mean_per_class"].max(), abs=1e-6) == pytest.approx(made.notes["val_mean_per_class"], abs=1e-6)
-    assert table["mean_per_class"].nunique() > 1  # there was something to choose
+    best = table[(table["C"] == written.selected["C"]) & (table["series"] == written.selected["vectors"])]["mean_per_class"].item()
+    assert best == pytest.approx(table["mean_per_class"].max(), abs=1e-6) == pytest.approx(written.notes["val_mean_per_class"], abs=1e-6)
+    assert table["mean_per_class"].nunique() > 1  # so the selection is not trivial
 
 
 def test_notes_name_no_choice_on_test(folder: Path) -> None:
@@ -98,15 +98,15 @@ def test_notes_name_no_choice_on_test(folder: Path) -> None:
     [("embedding", "embedding_normalised"), ("norm", "embedding_raw"), ("features", "features_normalised"), ("length", "features_raw")],
 )
 def test_vectors_that_tell_the_classes_apart_are_chosen(folder: Path, separating: str, selected: str) -> None:
-    """Of four kinds of vectors only the selected one, and what it is computed from, knows the class."""
+    """Of four kinds of vectors only the selected one, and the one it is computed from, separate the classes."""
     alike, apart = np.tile([1.0, 0.0], (70, 1)), np.eye(2)[LABELS]
     length = np.where(np.array(LABELS)[:, None] == 1, 10.0, 1.0)
     embedding = {"embedding": apart, "norm": alike * length}.get(separating, alike)
     features = {"features": apart, "length": alike * length}.get(separating, alike)
     embed(SPLITS, LABELS, 2, embedding=embedding, features=features)
-    made = run()
-    assert made.selected["vectors"] == selected
-    assert made.notes["val_mean_per_class"] == 1.0
+    written = run()
+    assert written.selected["vectors"] == selected
+    assert written.notes["val_mean_per_class"] == 1.0
 
 
 def test_sweep_is_written_for_every_kind_of_vectors(folder: Path) -> None:
@@ -124,14 +124,14 @@ def test_without_features_there_are_two_kinds_of_vectors(folder: Path) -> None:
     assert set(pd.read_csv("plots/linear_probe/enc-toy.csv")["series"]) == {"embedding_normalised", "embedding_raw"}
 
 
-def test_small_values_of_C_are_written_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_values_of_C_are_written_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-8, 2.5e-7, 1.0]}})
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
     run()
     assert pd.read_csv("plots/linear_probe/enc-toy.csv")["C"].tolist() == [1e-8, 2.5e-7, 1.0] * 2
 
 
-WARNING = "is at the edge of linear_probe.C: widen it"
+WARNING = "is at the edge of linear_probe.C: consider a wider range"
 
 
 @pytest.mark.parametrize("values", [[1.0, 10.0], [10.0, 1.0]])
@@ -155,9 +155,9 @@ def test_best_value_inside_the_grid_is_no_edge(folder: Path, monkeypatch: pytest
     use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 100.0, 1e6]}})
     labels = UNEVEN + LABELS[30:]
     embed(SPLITS, labels, 2, embedding=np.eye(2)[labels])
-    made = run()
-    assert made.selected["C"] == 100.0
-    assert made.notes["grid_edge"] is False
+    written = run()
+    assert written.selected["C"] == 100.0
+    assert written.notes["grid_edge"] is False
     assert WARNING not in capsys.readouterr().out
 
 

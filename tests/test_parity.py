@@ -1,7 +1,7 @@
-"""The stages against the libraries that made the published numbers, on identical weights and files.
+"""Compare the stages with the libraries behind the published figures, on identical weights and files.
 
-Weights are random, or trained for seconds: what is compared is arithmetic. Each comparison also makes sure that it could have failed: that
-the vectors of different images and texts are further apart than what is tolerated, and that the answers are not all alike.
+Weights are random or trained for seconds: only the arithmetic is compared. Each comparison also checks that it could have failed: that
+vectors of different images and texts differ by more than the tolerance, and that the answers are not all the same.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "text_cfg": TEXT,
         "quick_gelu": True,
     },
-    # With 8 channels and one pixel left at the end, bfloat16's rounding would not average out: cosines of 0.998.
+    # With only 8 channels and one pixel at the end, bfloat16's rounding errors would not average out: cosines would be 0.998.
     "resnet": {"embed_dim": 32, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}, "text_cfg": TEXT},
     "timm_linear": {
         "embed_dim": 32,
@@ -78,19 +78,19 @@ PREPROCESS = {"siglip": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resiz
 
 @torch.no_grad()
 def settle(model: Any, transform: Any) -> None:
-    """Give BatchNorm gains, and the statistics of drawings as training leaves them: without, every image has the same vector."""
+    """Set BatchNorm's gains and the statistics of drawings, as after training; without them every image has the same vector."""
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
         torch.nn.init.normal_(norm.bias, 0, 0.5)
-        norm.momentum = None  # the mean of what comes
+        norm.momentum = None  # a plain mean over the following batches
     if norms:
         model.train()
         model.encode_image(torch.stack([transform(drawn(1000 + seed, (64, 64))) for seed in range(64)]))
 
 
 def make_weights(family: str) -> None:
-    """Write random weights as data/weights/FAMILY."""
+    """Write random weights to data/weights/FAMILY."""
     config = FAMILIES[family]
     kind = open_clip.model.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
     preprocess = open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"], **PREPROCESS.get(family, {}))
@@ -104,7 +104,7 @@ def make_weights(family: str) -> None:
 
 
 def make_images(files: dict[str, bytes]) -> None:
-    """Write the files, names to bytes, into data/raw/own, in the three classes by turns, and their index."""
+    """Write the files (bytes by name) to data/raw/own, alternating between the three classes, and their index."""
     for number, (name, data) in enumerate(files.items()):
         path = Path("data/raw/own") / CLASSES[number % len(CLASSES)] / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,30 +113,30 @@ def make_images(files: dict[str, bytes]) -> None:
 
 
 def drawings() -> dict[str, bytes]:
-    """Return drawings of every size, in three formats by turns."""
+    """Return a drawing of every size, alternating between three formats."""
     forms = ("PNG", "JPEG", "WEBP")
     return {f"{at}.{forms[at % 3].lower()}": encoded(drawn(at, size), forms[at % 3]) for at, size in enumerate(SIZES)}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, family: str, precision: Precision, prompts: tuple[str, ...] = PROMPTS) -> None:
     """Run both embedding stages."""
-    stated = {name: PARAMS[name] | {"precision": precision, "batch_size": 4} for name in ("embed_images", "embed_texts")}
-    use(monkeypatch, stated | {"prompts": {"own": list(prompts)}})
+    sections = {name: PARAMS[name] | {"precision": precision, "batch_size": 4} for name in ("embed_images", "embed_texts")}
+    use(monkeypatch, sections | {"prompts": {"own": list(prompts)}})
     embed_images.main(family, "own")
     embed_texts.main(family, "own")
 
 
 class Plain:
-    """What a script with nothing but open_clip does: its own model, transform and tokenizer, in float32."""
+    """The equivalent of a script that uses only open_clip: its own model, transform and tokenizer, in float32."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the weights of a folder."""
+        """Load the weights in a folder."""
         self.model, _, self.transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
 
     def pixels(self, path: Path, mode: str | None = None) -> torch.Tensor:
-        """Return what the model is given of a file, converted to ``mode`` first if asked."""
+        """Return the model's input for a file, converted to ``mode`` first if given."""
         with Image.open(path) as image:
             pixels: torch.Tensor = self.transform(image.convert(mode) if mode else image)
         return pixels
@@ -153,9 +153,9 @@ class Plain:
         return vectors
 
 
-def assert_alike(found: Matrix, expected: Matrix, least: float) -> None:
-    """Every row has a cosine of at least ``least`` to its own expectation, and less to all others."""
-    cosines = found.astype(float) @ expected.T.astype(float)
+def assert_alike(vectors: Matrix, expected: Matrix, least: float) -> None:
+    """Check that every row's cosine to its own expectation is above ``least``, and to all others below."""
+    cosines = vectors.astype(float) @ expected.T.astype(float)
     own = np.eye(len(cosines), dtype=bool)
     assert cosines[own].min() > least > cosines[~own].max(), (cosines[own].min(), cosines[~own].max())
 
@@ -193,7 +193,7 @@ def test_odd_modes_are_converted_to_rgb_before_open_clips_own_transform(project:
 
 
 def test_a_palette_resized_before_its_conversion_gives_another_vector(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """open_clip's transform left to itself does so, by nearest neighbour: there we do not follow it."""
+    """open_clip's transform itself does this, by nearest neighbour; this project deliberately does not."""
     make_images(in_every_mode((300, 220)))
     make_weights("vit")
     run(monkeypatch, "vit", "float32")
@@ -205,14 +205,14 @@ def test_a_palette_resized_before_its_conversion_gives_another_vector(project: P
 
 
 def test_siglips_texts_are_canonicalised(project: Path) -> None:
-    """Lower case and no punctuation, as its tokenizer_kwargs say: what is left of both texts is the same."""
+    """They become lower case without punctuation, as its tokenizer_kwargs specify, so that both texts are the same."""
     make_weights("siglip")
     encoder = Encoder(read_info("siglip"), "float32", 2)
     written, canonical = encoder.encode_texts(["A Blue_Tit!", "a blue tit"])["embedding"]
     np.testing.assert_array_equal(written, canonical)
     tokens = encoder.tokenize(["a blue tit"])[0].tolist()
     assert len(tokens) == TEXT["context_length"]
-    assert (tokens.count(2), tokens[-1]) == (0, 0)  # nothing unknown, filled up
+    assert (tokens.count(2), tokens[-1]) == (0, 0)  # no unknown token, and padded
 
 
 def test_siglips_bias_cancels_in_the_probabilities(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_siglips_bias_cancels_in_the_probabilities(project: Path, monkeypatch: p
     with torch.inference_mode():
         logits, _ = plain.model.get_logits(pixels, plain.tokenizer([PROMPTS[0].replace("{}", name) for name in ours.classes]))
     assert plain.model.logit_bias.item() == -10
-    assert logits.mean() < -5  # the bias is in there
+    assert logits.mean() < -5  # they include the bias
     np.testing.assert_allclose(ours.probabilities, logits.softmax(dim=1), atol=1e-4)
 
 
@@ -236,14 +236,14 @@ NAME, DATA = "garden_clip", "garden"
 
 @dataclass(frozen=True)
 class Cell:
-    """The pipeline run on a small garden with a garden_clip that was trained for seconds, all in this process.
+    """A run of the pipeline in this process, on a small garden with a garden_clip trained for seconds.
 
     Attributes:
         root: the project's folder.
         params: its params.yaml.
-        rows: of images.parquet: image_id, label, split, embedding, norm, features ...
+        rows: rows of images.parquet: image_id, label, split, embedding, norm, features ...
         vectors: images.npy.
-        plain: open_clip's own reading of the weights.
+        plain: the weights as loaded by plain open_clip.
     """
 
     root: Path
@@ -269,7 +269,7 @@ class Cell:
 
 
 def thin_out(manifest: Path) -> None:
-    """Take some test images away, so that classes weigh differently in top-1 and in mean per class."""
+    """Remove some test images, so that classes differ in size and top-1 differs from mean per class."""
     rows = pd.read_csv(manifest)
     rows[(rows["split"] != "test") | (rows.index % 7 != 0)].to_csv(manifest, index=False)
 
@@ -315,16 +315,16 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
 
 @pytest.fixture
 def inside(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> Cell:
-    """The cell, its root the working folder."""
+    """The cell, with its root as the working folder."""
     monkeypatch.chdir(cell.root)
     return cell
 
 
 class Photographs(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
-    """The cell's test images, as CLIP_benchmark wants a data set."""
+    """The cell's test images, as a data set for CLIP_benchmark."""
 
     def __init__(self, cell: Cell) -> None:
-        """Take the test images in the order of the index."""
+        """Select the test images in the order of the index."""
         self.cell = cell
         self.classes = cell.classes
         self.test = cell.of("test")
@@ -346,35 +346,35 @@ def loader(cell: Cell) -> Any:
 @pytest.mark.slow
 def test_an_ensemble_is_open_clips_and_clip_benchmarks(inside: Cell) -> None:
     rows, texts, _ = embeddings.read_texts(NAME, DATA)
-    found = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
+    classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     model, tokenizer = inside.plain.model, inside.plain.tokenizer
     by_open_clip = open_clip.build_zero_shot_classifier(model, tokenizer, inside.classes, TEMPLATES).T.numpy()
     templates = [template.replace("{}", "{c}") for template in TEMPLATES]
     by_clip_benchmark = clip_benchmark.zero_shot_classifier(model, tokenizer, inside.classes, templates, "cpu", amp=False).T.numpy()
     for expected in (by_open_clip, by_clip_benchmark):
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert_alike(found, expected, 0.9999)
+        np.testing.assert_allclose(classes, expected, atol=1e-5)
+        assert_alike(classes, expected, 0.9999)
     single = unit(texts[rows["prompt"] == 0])[0]
-    assert (single * found).sum(axis=1).max() < 0.999  # one prompt would not do
+    assert (single * classes).sum(axis=1).max() < 0.999  # a single prompt gives different embeddings
 
 
 @pytest.mark.slow
 def test_zero_shot_gives_every_test_image_clip_benchmarks_answer(inside: Cell) -> None:
-    made = predictions.read(DATA, "zero_shot", NAME)
-    found = made.probabilities[(made.rows["split"] == "test").to_numpy()]
+    written = predictions.read(DATA, "zero_shot", NAME)
+    probabilities = written.probabilities[(written.rows["split"] == "test").to_numpy()]
     model, tokenizer = inside.plain.model, inside.plain.tokenizer
     classifier = open_clip.build_zero_shot_classifier(model, tokenizer, inside.classes, TEMPLATES)
     logits, target = clip_benchmark.run_classification(model, classifier, loader(inside), "cpu", amp=False)
-    assert made.rows["image_id"][made.rows["split"] == "test"].tolist() == inside.rows["image_id"][inside.of("test")].tolist()
-    assert made.rows["label"][made.rows["split"] == "test"].tolist() == target.tolist()
-    assert found.argmax(axis=1).tolist() == logits.argmax(dim=1).tolist()
-    assert len(set(found.argmax(axis=1))) > 10  # of 28 classes
-    expected = (logits / 100 * model.logit_scale.exp()).softmax(dim=1)  # CLIP_benchmark takes 100 whatever the model says
-    np.testing.assert_allclose(found, expected.detach(), atol=1e-5)
+    assert written.rows["image_id"][written.rows["split"] == "test"].tolist() == inside.rows["image_id"][inside.of("test")].tolist()
+    assert written.rows["label"][written.rows["split"] == "test"].tolist() == target.tolist()
+    assert probabilities.argmax(axis=1).tolist() == logits.argmax(dim=1).tolist()
+    assert len(set(probabilities.argmax(axis=1))) > 10  # of 28 classes
+    expected = (logits / 100 * model.logit_scale.exp()).softmax(dim=1)  # CLIP_benchmark always uses 100, whatever the model's value
+    np.testing.assert_allclose(probabilities, expected.detach(), atol=1e-5)
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor, topk: tuple[int, ...]) -> list[float]:
-    """CLIP_benchmark's own, but for its float() of an array of one number, which NumPy 2.4 refuses."""
+    """Return CLIP_benchmark's accuracies, without its float() of a one-element array, which NumPy 2.4 rejects."""
     correct = output.topk(max(topk), 1, True, True)[1].eq(target[:, None])
     return [float(correct[:, :k].sum() / len(target)) for k in topk]
 
@@ -385,17 +385,17 @@ def test_accuracies_are_clip_benchmarks(inside: Cell, monkeypatch: pytest.Monkey
     templates = [template.replace("{}", "{c}") for template in TEMPLATES]
     model, tokenizer = inside.plain.model, inside.plain.tokenizer
     expected = clip_benchmark.evaluate(model, loader(inside), tokenizer, inside.classes, templates, "cpu", amp=False)
-    found = json.loads(Path(f"metrics/{DATA}.json").read_text())["zero_shot"][NAME]
-    assert found["n"] == len(inside.of("test")) < 28 * 4
-    assert abs(found["top1"] - found["mean_per_class"]) > 1e-3
-    assert 2 / 28 < found["top1"] < found["top5"] < 1  # better than chance, and not all right
+    measured = json.loads(Path(f"metrics/{DATA}.json").read_text())["zero_shot"][NAME]
+    assert measured["n"] == len(inside.of("test")) < 28 * 4
+    assert abs(measured["top1"] - measured["mean_per_class"]) > 1e-3
+    assert 2 / 28 < measured["top1"] < measured["top5"] < 1  # better than chance, but not perfect
     assert expected == pytest.approx(
-        {"acc1": found["top1"], "acc5": found["top5"], "mean_per_class_recall": found["mean_per_class"]}, abs=1e-6
+        {"acc1": measured["top1"], "acc5": measured["top5"], "mean_per_class_recall": measured["mean_per_class"]}, abs=1e-6
     )
 
 
 def softened(distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return DINOv2's weight of neighbours by their cosine distance."""
+    """Return DINOv2's weights of neighbours with these cosine distances."""
     shares: npt.NDArray[np.float64] = np.exp((1 - distances) / PARAMS["knn"]["temperature"])
     return shares
 
@@ -408,35 +408,37 @@ def test_knns_predictions_are_scikit_learns_on_images_npy(
 ) -> None:
     use(monkeypatch, inside.params | {"knn": PARAMS["knn"] | {"neighbors": [k], "votes": [votes]}})
     knn.main(NAME, DATA)
-    made = predictions.read(DATA, "knn", NAME)
-    assert made.selected == {"k": k, "votes": votes}
+    written = predictions.read(DATA, "knn", NAME)
+    assert written.selected == {"k": k, "votes": votes}
     for split, gallery in (("val", inside.of("train")), ("test", inside.of("train", "val"))):
         queries = inside.vectors[inside.of(split)]
         model = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights_of)
         shares = model.fit(inside.vectors[gallery], inside.labels[gallery]).predict_proba(queries)
-        found = made.probabilities[(made.rows["split"] == split).to_numpy()]
-        clear = np.diff(model.kneighbors(queries, k + 1)[0])[:, -1] > 1e-6  # rounding can't swap the last neighbour for the next
-        np.testing.assert_allclose(found[clear], (k * shares[clear] + 1 / 28) / (k + 1), atol=1e-4)
+        probabilities = written.probabilities[(written.rows["split"] == split).to_numpy()]
+        clear = np.diff(model.kneighbors(queries, k + 1)[0])[:, -1] > 1e-6  # rounding cannot swap the last neighbour and the next one
+        np.testing.assert_allclose(probabilities[clear], (k * shares[clear] + 1 / 28) / (k + 1), atol=1e-4)
         first, second = np.sort(shares, axis=1)[:, :-3:-1].T
         decided = clear & (first > second + 1e-9)
-        assert decided.mean() > 0.2  # of equal votes scikit-learn takes the lower label, we the nearest neighbour's
-        assert found.argmax(axis=1)[decided].tolist() == shares.argmax(axis=1)[decided].tolist()
+        assert decided.mean() > 0.2  # on equal votes scikit-learn takes the lower label, this project the nearest neighbour's
+        assert probabilities.argmax(axis=1)[decided].tolist() == shares.argmax(axis=1)[decided].tolist()
 
 
 @pytest.mark.slow
 def test_linear_probes_predictions_are_a_plain_logistic_regressions_on_images_parquet(inside: Cell) -> None:
-    made = predictions.read(DATA, "linear_probe", NAME)
+    written = predictions.read(DATA, "linear_probe", NAME)
     embedding, features = np.stack(inside.rows["embedding"].tolist()), np.stack(inside.rows["features"].tolist())
     vectors = {
         "embedding_normalised": embedding,
         "embedding_raw": embedding * inside.rows["norm"].to_numpy()[:, None],
         "features_normalised": features / np.linalg.norm(features, axis=1, keepdims=True),
         "features_raw": features,
-    }[made.selected["vectors"]]
+    }[written.selected["vectors"]]
     np.testing.assert_array_equal(embedding, inside.vectors)
     for split, known in (("val", inside.of("train")), ("test", inside.of("train", "val"))):
-        model = LogisticRegression(C=made.selected["C"], max_iter=10_000, tol=1e-8).fit(vectors[known].astype(float), inside.labels[known])
+        model = LogisticRegression(C=written.selected["C"], max_iter=10_000, tol=1e-8).fit(
+            vectors[known].astype(float), inside.labels[known]
+        )
         expected = model.predict_proba(vectors[inside.of(split)])
-        found = made.probabilities[(made.rows["split"] == split).to_numpy()]
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-        assert found.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
+        probabilities = written.probabilities[(written.rows["split"] == split).to_numpy()]
+        np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+        assert probabilities.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()

@@ -1,7 +1,7 @@
-"""`make full` for real, on stand-ins: archives in the official layout, a hub with random ViT-B/32 weights and a text, a network that fails.
+"""Run `make full` on replacements: archives in the official layout, a hub with random ViT-B/32 weights and a text, a bad network.
 
-The code is untouched. Parameters give the stand-ins' addresses, checksums and numbers of images, and less to do: the nets' epochs and
-image size, and how much a probe and few shots try.
+The code is unchanged. Parameters give the addresses, checksums and numbers of images of the replacements, and shorten the run: fewer
+epochs and smaller images for the nets, fewer values for the probe and the few-shot methods.
 """
 
 import json
@@ -35,7 +35,7 @@ TEXT = {  # in place of WikiText-2's, by the hub's names of the splits
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
-    """Three drawn images of each of the 102 and 37 classes, and random weights, served on this machine."""
+    """Three drawn images of each of the 102 and 37 classes, and random weights, on a local server."""
     with serving(tmp_path_factory.mktemp("mirror")) as mirror:
         target = mirror.folder / HUB_FILE
         target.parent.mkdir(parents=True)
@@ -48,7 +48,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
 
 @pytest.fixture(scope="module")
 def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The project, its parameters those of the stand-ins."""
+    """The project, with parameters that match the replacements."""
     folder = tmp_path_factory.mktemp("rehearsal")
     overrides: dict[str, Any] = (
         FEW | {"linear_probe.C": [0.1, 1.0]} | {f"datasets.{name}.images": counts for name, counts in COUNTS.items()}
@@ -68,7 +68,7 @@ def workspace(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Works
 
 
 def full(workspace: Workspace) -> str:
-    """Run `make full`, as installed; return what it printed."""
+    """Run `make full` with the installed environment; return its output."""
     return workspace.run("make", "full", "--assume-old", ".venv/.installed").stdout
 
 
@@ -82,22 +82,22 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
     assert 0 < starts[1] < (mirror.folder / FLOWERS).stat().st_size
     for dataset, counts in COUNTS.items():
         metrics = workspace.metrics(dataset)
-        found = {(stage, name): measures["n"] for stage, names in metrics.items() for name, measures in names.items()}
-        assert found == {(approach.stage, NAMES[approach.axis]): counts["test"] for approach in APPROACHES}
+        test_images = {(stage, name): measures["n"] for stage, names in metrics.items() for name, measures in names.items()}
+        assert test_images == {(approach.stage, NAMES[approach.axis]): counts["test"] for approach in APPROACHES}
         assert metrics["zero_shot"]["vitb32"]["selected"]["class_names"] == "openai"
         assert f"| {dataset:<10} | zero_shot    | vitb32 " in printed
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
         assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
         assert contract["vectors"] == {"embedding": 512, "features": 768}
     tokenizers = workspace.metrics("tokenizers-wikitext2")["tokenizers"]
-    assert {name: found["vocab_size"] > 3000 for name, found in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)
+    assert {name: facts["vocab_size"] > 3000 for name, facts in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)
     assert "| wikitext2 | bpe " in printed
     again = full(workspace)
     assert "Running stage" not in again
     assert len(mirror.asked(HUB_FILE)) == 3
 
 
-def test_a_corrupt_archive_stops_one_cell_and_the_next_run_goes_on(workspace: Workspace, mirror: Mirror, tmp_path: Path) -> None:
+def test_a_corrupt_archive_stops_one_cell_and_the_next_run_continues(workspace: Workspace, mirror: Mirror, tmp_path: Path) -> None:
     workspace.cache = tmp_path / "cache"
     whole = (mirror.folder / "pets/annotations.tar.gz").read_bytes()
     mirror.put("pets/annotations.tar.gz", whole[:-1] + b"?")
@@ -108,10 +108,10 @@ def test_a_corrupt_archive_stops_one_cell_and_the_next_run_goes_on(workspace: Wo
     mirror.put("pets/annotations.tar.gz", whole)
     asked = len(mirror.asked("pets/images.tar.gz"))
     assert ran(workspace.dvc("repro", "--force", "--single-item", "download@pets")) == ["download@pets"]
-    assert len(mirror.asked("pets/images.tar.gz")) == asked  # the archive that was whole is not fetched again
+    assert len(mirror.asked("pets/images.tar.gz")) == asked  # the intact archive is not fetched again
 
 
-def test_without_the_hub_one_line_says_what_to_put_where(workspace: Workspace, tmp_path: Path) -> None:
+def test_without_the_hub_one_line_names_the_file_and_its_folder(workspace: Workspace, tmp_path: Path) -> None:
     workspace.cache = tmp_path / "cache"
     workspace.variables = workspace.variables | {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     failed = workspace.dvc("repro", "--force", "--single-item", "weights@vitb32", check=False)

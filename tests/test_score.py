@@ -28,18 +28,18 @@ SETTINGS = {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 2
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     rows = image_rows([*SPLITS, "train"], [*LABELS, 2])
-    made = index.Index("toy", rows)
-    index.write(made)
-    return made.digest
+    images_index = index.Index("toy", rows)
+    index.write(images_index)
+    return images_index.digest
 
 
 def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[float]] = ROWS, **more: Any) -> Predictions:
-    """Write predictions of the last images of the index, as many as there are ``scores``."""
+    """Write predictions for the last images of the index, one for each row of ``scores``."""
     rows = image_rows(SPLITS, LABELS)[["image_id", "split", "label"]].tail(len(scores))
     facts: dict[str, Any] = {"classes": ["red rose", "lily", "poppy"], "failed": 1, "index": digest, "contract": "c0"}
-    made = Predictions(stage, name, rows, np.array(scores, np.float32), **(facts | more))
-    predictions.write("toy", made)
-    return made
+    approach = Predictions(stage, name, rows, np.array(scores, np.float32), **(facts | more))
+    predictions.write("toy", approach)
+    return approach
 
 
 def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any]:
@@ -51,35 +51,37 @@ def metrics(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> dict[str, Any
 
 
 def audited(encoder: str, *leaked: str) -> None:
-    """Write that the audit by ``encoder`` found the test images ``leaked`` in train or val."""
+    """Write ``leaked`` as the test images that the audit with ``encoder`` found in train or val."""
     Path("data/predictions/toy").mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"image_id": list(leaked)}, dtype=object).to_parquet(f"data/predictions/toy/leaked-{encoder}.parquet")
 
 
 def put_embedded(digest: str, *names: str, **facts: Any) -> None:
-    """Write predictions of every approach on embeddings, by each encoder of ``names``, and audits that found nothing."""
+    """Write predictions of every approach on embeddings, for each encoder in ``names``, and audits without findings."""
     for name in names:
         audited(name)
         for stage in on_axis("encoders"):
             put(digest, stage, name, **facts)
 
 
-def measures(made: Predictions, temperature: float = 1) -> dict[str, Any]:
-    return score.measures(made, temperature, score.Score.model_validate(SETTINGS))
+def measures(approach: Predictions, temperature: float = 1) -> dict[str, Any]:
+    return score.measures(approach, temperature, score.Score.model_validate(SETTINGS))
 
 
 def test_measures_on_test_by_hand(digest: str) -> None:
-    found = measures(put(digest))
+    measured = measures(put(digest))
     right, wrong = [np.log(0.8), np.log(1.0)], [np.log(0.3), np.log(0.1)]
-    assert found["top1"] == 0.5
-    assert found["mean_per_class"] == pytest.approx((1 / 3 + 1) / 2)
-    assert (found["top1_low"], found["top1_high"]) == pytest.approx((0.150, 0.850), abs=5e-4)  # Wilson's, of 2 in 4
-    assert found["mean_per_class_low"] == 0.5 and found["mean_per_class_high"] >= found["mean_per_class"]
-    assert found["nll"] == pytest.approx(-sum(right + wrong) / 4)
-    assert found["brier"] == pytest.approx((0.06 + (0.49 + 0.36 + 0.01) + (0.81 + 0.04 + 0.49)) / 4)
-    assert found["ece"] == pytest.approx((abs(0 - 0.65) + abs(1 - 0.9)) / 2)  # of the two less and the two more confident
-    assert (found["coverage"], found["covered_top1"]) == (1.0, 0.5)
-    assert {key: found[key] for key in ("n", "smallest_class", "classes_not_in_test", "failed", "calibrated_on")} == {
+    assert measured["top1"] == 0.5
+    assert measured["mean_per_class"] == pytest.approx((1 / 3 + 1) / 2)
+    assert (measured["top1_low"], measured["top1_high"]) == pytest.approx((0.150, 0.850), abs=5e-4)  # Wilson's, of 2 in 4
+    assert measured["mean_per_class_low"] == 0.5 and measured["mean_per_class_high"] >= measured["mean_per_class"]
+    assert measured["nll"] == pytest.approx(-sum(right + wrong) / 4)
+    assert measured["brier"] == pytest.approx((0.06 + (0.49 + 0.36 + 0.01) + (0.81 + 0.04 + 0.49)) / 4)
+    assert measured["ece"] == pytest.approx(
+        (abs(0 - 0.65) + abs(1 - 0.9)) / 2
+    )  # one bin each for the two less and the two more confident answers
+    assert (measured["coverage"], measured["covered_top1"]) == (1.0, 0.5)
+    assert {key: measured[key] for key in ("n", "smallest_class", "classes_not_in_test", "failed", "calibrated_on")} == {
         "n": 4,
         "smallest_class": 1,
         "classes_not_in_test": 1,
@@ -88,41 +90,41 @@ def test_measures_on_test_by_hand(digest: str) -> None:
     }
 
 
-def test_temperature_changes_what_is_believed_and_no_accuracy(digest: str) -> None:
-    made = put(digest)
-    before, after = measures(made), measures(made, 2.0)
+def test_temperature_changes_calibration_but_no_accuracy(digest: str) -> None:
+    approach = put(digest)
+    before, after = measures(approach), measures(approach, 2.0)
     changed = {key for key in before if before[key] != after[key]}
     assert changed == {"temperature", "nll_scaled", "brier_scaled", "ece_scaled", "coverage", "covered_top1"}
 
 
-def test_what_was_chosen_and_noted_stands_beside_the_measures(digest: str) -> None:
-    found = measures(put(digest, selected={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
-    assert (found["selected"], found["converged"], found["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
+def test_selected_values_and_notes_are_among_the_measures(digest: str) -> None:
+    measured = measures(put(digest, selected={"k": 3}, notes={"converged": True, "train_only": {"top1": 0.25}}))
+    assert (measured["selected"], measured["converged"], measured["train_only"]) == ({"k": 3}, True, {"top1": 0.25})
 
 
 def test_accuracy_without_leaked_images_by_hand(digest: str) -> None:
-    approach = put(digest)  # right on the first test image of class 0 and on that of class 1
+    approach = put(digest)  # right for the first test image of class 0 and for that of class 1
     ids = approach.test_ids
     assert score.without_leaked(approach, {ids[0]}) == {"top1_without_leaked": 1 / 3, "mean_per_class_without_leaked": 0.5}
     assert score.without_leaked(approach, {ids[3]}) == {"top1_without_leaked": 1 / 3, "mean_per_class_without_leaked": 1 / 3}
     assert score.without_leaked(approach, set())["top1_without_leaked"] == 0.5
-    assert score.without_leaked(approach, set(ids)) == {}  # nothing is left to measure
+    assert score.without_leaked(approach, set(ids)) == {}  # no images remain to be measured
 
 
-def test_leaked_images_are_those_of_any_encoder_and_left_out_of_every_approach(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaked_images_of_any_encoder_are_excluded_for_every_approach(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
     put_embedded(digest, "enc", "other")
     ids = put(digest).test_ids
     audited("enc", ids[0])
     audited("other", ids[0], ids[1])
-    found = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
-    for names in found.values():
-        for measured in names.values():
-            assert (measured["leaked"], measured["top1"], measured["top1_without_leaked"]) == (2, 0.5, 0.5)
-            assert measured["mean_per_class_without_leaked"] == 0.5  # class 0: 0 of 1, class 1: 1 of 1
+    results = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
+    for names in results.values():
+        for figures in names.values():
+            assert (figures["leaked"], figures["top1"], figures["top1_without_leaked"]) == (2, 0.5, 0.5)
+            assert figures["mean_per_class_without_leaked"] == 0.5  # class 0: 0 of 1, class 1: 1 of 1
 
 
-def test_without_an_encoder_nobody_looked_for_leaked_images(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_encoder_there_are_no_figures_about_leaked_images(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
     assert not {"leaked", "top1_without_leaked"} & set(metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"])
 
@@ -135,7 +137,7 @@ def test_a_missing_audit_is_one_line(digest: str, monkeypatch: pytest.MonkeyPatc
 
 
 def many_classes(classes: int) -> Predictions:
-    """Two test images of class 0, which comes 5th in the first and 6th, or last, in the second."""
+    """Return two test images of class 0, which is ranked 5th for the first image and 6th, or last, for the second."""
     scores = np.zeros((2, classes), np.float32)
     scores[0, :5] = [0.1, 0.3, 0.25, 0.2, 0.15]
     scores[1] = np.linspace(0, 1, classes) / np.linspace(0, 1, classes).sum()
@@ -143,20 +145,20 @@ def many_classes(classes: int) -> Predictions:
     return Predictions("knn", "enc", rows, scores, [str(label) for label in range(classes)], 0, "i0", "c0")
 
 
-def test_top5_is_absent_with_5_classes_and_there_with_6() -> None:
+def test_top5_is_absent_with_5_classes_and_present_with_6() -> None:
     assert "top5" not in measures(many_classes(5))
-    found = measures(many_classes(6))
-    assert (found["top5"], found["top5_low"], found["top5_high"]) == pytest.approx((0.5, 0.0945, 0.9055), abs=5e-4)
+    measured = measures(many_classes(6))
+    assert (measured["top5"], measured["top5_low"], measured["top5_high"]) == pytest.approx((0.5, 0.0945, 0.9055), abs=5e-4)
 
 
 def test_metrics_nest_stage_name_measure(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc", "other")
     put(digest, "zero_shot", "enc")
-    found = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
+    results = metrics(monkeypatch, encoders=["enc", "other"], zero_shot=["enc"])
     embedded = {stage: {"enc", "other"} for stage in on_axis("encoders")}
-    assert {stage: set(names) for stage, names in found.items()} == {"zero_shot": {"enc"}} | embedded
-    assert {"linear_probe", "knn"} <= set(found)
-    assert found["knn"]["other"]["top1"] == 0.5
+    assert {stage: set(names) for stage, names in results.items()} == {"zero_shot": {"enc"}} | embedded
+    assert {"linear_probe", "knn"} <= set(results)
+    assert results["knn"]["other"]["top1"] == 0.5
 
 
 def leaves(value: Any) -> list[Any]:
@@ -166,19 +168,19 @@ def leaves(value: Any) -> list[Any]:
 def test_metrics_are_numbers_strings_and_booleans_of_at_most_6_digits(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc")
     put(digest, selected={"k": 3, "votes": "uniform"}, notes={"converged": True, "best_on_test": {"top1": 2 / 3, "k": 1}})
-    found = metrics(monkeypatch, encoders=["enc"])
-    assert {type(leaf) for leaf in leaves(found)} == {int, float, str, bool}
-    assert found["knn"]["enc"]["mean_per_class"] == 0.666667
-    assert found["knn"]["enc"]["best_on_test"]["top1"] == 0.666667
+    results = metrics(monkeypatch, encoders=["enc"])
+    assert {type(leaf) for leaf in leaves(results)} == {int, float, str, bool}
+    assert results["knn"]["enc"]["mean_per_class"] == 0.666667
+    assert results["knn"]["enc"]["best_on_test"]["top1"] == 0.666667
 
 
-def test_approach_that_left_the_axes_is_not_in_the_metrics(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_approach_removed_from_the_axes_is_not_in_the_metrics(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc", "gone")
     for name in ("enc", "gone"):
         put(digest, "zero_shot", name)
     assert "gone" in metrics(monkeypatch, encoders=["enc", "gone"], zero_shot=["enc", "gone"])["knn"]
-    found = metrics(monkeypatch, encoders=["enc"])
-    assert {stage: set(names) for stage, names in found.items()} == {stage: {"enc"} for stage in on_axis("encoders")}
+    results = metrics(monkeypatch, encoders=["enc"])
+    assert {stage: set(names) for stage, names in results.items()} == {stage: {"enc"} for stage in on_axis("encoders")}
     assert Path("data/predictions/toy/knn-gone.parquet").exists()
 
 
@@ -214,13 +216,13 @@ def test_confusion_counts_the_test_images(digest: str, monkeypatch: pytest.Monke
 
 def test_reliability_before_and_after_the_temperature(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
-    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    results = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
     table = pd.read_csv("plots/score/toy/reliability.csv")
     assert set(table["approach"]) == {"zero_shot enc"} and set(table["count"]) == {2}
     for temperature, measure in (("before", "ece"), ("after", "ece_scaled")):
-        some = table[table["temperature"] == temperature]
-        assert (some["accuracy"] - some["confidence"]).abs().mean() == pytest.approx(found[measure], abs=2e-6)
-    assert found["temperature"] != 1
+        bins = table[table["temperature"] == temperature]
+        assert (bins["accuracy"] - bins["confidence"]).abs().mean() == pytest.approx(results[measure], abs=2e-6)
+    assert results["temperature"] != 1
 
 
 BETTER: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0, 1, 0]]  # of val and test: all right
@@ -229,12 +231,12 @@ BETTER: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0
 def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
     put_embedded(digest, "enc", scores=BETTER)
-    found = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
+    results = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
     keys = ("gap_to_best", "gap_to_best_low", "gap_to_best_high", "significant")
-    assert [found["linear_probe"]["enc"][key] for key in keys] == [0, 0, 0, False]
-    assert [found["knn"]["enc"][key] for key in keys] == [0, 0, 0, False]  # identical to the best
-    assert found["zero_shot"]["enc"]["gap_to_best"] == -0.333333
-    assert found["zero_shot"]["enc"]["gap_to_best_low"] == -0.5
+    assert [results["linear_probe"]["enc"][key] for key in keys] == [0, 0, 0, False]
+    assert [results["knn"]["enc"][key] for key in keys] == [0, 0, 0, False]  # identical to the best
+    assert results["zero_shot"]["enc"]["gap_to_best"] == -0.333333
+    assert results["zero_shot"]["enc"]["gap_to_best_low"] == -0.5
     table = pd.read_csv("plots/score/toy/pairs.csv")
     titles = ["zero_shot enc", *(f"{stage} enc" for stage in on_axis("encoders"))]
     worse, equal = [0, 2, 0.5, 1], [0, 0, 1, 1]
@@ -243,7 +245,7 @@ def test_every_approach_is_compared_with_the_best(digest: str, monkeypatch: pyte
     ]
 
 
-def test_one_approach_is_the_best_and_no_pair(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_approach_is_the_best_and_has_no_pairs(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
     assert metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]["gap_to_best"] == 0
     assert Path("plots/score/toy/pairs.csv").read_text() == "a,b,difference,low,high,only_a_right,only_b_right,p,p_corrected\n"
@@ -251,32 +253,32 @@ def test_one_approach_is_the_best_and_no_pair(digest: str, monkeypatch: pytest.M
 
 def test_without_val_images_the_temperature_stays_1(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot", scores=ROWS[1:])
-    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
-    assert (found["temperature"], found["calibrated_on"]) == (1, 0)
-    assert found["nll_scaled"] == pytest.approx(found["nll"], abs=1e-6)
+    results = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    assert (results["temperature"], results["calibrated_on"]) == (1, 0)
+    assert results["nll_scaled"] == pytest.approx(results["nll"], abs=1e-6)
 
 
 def test_one_class_and_one_image(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     audited("enc")
     for stage in on_axis("encoders"):
-        made = put(digest, stage, scores=[[1.0]], classes=["<script>"])
-        rows = made.rows.assign(label=0)
-        predictions.write("toy", Predictions(stage, "enc", rows, made.probabilities, made.classes, 0, digest, "c0"))
-    found = metrics(monkeypatch, encoders=["enc"])["knn"]["enc"]
-    assert (found["top1"], found["mean_per_class"], found["n"], found["smallest_class"]) == (1, 1, 1, 1)
-    assert (found["top1_low"], found["top1_high"]) == (0.206549, 1)
-    assert (found["nll"], found["ece"], found["temperature"], found["significant"]) == (0, 0, 1, False)
+        approach = put(digest, stage, scores=[[1.0]], classes=["<script>"])
+        rows = approach.rows.assign(label=0)
+        predictions.write("toy", Predictions(stage, "enc", rows, approach.probabilities, approach.classes, 0, digest, "c0"))
+    results = metrics(monkeypatch, encoders=["enc"])["knn"]["enc"]
+    assert (results["top1"], results["mean_per_class"], results["n"], results["smallest_class"]) == (1, 1, 1, 1)
+    assert (results["top1_low"], results["top1_high"]) == (0.206549, 1)
+    assert (results["nll"], results["ece"], results["temperature"], results["significant"]) == (0, 0, 1, False)
     assert Path("plots/score/toy/confusion/knn-enc.csv").read_text() == "actual,predicted,count,share\n<script>,<script>,1,1.0\n"
 
 
 def test_certain_probabilities_give_finite_measures(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot", scores=[[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
-    found = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
-    assert found["nll"] == pytest.approx(2 * 52 * np.log(2) / 4, abs=1e-5)
-    assert all(np.isfinite(leaf) for leaf in leaves(found) if isinstance(leaf, float))
+    results = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    assert results["nll"] == pytest.approx(2 * 52 * np.log(2) / 4, abs=1e-5)
+    assert all(np.isfinite(leaf) for leaf in leaves(results) if isinstance(leaf, float))
 
 
-def test_per_class_accuracy_has_a_row_for_every_class_of_test(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_per_class_accuracy_has_a_row_for_every_class_in_test(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc")
     metrics(monkeypatch, encoders=["enc"])
     table = pd.read_csv("plots/score/toy/per_class.csv")
@@ -289,11 +291,11 @@ def point(epoch: int, split: str, accuracy: float, loss: float) -> dict[str, Any
     return {"epoch": epoch, "split": split, "accuracy": accuracy, "mean_per_class": 0.5, "loss": loss}
 
 
-def test_curves_are_those_of_the_networks_that_were_trained(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_are_those_of_the_trained_networks(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_embedded(digest, "enc")
     put(digest, "finetune", curve=[point(1, "train", 2 / 3, 1.5), point(1, "val", 0.5, 1.25)])
     put(digest, "scratch", "small", curve=[point(2, "val", 0.25, 2)])
-    found = metrics(monkeypatch, encoders=["enc"], finetune=["enc"], scratch=["small"])
+    results = metrics(monkeypatch, encoders=["enc"], finetune=["enc"], scratch=["small"])
     table = pd.read_csv("plots/score/toy/curves.csv")
     assert table.to_dict("list") == {
         "epoch": [1, 1, 2],
@@ -302,10 +304,10 @@ def test_curves_are_those_of_the_networks_that_were_trained(digest: str, monkeyp
         "accuracy": [0.666667, 0.5, 0.25],
         "loss": [1.5, 1.25, 2.0],
     }
-    assert set(found) == {*on_axis("encoders"), "finetune", "scratch"}
+    assert set(results) == {*on_axis("encoders"), "finetune", "scratch"}
 
 
-def test_without_networks_the_curves_are_a_header(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_networks_the_curves_are_only_a_header(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot")
     metrics(monkeypatch, zero_shot=["enc"])
     assert Path("plots/score/toy/curves.csv").read_text() == "epoch,approach,split,accuracy,loss\n"
@@ -324,7 +326,7 @@ def test_wrong_settings_are_one_line(key: str, value: float) -> None:
         check(score.Score, SETTINGS | {key: value}, "score")
 
 
-def test_numbers_that_name_classes_stay_as_they_are(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numeric_class_names_are_unchanged(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(digest, "zero_shot", classes=["007", "10", "9"])
     metrics(monkeypatch, zero_shot=["enc"])
     by_class = pd.read_csv("plots/score/toy/per_class.csv", dtype=str)

@@ -1,4 +1,4 @@
-"""Our own network is trained on the data set alone, and its size is limited."""
+"""The project's own network is trained only on the data set, and its size is limited."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def test_the_checkpoint_is_the_network_that_predicted_test(project: Path, monkey
     assert written.notes["trained_on"] == "train + val"
 
 
-def test_a_checkpoint_says_how_its_network_is_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_contains_everything_to_rebuild_its_network(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
     run(monkeypatch, scratch, "own", **OWN, epochs=1)
     folder = Path("data/checkpoints/scratch/own-own")
@@ -54,11 +54,11 @@ def test_the_printout_counts_its_parameters(project: Path, monkeypatch: pytest.M
     text = Path("data/checkpoints/scratch/own-own/network.txt").read_text()
     count = network.parameter_count(untrained())
     assert f"Total params: {count:,}" in text
-    assert f"Input: RGB images of 32 x 32 pixels. Parameters: {count:,}; " in text
-    assert text.endswith("Nothing was replaced: all of it starts from random numbers. 16 features in, 2 logits out, one a class.\n")
+    assert f"Input: RGB images of 32 x 32 pixels. Parameters: {count:,} in total; backbone: " in text
+    assert text.endswith("Nothing was replaced: all weights are randomly initialised. 16 features in, 2 logits out, one per class.\n")
 
 
-def test_the_seed_decides_everything(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_depend_only_on_the_seed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(16)
     probabilities = []
     for seeds in ([0], [0], [1]):
@@ -76,7 +76,7 @@ def test_a_network_beyond_the_limit_is_one_line(project: Path, monkeypatch: pyte
     assert count > 20_000_000
     with pytest.raises(InputError) as caught, epochs() as started:
         run(monkeypatch, scratch, "big", widths=widths, depths=depths, stride=2)
-    assert str(caught.value) == f"params.yaml: nets.big: a network of {count:,} parameters; expected at most 20,000,000"
+    assert str(caught.value) == f"params.yaml: nets.big: the network has {count:,} parameters; expected at most 20,000,000"
     assert started == []
 
 

@@ -1,4 +1,4 @@
-"""Tokenizers are trained, measured and shown side by side."""
+"""Tokenizers are trained, measured and compared."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ TEST = paragraphs([topics[name] for name in ("numbers", "strings")])
 
 
 def run(monkeypatch: pytest.MonkeyPatch, train: list[str] = TRAIN, test: list[str] = TEST, **fields: Any) -> dict[str, Any]:
-    """Run the stage on a corpus of a few pages; return what it returns."""
+    """Run the stage on a corpus of a few pages; return its result."""
     for split, lines in (("train", train), ("test", test)):
         texts.write(Path("data/corpora/toy") / f"{split}.txt", lines)
     use(monkeypatch, {"tokenizers": SECTION | SMALL | fields})
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, train: list[str] = TRAIN, test: list[st
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a run printed, in whose folder the test works."""
+    """The output of a run; its folder is the test's working folder."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("tokenizers"))
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -49,8 +49,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def metrics() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path("metrics/tokenizers-toy.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(Path("metrics/tokenizers-toy.json").read_text(encoding="utf-8"))
+    return content
 
 
 def plot(name: str) -> pd.DataFrame:
@@ -68,17 +68,17 @@ def leaves(value: Any) -> list[Any]:
 
 
 def test_metrics_are_numbers_and_strings(printed: str) -> None:
-    """What `dvc metrics` and `dvc exp show` can show: no lists, no null, no NaN."""
-    found = leaves(metrics())
-    assert all(isinstance(leaf, bool | int | float | str) for leaf in found)
-    assert all(math.isfinite(leaf) for leaf in found if isinstance(leaf, float))
+    """`dvc metrics` and `dvc exp show` cannot show lists, null or NaN."""
+    values = leaves(metrics())
+    assert all(isinstance(leaf, bool | int | float | str) for leaf in values)
+    assert all(math.isfinite(leaf) for leaf in values if isinstance(leaf, float))
 
 
-def test_every_measure_of_every_tokenizer_is_there(printed: str) -> None:
-    found = metrics()
-    assert list(found["tokenizers"]) == NAMES
+def test_every_measure_of_every_tokenizer_is_present(printed: str) -> None:
+    figures = metrics()
+    assert list(figures["tokenizers"]) == NAMES
     for name in NAMES:
-        of_test = found["tokenizers"][name]
+        of_test = figures["tokenizers"][name]
         assert set(of_test) == {
             "fertility",
             "bytes_per_token",
@@ -92,8 +92,8 @@ def test_every_measure_of_every_tokenizer_is_there(printed: str) -> None:
         assert of_test["vocab_size"] == 400 == saved(name).get_vocab_size()
         assert of_test["training_seconds"] > 0 < of_test["megabytes_per_second"]
         assert 1 < of_test["fertility"] < 5
-    assert found["tokenizers"]["bpe"]["round_trip"] == 1
-    assert found["tokenizers"]["bpe"]["unknown"] == 0
+    assert figures["tokenizers"]["bpe"]["round_trip"] == 1
+    assert figures["tokenizers"]["bpe"]["unknown"] == 0
 
 
 def test_measures_are_those_of_the_saved_tokenizers_on_test(printed: str) -> None:
@@ -107,18 +107,18 @@ def test_measures_are_those_of_the_saved_tokenizers_on_test(printed: str) -> Non
         assert of_test["round_trip"] == pytest.approx(back / len(TEST), abs=1e-6)
 
 
-def test_every_pair_overlaps_by_a_share(printed: str) -> None:
-    found = metrics()["overlap"]
-    assert list(found) == ["bpe and wordpiece", "bpe and unigram", "wordpiece and unigram"]
-    assert found["bpe and unigram"] == pytest.approx(tokens.overlap(saved("unigram"), saved("bpe")), abs=1e-6)
+def test_every_pair_has_an_overlap(printed: str) -> None:
+    overlaps = metrics()["overlap"]
+    assert list(overlaps) == ["bpe and wordpiece", "bpe and unigram", "wordpiece and unigram"]
+    assert overlaps["bpe and unigram"] == pytest.approx(tokens.overlap(saved("unigram"), saved("bpe")), abs=1e-6)
 
 
-def test_sentences_are_the_given_the_most_disputed_and_ones_own(printed: str) -> None:
-    found = metrics()["sentences"]
-    assert list(found) == ["given", "most disputed", "own 1"]
-    assert found["given"]["text"] == SECTION["given"]
-    assert found["own 1"]["text"] == OWN
-    disputed = found["most disputed"]
+def test_sentences_are_the_given_the_most_disputed_and_the_users(printed: str) -> None:
+    facts_of = metrics()["sentences"]
+    assert list(facts_of) == ["given", "most disputed", "own 1"]
+    assert facts_of["given"]["text"] == SECTION["given"]
+    assert facts_of["own 1"]["text"] == OWN
+    disputed = facts_of["most disputed"]
     assert any(disputed["text"] in line for line in TEST)
     expected = tokens.compared(disputed["text"], {name: saved(name) for name in NAMES})
     assert disputed["which"] == " ".join(expected.differing)
@@ -154,8 +154,8 @@ def test_fertility_falls_with_the_vocabulary(printed: str) -> None:
         assert at_400 == metrics()["tokenizers"][name]["fertility"]
 
 
-def test_a_size_that_cannot_be_had_is_told_and_left_out_of_the_plot(printed: str) -> None:
-    line = "tokenizers toy: bpe: a vocabulary of 150 is too small: the characters alone are 256: no point at 150 in the plot of fertility"
+def test_an_impossible_size_is_reported_and_omitted_from_the_plot(printed: str) -> None:
+    line = "tokenizers toy: bpe: a vocabulary of 150 is too small: the characters alone need 256: the fertility plot has no point at 150"
     assert line in printed.splitlines()
     assert plot("fertility").query("series == 'bpe'")["vocab_size"].tolist() == [400, 600]
 
@@ -176,7 +176,7 @@ def test_shares_of_lengths_add_up_and_ranks_fall(printed: str) -> None:
 ONE: dict[str, Any] = {"entries": {"wordpiece": SECTION["entries"]["wordpiece"]}, "curve_vocab_sizes": []}
 
 
-def test_two_runs_write_the_same_but_for_times(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_write_the_same_except_for_times(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outs = ["data/tokenizers/toy/wordpiece/tokenizer.json", *(f"plots/tokenizers/toy/{name}.csv" for name in ("fertility", "sentences"))]
     written = []
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_two_runs_write_the_same_but_for_times(project: Path, monkeypatch: pytes
     assert written[0] == written[1]
 
 
-def test_vocabulary_that_cannot_be_had_names_its_parameter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_impossible_vocabulary_size_names_its_parameter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=r"^params\.yaml: tokenizers\.vocab_size = 100: toy, bpe: a vocabulary of 100 is too small: "
     ) as caught:
@@ -199,14 +199,14 @@ def test_empty_corpus_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch
         run(monkeypatch, train=[])
 
 
-def test_vocabulary_larger_than_the_text_is_what_the_text_gives(
+def test_a_vocabulary_is_smaller_than_requested_if_the_text_does_not_give_more(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(monkeypatch, train=["the mast and the sail"], test=["the mast"], vocab_size=5000, **ONE)
     reached = saved("wordpiece").get_vocab_size()
     assert reached < 100
     assert metrics()["tokenizers"]["wordpiece"]["vocab_size"] == reached
-    assert f"tokenizers toy: wordpiece reached {reached} tokens of 5000: the text gives no more" in capsys.readouterr().out
+    assert f"tokenizers toy: wordpiece has {reached} tokens instead of 5000: the text does not give more" in capsys.readouterr().out
 
 
 def test_a_test_split_without_prose_has_no_most_disputed_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "faiss")
 
 @pytest.fixture
 def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The project's params.yaml with the sample on its axes, in a folder without data/raw."""
+    """The project's params.yaml, with the sample on its axes, in a folder without data/raw."""
     monkeypatch.chdir(tmp_path)
     params: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")
     params["axes"] |= AXES
@@ -49,7 +49,7 @@ def test_every_section_of_params_belongs_to_a_stage(values: dict[str, Any]) -> N
     assert {name: model.__module__ for name, model in section_of.items()} == {name: f"stages.{name}" for name in section_of}
 
 
-def test_imported_models_are_no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_models_are_not_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import knn, zero_shot
 
     monkeypatch.setattr(zero_shot, "Knn", knn.Knn, raising=False)
@@ -61,11 +61,11 @@ def test_a_stage_has_one_section(monkeypatch: pytest.MonkeyPatch) -> None:
 
     other = types.new_class("Other", (Section,), exec_body=lambda namespace: namespace.update(__module__="stages.knn"))
     monkeypatch.setattr(knn, "Other", other, raising=False)
-    with pytest.raises(ValueError, match=r"^stages\.knn defines Knn, Other: expected one section at most$"):
+    with pytest.raises(ValueError, match=r"^stages\.knn defines Knn, Other: expected at most one section$"):
         validate.sections()
 
 
-def test_collecting_the_sections_loads_no_heavy_library() -> None:
+def test_collecting_the_sections_imports_no_heavy_library() -> None:
     code = f"import sys; from stages import validate; validate.whole(); print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

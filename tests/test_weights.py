@@ -1,4 +1,4 @@
-"""The stage writes what an entry of params.yaml names and measures what bfloat16 does to its embeddings."""
+"""The stage writes the weights of an entry of params.yaml and measures how bfloat16 changes their embeddings."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def test_bfloat16_is_measured_and_the_origin_printed(
 
 
 @pytest.mark.slow
-def test_garden_clip_is_trained_by_its_entry(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garden_clip_is_trained_as_its_entry_specifies(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "load", lambda: {"seed": 0})
     entry = {"source": "garden", "image_size": 64, "drawings": 1, "steps": 1}
     info = run(monkeypatch, entry)

@@ -1,7 +1,7 @@
-"""Images of a data set that show the same picture: candidates by embedding, compared by their pixels.
+"""Find images of a data set that show the same picture: embeddings give the candidates, pixels decide.
 
-The cosine of two such images differs from encoder to encoder, so it only names the candidates. What decides is how well the outlines of
-two thumbnails agree when one is shifted and stretched onto the other (docs/decisions/0011-audit.md).
+The cosine between two such images depends on the encoder, so it only selects candidates. They count as the same picture if the outlines
+of their thumbnails agree after one is shifted and stretched to match the other (docs/decisions/0011-audit.md).
 """
 
 import numpy as np
@@ -18,11 +18,11 @@ from clipstore.data.index import SPLITS
 from clipstore.probes.neighbours import NearestNeighbours
 from clipstore.probes.neighbours import Neighbours as Neighbours
 
-SIDE = 32  # pixels of a thumbnail
-WORTH = 0.3  # agreement of two thumbnails as they are, from which on aligning them is tried
-CLOSE = 2  # nearest images of each split with which that is tried: it takes about 20 ms a pair
-HOPELESS = 0.6  # agreement of aligned coarse thumbnails below which finer ones are not tried
-STRETCH = 1.6  # the most that a thumbnail is stretched or squeezed
+SIDE = 32  # side length of a thumbnail in pixels
+MIN_UNALIGNED = 0.3  # lowest agreement of two unaligned thumbnails at which alignment is tried
+ALIGNED_NEAREST = 2  # how many of the nearest images in each split alignment is tried with: it takes about 20 ms per pair
+MIN_COARSE = 0.6  # lowest agreement of aligned coarse thumbnails at which fine ones are aligned too
+MAX_STRETCH = 1.6  # largest factor by which a thumbnail is stretched or squeezed
 BLOCK = 8192  # pairs compared at a time: 30 MB of outlines
 
 Matrix = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ Thumbnails = npt.NDArray[np.uint8]
 
 
 def thumbnail(image: Image.Image) -> Thumbnails:
-    """Return the image in grey, squeezed into uint8 (SIDE, SIDE); each pixel is the mean of those that it covers."""
+    """Return the image in greyscale, resized to uint8 (SIDE, SIDE); each pixel is the mean of the pixels that it covers."""
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -42,30 +42,30 @@ def coarse(thumbnails: Thumbnails) -> Matrix:
 
 
 def outlines(grey: Matrix) -> Matrix:
-    """Return the differences between adjacent pixels of float32 (n, s, s), to the right and downwards: float32 (n, 2 (s - 1)^2).
+    """Return the horizontal and vertical differences between adjacent pixels of float32 (n, s, s): float32 (n, 2 (s - 1)^2).
 
-    Grey values would not do: all photographs of a flower on a lawn are bright in the middle and dark around it.
+    Grey values would not work: all photographs of a flower on a lawn are bright in the middle and dark around it.
     """
     across, down = np.diff(grey, axis=2)[:, :-1], np.diff(grey, axis=1)[:, :, :-1]
     return np.concatenate([across.reshape(len(grey), -1), down.reshape(len(grey), -1)], axis=1)
 
 
 def agreement(left: Matrix, right: Matrix) -> Matrix:
-    """Return the cosine of each pair of outlines, float32 (n,); 0 where an image of one grey has none."""
+    """Return the cosine of each pair of outlines, float32 (n,); 0 if either image is uniform and has no outlines."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines: Matrix = np.einsum("ij,ij->i", left, right) / np.maximum(lengths, 1e-6)
     return cosines
 
 
 def aligned(left: Thumbnails, right: Thumbnails) -> float:
-    """Return how well two thumbnails agree once ``right`` is shifted and stretched so that they agree best, as a crop does with its whole.
+    """Return the highest agreement of two thumbnails over shifts and stretches of ``right``, which match a crop to the whole image.
 
-    The search is Nelder and Mead's (scipy), on coarse thumbnails and then on fine ones, over the places where they overlap by half or more.
+    The search is scipy's Nelder-Mead, first on coarse and then on fine thumbnails, where they overlap by at least half.
     """
 
     def disagreement(place: npt.NDArray[np.float64], fixed: Matrix, movable: Matrix) -> float:
         stretch, shift = place[:2], place[2:] * len(fixed)
-        if (abs(np.log(stretch.clip(1e-3))) > np.log(STRETCH)).any():
+        if (abs(np.log(stretch.clip(1e-3))) > np.log(MAX_STRETCH)).any():
             return 0.0
         centre = (len(fixed) - 1) / 2
         moved = affine_transform(movable, stretch, centre - stretch * centre + shift, order=1, cval=np.nan)
@@ -83,39 +83,39 @@ def aligned(left: Thumbnails, right: Thumbnails) -> float:
         options = {"initial_simplex": place + steps, "maxiter": 150, "xatol": 1e-3, "fatol": 1e-3}
         optimum = minimize(disagreement, place, (fixed, movable), "Nelder-Mead", options=options)
         place, best = optimum.x, -float(optimum.fun)
-        if best < HOPELESS:
+        if best < MIN_COARSE:
             break
     return best
 
 
 def neighbours(vectors: Matrix, splits: npt.NDArray[np.str_], k: int) -> Neighbours:
-    """Return the ``k`` nearest images in each split, ``k`` + 1 in splits that the image is not in itself; those of a split stand together.
+    """Return the ``k`` nearest images in an image's own split and ``k`` + 1 in each other split, grouped by split.
 
-    In each split, because copies in one split would hide those in another.
+    Each split is searched separately because copies in one split would hide those in another.
 
     Args:
         vectors: float32 (n, d), unit rows.
         splits: (n,).
-        k: neighbours in each split, or as many as it has.
+        k: neighbours in each split; fewer if the split is smaller.
     """
     cosines, positions = [], []
     vectors = np.ascontiguousarray(vectors, np.float32)
     for split in SPLITS:
-        of_split = np.append(np.flatnonzero(splits == split), -1)  # so that -1, where there are fewer than k, stays -1
+        of_split = np.append(np.flatnonzero(splits == split), -1)  # the last element keeps -1, for missing neighbours, at -1
         nearest = NearestNeighbours(vectors[of_split[:-1]]).search(vectors, k + 1)
         cosines.append(nearest.cosines)
         positions.append(of_split[nearest.positions])
-    every = np.concatenate(positions, axis=1)
-    every[every == np.arange(len(every))[:, None]] = -1  # the image itself
-    return Neighbours(np.concatenate(cosines, axis=1), every)
+    all_positions = np.concatenate(positions, axis=1)
+    all_positions[all_positions == np.arange(len(all_positions))[:, None]] = -1  # the image itself
+    return Neighbours(np.concatenate(cosines, axis=1), all_positions)
 
 
 def compared(
     thumbnails: Thumbnails, first: Positions, second: Positions, close: npt.NDArray[np.bool_], threshold: float
 ) -> tuple[Matrix, npt.NDArray[np.bool_]]:
-    """Return how well each pair agrees, float32 (pairs,) of [-1, 1], and whether one is the other's mirror image, (pairs,).
+    """Return the agreement of each pair, float32 (pairs,) in [-1, 1], and whether one is the other's mirror image, (pairs,).
 
-    Pairs that are ``close``, and agree less than ``threshold`` but not badly as they are, are aligned (see `aligned`).
+    ``close`` pairs whose agreement is between MIN_UNALIGNED and ``threshold`` are aligned (see `aligned`).
     """
     straight, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), np.float32)
     for start in range(0, len(first), BLOCK):
@@ -123,35 +123,35 @@ def compared(
         left, right = coarse(thumbnails[first[block]]), outlines(coarse(thumbnails[second[block]]))
         straight[block] = agreement(outlines(left), right)
         mirrored[block] = agreement(outlines(left[:, :, ::-1]), right)
-    best, turned = np.maximum(straight, mirrored), mirrored > straight
-    unsure = np.flatnonzero(close & (best >= WORTH) & (best < threshold))
-    for pair in tqdm(unsure.tolist(), "align", unit="pair", mininterval=1):
+    best, is_mirrored = np.maximum(straight, mirrored), mirrored > straight
+    undecided = np.flatnonzero(close & (best >= MIN_UNALIGNED) & (best < threshold))
+    for pair in tqdm(undecided.tolist(), "align", unit="pair", mininterval=1):
         left = thumbnails[first[pair]]
-        best[pair] = max(best[pair], aligned(left[:, ::-1] if turned[pair] else left, thumbnails[second[pair]]))
-    return best, turned
+        best[pair] = max(best[pair], aligned(left[:, ::-1] if is_mirrored[pair] else left, thumbnails[second[pair]]))
+    return best, is_mirrored
 
 
 def comparable(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return whether each image (columns width, height) has as many pixels as a thumbnail: with fewer it has no detail to compare."""
+    """Return whether each image (columns width, height) is at least as large as a thumbnail; smaller ones have no detail to compare."""
     large: npt.NDArray[np.bool_] = rows[["width", "height"]].min(axis=1).to_numpy() >= SIDE
     return large
 
 
 def pairs(rows: pd.DataFrame, nearest: Neighbours, thumbnails: Thumbnails, threshold: float) -> pd.DataFrame:
-    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, agreement; the highest cosine first.
+    """Return the pairs that show the same picture: columns first, second (positions), kind, cosine, agreement; highest cosine first.
 
-    ``kind`` is "copy" (the same bytes; each copy is paired only with the first), "near_duplicate" or "mirrored". ``first`` is of the
-    earlier split: train, then val, then test. Of images that are not `comparable` only copies are found.
+    ``kind`` is "copy" (the same bytes; each copy is paired only with the first), "near_duplicate" or "mirrored". ``first`` is in the
+    earlier split, in the order train, val, test. For images that are not `comparable` only copies are found.
 
     Args:
         rows: split, sha256, width and height of n images.
         nearest: the neighbours of each image, as `neighbours` returns them.
         thumbnails: uint8 (n, SIDE, SIDE).
-        threshold: the least agreement of the outlines, in (0, 1].
+        threshold: lowest agreement of the outlines, in (0, 1].
     """
     rank = rows["split"].map(SPLITS.index).to_numpy()
     order = np.lexsort([np.arange(len(rows)), rank])
-    place = np.argsort(order)  # of each image, with the splits one after the other
+    place = np.argsort(order)  # each image's rank when images are sorted by split
 
     digests = rows["sha256"].to_numpy()
     original = pd.Series(order).groupby(digests[order]).transform("first").to_numpy()
@@ -162,27 +162,27 @@ def pairs(rows: pd.DataFrame, nearest: Neighbours, thumbnails: Thumbnails, thres
     right = nearest.positions[left, column]
     ends = np.where((place[left] < place[right])[:, None], np.stack([left, right], 1), np.stack([right, left], 1))
     candidates = pd.DataFrame({"first": ends[:, 0], "second": ends[:, 1], "cosine": nearest.cosines[left, column]})
-    candidates["close"] = column % (nearest.positions.shape[1] // len(SPLITS)) < CLOSE
-    candidates = candidates.sort_values("close", ascending=False, kind="stable")  # close if either is among the other's nearest
+    candidates["close"] = column % (nearest.positions.shape[1] // len(SPLITS)) < ALIGNED_NEAREST
+    candidates = candidates.sort_values("close", ascending=False, kind="stable")  # a pair is close if either is among the other's nearest
     large = comparable(rows)
     first, second = candidates["first"].to_numpy(), candidates["second"].to_numpy()
     candidates = candidates[large[first] & large[second] & (digests[first] != digests[second])].drop_duplicates(["first", "second"])
 
     first, second, close = (candidates.pop(name).to_numpy() for name in ("first", "second", "close"))
-    agreements, turned = compared(thumbnails, first, second, close, threshold)
-    candidates = candidates.assign(first=first, second=second, kind=np.where(turned, "mirrored", "near_duplicate"), agreement=agreements)
+    agreements, mirrored = compared(thumbnails, first, second, close, threshold)
+    candidates = candidates.assign(first=first, second=second, kind=np.where(mirrored, "mirrored", "near_duplicate"), agreement=agreements)
     table: pd.DataFrame = pd.concat([copies, candidates[agreements >= threshold]], ignore_index=True)
     return table.sort_values(["cosine", "first", "second"], ascending=[False, True, True], ignore_index=True)
 
 
 def groups(count: int, linked: pd.DataFrame) -> npt.NDArray[np.int32]:
-    """Return a number for each of ``count`` images, the same for images that pairs (columns first, second) link, directly or not."""
+    """Return a group number for each of ``count`` images; images linked by pairs (columns first, second), directly or not, share one."""
     links = coo_array((np.ones(len(linked)), (linked["first"].to_numpy(), linked["second"].to_numpy())), shape=(count, count))
     numbers: npt.NDArray[np.int32] = connected_components(links, directed=False)[1]
     return numbers
 
 
 def leaked(group: npt.NDArray[np.int32], splits: npt.NDArray[np.str_]) -> Positions:
-    """Return the positions of the test images whose group (n,) has an image of train or val; ``splits`` is (n,)."""
+    """Return the positions of the test images whose group (n,) contains an image of train or val; ``splits`` is (n,)."""
     outside = np.isin(group, group[splits != "test"])
     return np.flatnonzero(outside & (splits == "test"))

@@ -1,4 +1,4 @@
-"""Likely label errors, by confident learning on the probabilities of probes that were trained on neither the image nor a duplicate."""
+"""Find likely label errors by confident learning, on probabilities from probes trained without the image and its duplicates."""
 
 import warnings
 from typing import Any
@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Folds(Section):
-    """How the probes are trained that judge the labels."""
+    """How the probes that judge the labels are trained."""
 
     folds: int = Field(ge=2, description="Number of cross-validation folds; the probes trained on them judge the labels.")
     max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
@@ -28,17 +28,17 @@ class Folds(Section):
 def out_of_sample(
     vectors: Matrix, labels: Labels, groups: npt.NDArray[np.integer[Any]], settings: Folds, C: float, classes: int
 ) -> tuple[Matrix, Mask]:
-    """Return probabilities float32 (n, classes) by probes trained without the image and its group, and whether its label was judged, (n,).
+    """Return float32 (n, classes) probabilities from probes trained without the image and its group, and which labels were judged, (n,).
 
-    A label is not judged if the probe was trained on no image of its class, as with a class of one image or one group.
+    A label is not judged if the probe's training set has no image of its class, for example a class with one image or one group.
 
     Args:
         vectors: float32 (n, d).
         labels: int64 (n,).
-        groups: (n,), the same for images that must be in the same fold.
-        settings: number of folds, their seed, and the limit of iterations.
-        C: inverse strength of the penalty.
-        classes: how many there are.
+        groups: (n,), equal for images that must be in the same fold.
+        settings: number of folds, their seed, and the iteration limit.
+        C: inverse of the regularisation strength.
+        classes: number of classes.
     """
     probabilities, judged = np.zeros((len(labels), classes), np.float32), np.zeros(len(labels), bool)
     largest = pd.Series(groups).groupby(labels).nunique().max()
@@ -47,7 +47,7 @@ def out_of_sample(
         return probabilities, judged
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=settings.seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # classes that are too small are counted
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # such small classes are counted as not judged
         for train, held_out in splitter.split(vectors, labels, groups):
             known = np.isin(labels[held_out], labels[train])
             if len(np.unique(labels[train])) < 2:
@@ -59,15 +59,15 @@ def out_of_sample(
 
 
 def find(labels: Labels, probabilities: Matrix, judged: Mask) -> pd.DataFrame:
-    """Return the likely label errors by confident learning: columns position, suggested (label), score; the likeliest first.
+    """Return the likely label errors by confident learning: columns position, suggested (label), score; most likely errors first.
 
-    A label is a likely error if the image has another class's probability as high as that class's own images have on average (Northcutt,
-    Jiang and Chuang 2021, Journal of Artificial Intelligence Research; cleanlab). ``score`` is the probability of the given label.
+    A label is a likely error if the probability of another class is at least as high as that class's own images have on average
+    (Northcutt, Jiang and Chuang 2021, Journal of Artificial Intelligence Research; cleanlab). ``score`` is the given label's probability.
 
     Args:
         labels: int64 (n,).
         probabilities: float32 (n, classes), out of sample.
-        judged: (n,), the images to look at.
+        judged: (n,), whether to examine each label.
     """
     positions = np.flatnonzero(judged)
     classes, given = np.unique(labels[judged], return_inverse=True)

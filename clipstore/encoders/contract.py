@@ -1,4 +1,4 @@
-"""The contract of a set of vectors: everything that decides their bits, and nothing else. Its digest names the row cache."""
+"""The contract of a set of vectors: everything that determines their bits, and nothing else. Its digest names the row cache."""
 
 from importlib.metadata import version
 from typing import Any
@@ -14,8 +14,8 @@ def of_images(info: EncoderInfo, precision: str, batch_size: int, device: str) -
 
     Args:
         info: the encoder's encoder.json.
-        precision: as resolved, never "auto".
-        batch_size: images in a batch.
+        precision: the resolved one, never "auto".
+        batch_size: images per batch.
         device: "cpu" or "cuda".
     """
     return _common(info, precision, batch_size, device) | {
@@ -25,7 +25,7 @@ def of_images(info: EncoderInfo, precision: str, batch_size: int, device: str) -
 
 
 def of_texts(info: EncoderInfo, precision: str, batch_size: int, device: str) -> dict[str, Any]:
-    """Return the contract of text vectors, the logit scale that belongs to them included, and the tokenizer where it has files."""
+    """Return the contract of text vectors; it includes their logit scale and, if the tokenizer has files, its digest."""
     terms = _common(info, precision, batch_size, device) | {"vectors": info.text_vectors, "logit_scale": info.logit_scale}
     if info.tokenizer:
         terms["tokenizer"] = info.tokenizer

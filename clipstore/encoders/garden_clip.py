@@ -1,8 +1,8 @@
-"""Train garden_clip, a small CLIP of open_clip's own class with open_clip's own loss, on captioned drawings.
+"""Train garden_clip, a small CLIP built from open_clip's model class and loss, on captioned drawings.
 
-`train` takes a seed, a number of steps, the number of drawings and their size in pixels, and returns the model, float32, on the CPU, in
-eval mode, with its preprocessing attached; `save` writes it as open_clip's models are written. Only flowers of `garden.CAPTIONED` are
-drawn: no class of the data set is ever captioned.
+`train` takes a seed, a number of steps, the number of drawings and their size in pixels. It returns the model: float32, on the CPU, in
+eval mode, with its preprocessing attached. `save` writes it in the same form as open_clip's models. Only the flowers in
+`garden.CAPTIONED` are drawn, and none of them is a class of the data set.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from clipstore.encoders.vision import open_clip
 CONTEXT_LENGTH = 24  # tokens
 MEAN = (0.36, 0.38, 0.28)
 STD = (0.21, 0.20, 0.20)
-POOL = 3  # in a drawing's seed, where the data set's splits have 0, 1 and 2: the data set and the drawings to train on share no generator
+POOL = 3  # part of a drawing's seed; the data set's splits have 0, 1 and 2 there, so they share no generator with these drawings
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1.0
 
 
 def save(name: str, entry: GardenClip, seed: int) -> None:
-    """Train the model that the entry describes and write it as data/weights/NAME."""
+    """Train the model described by the entry and write it to data/weights/NAME."""
     model = train(seed, entry.steps, entry.drawings, entry.image_size)
     write_folder(name, model, "garden_clip", model_config(entry.image_size), f"trained on drawings, {entry.steps} steps")
 
 
 def model_config(size: int) -> dict[str, Any]:
-    """Return the architecture for images of (size, size) pixels: open_clip's model_cfg."""
+    """Return the architecture, as open_clip's model_cfg, for images of (size, size) pixels."""
     return {
         "embed_dim": 128,
         "vision_cfg": {
@@ -59,7 +59,7 @@ def untrained(size: int) -> Any:
 
 
 def drawings(count: int, size: int, seed: int) -> torch.Tensor:
-    """Draw every captioned flower count times: uint8 (flower, number, 3, size, size), RGB."""
+    """Draw each captioned flower ``count`` times: uint8 (flower, number, 3, size, size), RGB."""
     pool = np.empty((len(garden.CAPTIONED), count, size, size, 3), np.uint8)
     for index, flower in enumerate(tqdm(garden.CAPTIONED, desc="garden_clip: drawings", unit="flower")):
         for number in range(count):
@@ -68,7 +68,7 @@ def drawings(count: int, size: int, seed: int) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Turn by quarters, mirror, scale and shift uint8 images (n, 3, size, size) and normalise them: float32 of the same shape."""
+    """Rotate by multiples of 90°, mirror, scale, shift and normalise uint8 images (n, 3, size, size): float32 of the same shape."""
     turn, mirror = rng.integers(4, size=len(images)) * math.pi / 2, rng.choice((-1, 1), len(images))
     scale = rng.uniform(0.85, 1.1, len(images))
     affine = np.empty((len(images), 2, 3), np.float32)
@@ -81,7 +81,7 @@ def augment(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW; as usual, gains, biases and the logit scale do not decay."""
+    """Return AdamW; gains, biases and the logit scale have no weight decay, as is usual."""
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
@@ -91,7 +91,7 @@ def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a tenth of the steps of linear warm-up, then a cosine down to 0."""
+    """Return a linear warm-up over a tenth of the steps, followed by cosine decay to 0."""
     warmup_steps = max(1, steps // 10)
 
     def share(step: int) -> float:
@@ -103,11 +103,11 @@ def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
 
 
 def train(seed: int, steps: int, count: int, size: int) -> Any:
-    """Train an open_clip.CLIP on count drawings of every captioned flower, each of (size, size) pixels.
+    """Train an open_clip.CLIP on ``count`` drawings of each captioned flower, (size, size) pixels each.
 
-    No flower occurs twice in a batch, so no caption in it fits another image. Products are in bfloat16 where the CPU has instructions for
-    it, else in float32. The same seed gives the same bits on the same machine with the same number of threads; torch's global generator is
-    left as it was.
+    No flower occurs twice in a batch, so no caption matches another image of the batch. Matrix products are in bfloat16 if the CPU has
+    instructions for it, otherwise in float32. The same seed gives the same bits on the same machine with the same number of threads. The
+    state of torch's global generator is restored.
     """
     rng = np.random.default_rng([seed, POOL])
     pool = drawings(count, size, seed)
@@ -118,7 +118,7 @@ def train(seed: int, steps: int, count: int, size: int) -> Any:
         model = untrained(size)
     optimizer = _optimizer(model)
     schedule = _schedule(optimizer, steps)
-    bfloat16 = fast_bfloat16("cpu")  # emulated, a step would take ten times as long
+    bfloat16 = fast_bfloat16("cpu")  # emulated bfloat16 would make a step ten times slower
     for _ in (bar := tqdm(range(steps), desc="garden_clip: steps", unit="step")):
         flowers = rng.choice(len(garden.CAPTIONED), BATCH, replace=False)
         images = augment(pool[flowers, rng.integers(count, size=BATCH)], rng).contiguous(memory_format=torch.channels_last)
@@ -131,6 +131,6 @@ def train(seed: int, steps: int, count: int, size: int) -> Any:
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))  # CLIP's own bound
+            model.logit_scale.clamp_(0, math.log(100))  # the bound used for CLIP
         bar.set_postfix(loss=f"{loss.item():.2f}")
     return model.eval().to(memory_format=torch.contiguous_format)

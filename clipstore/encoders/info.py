@@ -1,8 +1,9 @@
-"""A folder of weights, data/weights/NAME: the library's own files, and encoder.json, which describes them without loading them.
+"""A weights folder, data/weights/NAME: the library's own files, and encoder.json, which describes them so that they need not be loaded.
 
-The form depends on the library alone, not on where the weights came from. open_clip's models are kept as open_clip_config.json and
-open_clip_model.safetensors, timm's as config.json and model.safetensors: each library reads its folder by "local-dir:", preprocessing and
-tokenizer included. torchvision's are kept as model.safetensors, classifier included; their preprocessing is in encoder.json.
+The format depends only on the library, not on where the weights came from. open_clip models are stored as open_clip_config.json and
+open_clip_model.safetensors, timm models as config.json and model.safetensors; both libraries load such a folder by "local-dir:",
+including preprocessing and tokenizer. torchvision models are stored as model.safetensors, including the classifier; their preprocessing
+is in encoder.json.
 """
 
 import dataclasses
@@ -22,17 +23,17 @@ class EncoderInfo:
 
     Attributes:
         name: the entry in params.yaml.
-        library: whose format the folder has.
-        architecture: as the library names it.
-        activation: "gelu" or "quick_gelu"; None where the architecture alone decides.
-        preprocess: size, interpolation, mean, std ... as the library's transform takes them.
-        image_vectors: length of each vector of an image: embedding (projected) and, where there is a projection, features (before it).
+        library: the library that loads the folder.
+        architecture: the library's name for it.
+        activation: "gelu" or "quick_gelu"; None if the architecture determines it.
+        preprocess: size, interpolation, mean, std ... as the library's transform expects them.
+        image_vectors: lengths of an image's vectors: embedding (projected) and, if there is a projection, features (before it).
         text_vectors: length of a text's embedding; empty without a text tower.
-        logit_scale: what cosines are multiplied by before a softmax, read in float32; None without a text tower.
-        origin: where the weights come from, for people to read.
-        tokenizer: SHA-256 of tokenizer.json; None where the library's own tokenizer is used.
-        weights_sha256: of the safetensors file; `write_info` sets it and ``tokenizer``.
-        bfloat16_cosine: the least cosine between float32 and bfloat16 embeddings of some photographs; the ``weights`` stage measures it.
+        logit_scale: factor by which cosines are multiplied before a softmax, read in float32; None without a text tower.
+        origin: where the weights come from, as text for readers.
+        tokenizer: SHA-256 of tokenizer.json; None if the library's own tokenizer is used.
+        weights_sha256: SHA-256 of the safetensors file; set by `write_info`, like ``tokenizer``.
+        bfloat16_cosine: the lowest cosine between float32 and bfloat16 embeddings of some photographs, measured by the ``weights`` stage.
     """
 
     name: str
@@ -50,17 +51,17 @@ class EncoderInfo:
 
 
 def folder(name: str) -> Path:
-    """Return the folder that holds the weights of ``name``."""
+    """Return the weights folder of ``name``."""
     return Path("data/weights") / name
 
 
 def local_dir(name: str) -> str:
-    """Return the folder of ``name`` as open_clip and timm address it."""
+    """Return the weights folder of ``name`` in the form that open_clip and timm load."""
     return f"local-dir:{folder(name)}"
 
 
 def write_info(info: EncoderInfo) -> None:
-    """Write encoder.json beside the weights, with the SHA-256 of these and of the tokenizer."""
+    """Write encoder.json next to the weights, with their SHA-256 and the tokenizer's."""
     path = folder(info.name)
     tokenizer = path / "tokenizer.json"
     complete = dataclasses.replace(

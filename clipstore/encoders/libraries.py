@@ -1,7 +1,7 @@
-"""The module that saves and loads an encoder, found by the library in encoder.json or by the source in params.yaml.
+"""The module that saves and loads an encoder, by its library in encoder.json or its source in params.yaml.
 
-Each has save(name, entry), load(info), backbone(info), untrained(entry) and image_vectors(model, pixels). garden_clip is saved by its own
-module and is an open_clip model from then on.
+Each module has save(name, entry), load(info), backbone(info), untrained(entry) and image_vectors(model, pixels). garden_clip is saved by a
+separate module and loaded as an open_clip model.
 """
 
 from clipstore.encoders import open_clip, timm, torchvision

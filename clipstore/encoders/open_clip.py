@@ -1,7 +1,7 @@
-"""open_clip's models: save one as a folder of weights, and load it from there.
+"""Save open_clip models as weights folders and load them from there.
 
-Such a folder holds open_clip_config.json, open_clip_model.safetensors and, where the configuration names a tokenizer of transformers, the
-tokenizer's files. garden_clip, which we train ourselves, is kept in the same form.
+Such a folder contains open_clip_config.json, open_clip_model.safetensors and, if the configuration names a transformers tokenizer, the
+tokenizer's files. garden_clip, which is trained here, is stored in the same format.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import open_clip, save_config_for_hf
 
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's own names, in its order
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # the names that open_clip tries, in its order
 
 
 def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
-    """Write published weights, or a checkpoint file, with the preprocessing of their tag.
+    """Write published weights or a checkpoint file, with the preprocessing of their tag.
 
     Raises:
-        InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the text tower
-            is of a kind that is not supported, or the file cannot be had, is another one or holds another model's weights.
+        InputError: the architecture or tag is unknown, the activation differs from the one the weights were trained with, the text tower
+            is not supported, or the file cannot be fetched, has another SHA-256 or contains another model's weights.
     """
     config = open_clip.get_model_config(entry.architecture)
     if config is None:
@@ -52,15 +52,15 @@ def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
 
 
 def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str, tokenizer: Any = None) -> None:
-    """Write a model as data/weights/NAME; the vector lengths in encoder.json are those that a blank image gives.
+    """Write a model to data/weights/NAME; a blank image is encoded to obtain the vector lengths for encoder.json.
 
     Args:
         name: the entry in params.yaml.
         model: an open_clip model in float32, with its preprocessing attached.
-        architecture: open_clip's name of it.
+        architecture: open_clip's name for it.
         config: open_clip's model_cfg.
         origin: see `EncoderInfo`.
-        tokenizer: of transformers, where the configuration names one; open_clip's own needs no file.
+        tokenizer: a transformers tokenizer, if the configuration names one; open_clip's own tokenizer needs no file.
     """
     with torch.inference_mode():
         embedding, features = image_vectors(model.eval(), torch.zeros(1, 3, *image_size(model)))
@@ -87,19 +87,19 @@ def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any
 
 
 def load(info: EncoderInfo) -> tuple[Any, Any, Any]:
-    """Return model (float32, in train mode as open_clip makes it), transform (PIL image to float32 (3, side, side)) and tokenizer."""
+    """Return model (float32, in train mode as open_clip creates it), transform (PIL image to float32 (3, side, side)) and tokenizer."""
     source = local_dir(info.name)
     model, _, transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
     return model, transform, open_clip.get_tokenizer(source)
 
 
 def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
-    """Return the image tower, float32, its projection included, and the length of the embedding that it gives."""
+    """Return the image tower, float32, with its projection, and the length of its embedding."""
     return open_clip.create_model(local_dir(info.name), require_pretrained=True).visual, info.image_vectors["embedding"]
 
 
 def untrained(entry: OpenClipTag | OpenClipFile) -> tuple[Any, int]:
-    """Return the entry's architecture without weights, on the meta device, and the side of its images in pixels.
+    """Return the entry's architecture without weights, on the meta device, and the side length of its images in pixels.
 
     Raises:
         RuntimeError: open_clip has no such architecture.
@@ -109,15 +109,15 @@ def untrained(entry: OpenClipTag | OpenClipFile) -> tuple[Any, int]:
 
 
 def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return both vectors of each image from one pass.
+    """Return both vectors of each image, computed in one pass.
 
     Args:
         model: an open_clip model.
         pixels: (n, 3, side, side).
 
     Returns:
-        The embedding (n, d), projected, bit for bit what ``encode_image`` gives; the features (n, f) before the projection, or None where
-        the architecture has no projection of its own.
+        The projected embedding (n, d), bit-identical to that of ``encode_image``, and the features (n, f) before the projection, or None
+        if the architecture has no separate projection.
     """
     visual = model.visual
     if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
@@ -136,13 +136,13 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def image_size(model: Any) -> tuple[int, int]:
-    """Return height and width in pixels of the images that the model takes."""
+    """Return the height and width, in pixels, of the model's input images."""
     size = model.visual.preprocess_cfg["size"]
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _published(name: str, entry: OpenClipTag | OpenClipFile) -> dict[str, Any]:
-    """Return what open_clip's table says of the entry's tag (activation, preprocessing, hub repository); {} without a tag."""
+    """Return open_clip's configuration of the entry's tag (activation, preprocessing, hub repository); {} without a tag."""
     if entry.tag is None:
         return {}
     published: dict[str, Any] = open_clip.get_pretrained_cfg(entry.architecture, entry.tag)
@@ -153,25 +153,25 @@ def _published(name: str, entry: OpenClipTag | OpenClipFile) -> dict[str, Any]:
 
 
 def _activation(config: dict[str, Any]) -> str:
-    """Return the activation that an open_clip configuration (a model's or a tag's) names."""
+    """Return the activation in an open_clip configuration of a model or a tag."""
     return "quick_gelu" if config.get("quick_gelu") else "gelu"
 
 
 def _check_activation(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any], published: dict[str, Any]) -> None:
-    """Refuse an architecture with another activation than the weights were trained with: nothing else would notice it."""
+    """Reject an architecture whose activation differs from the one the weights were trained with; nothing else would detect this."""
     trained_with = (entry.activation if isinstance(entry, OpenClipFile) else None) or _activation(published)
-    decided_elsewhere = "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]
-    if trained_with != _activation(config) and not decided_elsewhere:
+    foreign_towers = "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]  # with their own activation
+    if trained_with != _activation(config) and not foreign_towers:
         stem = entry.architecture.removesuffix("-quickgelu")
         expected = stem + "-quickgelu" if trained_with == "quick_gelu" else stem
         raise InputError(
-            f"params.yaml: encoders.{name}.architecture = {entry.architecture!r} runs {_activation(config)}, "
-            f"the weights need {trained_with}: {expected!r}"
+            f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: its activation is {_activation(config)}, "
+            f"but the weights were trained with {trained_with}; expected {expected!r}"
         )
 
 
 def _check_text_tower(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any]) -> None:
-    """Refuse CoCa models, whose image tower gives a tuple, and text towers of transformers."""
+    """Reject CoCa models, since their image tower returns a tuple, and text towers from transformers."""
     if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
-        kind = "CoCa models" if "multimodal_cfg" in config else "text towers of transformers"
+        kind = "CoCa models" if "multimodal_cfg" in config else "text towers from transformers"
         raise InputError(f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: {kind} are not supported")

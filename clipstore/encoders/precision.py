@@ -1,4 +1,4 @@
-"""The device that encoders run on and the precision that "auto" stands for there."""
+"""The device that encoders run on, and the precision that "auto" resolves to on it."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from clipstore.encoders.info import EncoderInfo
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-BFLOAT16_COSINE = 0.999  # least cosine between an image's bfloat16 and float32 embeddings with which "auto" takes bfloat16
+BFLOAT16_COSINE = 0.999  # lowest cosine between an image's bfloat16 and float32 embeddings at which "auto" chooses bfloat16
 
 
 def device() -> str:
-    """Return "cuda" where torch sees such a device (CUDA_VISIBLE_DEVICES can hide it), else "cpu"."""
+    """Return "cuda" if torch finds such a device (CUDA_VISIBLE_DEVICES can hide it), otherwise "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def fast_bfloat16(device_type: str) -> bool:
     """Return whether this machine's "cuda" or "cpu" device multiplies bfloat16 in hardware.
 
-    A CPU without such instructions emulates them, at a tenth of the speed of float32.
+    A CPU without such instructions emulates them at a tenth of its float32 speed.
     """
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -27,10 +27,11 @@ def fast_bfloat16(device_type: str) -> bool:
 
 
 def resolve(precision: Literal["auto"] | Precision, info: EncoderInfo) -> Precision:
-    """Return the precision that "auto" stands for on this machine and with this encoder.
+    """Return the precision that "auto" resolves to for this encoder on this machine.
 
-    That is bfloat16 if the device multiplies it in hardware and the encoder's embeddings keep a cosine of BFLOAT16_COSINE to those in
-    float32, as the ``weights`` stage measured: transformers reach about 0.9999, some convolutional networks less. Otherwise float32.
+    It is bfloat16 if the device multiplies it in hardware and the cosine of the encoder's bfloat16 and float32 embeddings, measured by
+    the ``weights`` stage, is at least BFLOAT16_COSINE; otherwise float32. Transformers reach about 0.9999, some convolutional networks
+    less.
     """
     if precision != "auto":
         return precision

@@ -1,4 +1,4 @@
-"""What saving published weights or a local file takes in every library: find the file, verify it, word the errors and the origin."""
+"""Shared by the modules that save weights: find and verify a published or local file, and phrase its origin and the errors about it."""
 
 import difflib
 import pickle
@@ -12,27 +12,27 @@ from clipstore.core.encoders import OpenClipFile, OpenClipTag, TimmFile, TimmTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
 
-# What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
+# Raised by torch, safetensors and the libraries for a file without weights or with another model's weights.
 UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
 def unknown_architecture(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
-    """Return the error for an architecture that ``library`` does not have, with the nearest name that it has."""
+    """Return the error for an architecture that ``library`` does not have; it suggests the library's most similar name."""
     nearest = difflib.get_close_matches(architecture, known, 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return InputError(f"params.yaml: encoders.{name}.architecture = {architecture!r}: {library} knows no such model{hint}")
+    return InputError(f"params.yaml: encoders.{name}.architecture = {architecture!r}: {library} has no such model{hint}")
 
 
 def unloadable(path: Path, architecture: str, error: Exception) -> InputError:
-    """Return the error for a file that does not load into ``architecture``; ``error`` is one of UNLOADABLE."""
-    return InputError(f"{path}: no weights of {architecture}: {str(error).splitlines()[0]}")
+    """Return the error for a file that cannot be loaded into ``architecture``; ``error`` is one of UNLOADABLE."""
+    return InputError(f"{path}: expected weights of {architecture}: {str(error).splitlines()[0]}")
 
 
 def local_file(name: str, entry: OpenClipFile | TimmFile) -> Path:
-    """Return the local file that the entry names.
+    """Return the entry's local file.
 
     Raises:
-        InputError: the file does not exist, or its SHA-256 is missing from the entry or differs from the entry's.
+        InputError: the file does not exist, or its SHA-256 is missing from the entry or differs from it.
     """
     problem = entry.problem()
     if problem:
@@ -45,7 +45,7 @@ def hub_file(name: str, entry: OpenClipTag | TimmTag, repository: str, files: Se
     """Return the first of ``files`` that the hub's ``repository`` has.
 
     Raises:
-        InputError: the file is neither here nor can it be fetched, or its SHA-256 differs from the entry's.
+        InputError: the file is not cached and cannot be fetched, or its SHA-256 differs from the entry's.
     """
     path = hub.file(repository, files)
     if entry.sha256:
@@ -54,7 +54,7 @@ def hub_file(name: str, entry: OpenClipTag | TimmTag, repository: str, files: Se
 
 
 def origin(path: Path, *parts: str) -> str:
-    """Return the text for encoder.json that says where weights come from: ``parts``, the file's name and its SHA-256."""
+    """Return the origin of weights for encoder.json: ``parts``, the file's name and its SHA-256."""
     return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
 
 
@@ -62,5 +62,5 @@ def _verify(name: str, entry: OpenClipFile | OpenClipTag | TimmFile | TimmTag, p
     digest = file_sha256(path)
     if digest != entry.sha256:
         raise InputError(
-            f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {path} has {digest}; if this is the right file, enter that"
+            f"params.yaml: encoders.{name}.sha256 = {entry.sha256!r}: {path} has {digest}; if it is the right file, enter that digest"
         )

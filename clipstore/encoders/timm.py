@@ -1,6 +1,6 @@
-"""timm's image encoders, without a text tower: save one as a folder of weights, and load it from there.
+"""Save timm's image encoders, which have no text tower, as weights folders and load them from there.
 
-Such a folder holds config.json and model.safetensors, as timm itself writes them, without the classifier.
+Such a folder contains config.json and model.safetensors, as written by timm itself, without the classifier.
 """
 
 from pathlib import Path
@@ -16,14 +16,15 @@ from clipstore.encoders.info import EncoderInfo, folder, local_dir, write_info
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import timm
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's own names, in its order
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the names that timm tries, in its order
 
 
 def save(name: str, entry: TimmFile | TimmTag) -> None:
     """Write an image encoder without its classifier.
 
     Raises:
-        InputError: the architecture or its tag is unknown, or the file cannot be had, is another one or holds another model's weights.
+        InputError: the architecture or its tag is unknown, or the file cannot be fetched, has another SHA-256 or contains another
+            model's weights.
     """
     if not timm.is_model(entry.architecture):
         raise unknown_architecture(name, entry.architecture, "timm", timm.list_models())
@@ -62,12 +63,12 @@ def load(info: EncoderInfo) -> tuple[Any, Any, None]:
 
 
 def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
-    """Return the network without its classifier, float32, and the length of the embedding that it gives."""
+    """Return the network without its classifier, float32, and the length of its embedding."""
     return timm.create_model(local_dir(info.name), pretrained=True, num_classes=0), info.image_vectors["embedding"]
 
 
 def untrained(entry: TimmFile | TimmTag) -> tuple[Any, int]:
-    """Return the entry's architecture without classifier and trained weights, and the side of its images in pixels.
+    """Return the entry's architecture without classifier or trained weights, and the side length of its images in pixels.
 
     Raises:
         RuntimeError: timm has no such architecture.
@@ -82,7 +83,7 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, None]
 
 
 def _published(name: str, entry: TimmTag) -> Any:
-    """Return what timm's table says of the entry's architecture and tag."""
+    """Return timm's configuration of the entry's architecture and tag."""
     try:
         published = timm.get_pretrained_cfg(entry.architecture)
     except RuntimeError:  # timm does not know the tag
@@ -95,7 +96,7 @@ def _published(name: str, entry: TimmTag) -> Any:
 
 def _model(entry: TimmFile | TimmTag, path: Path) -> Any:
     """Return the entry's model with the weights in ``path``."""
-    if isinstance(entry, TimmTag):  # timm itself adapts the tensors of its own files
+    if isinstance(entry, TimmTag):  # timm adapts the tensors of its published files itself
         overlay = {"file": str(path)}
         return timm.create_model(entry.architecture, True, pretrained_cfg_overlay=overlay, num_classes=0, **entry.arguments)
     model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
@@ -104,7 +105,7 @@ def _model(entry: TimmFile | TimmTag, path: Path) -> Any:
 
 
 def _preprocess(entry: TimmFile | TimmTag, model: Any) -> dict[str, Any]:
-    """Return timm's data_config: the entry's preprocessing where it states one, else the tag's."""
+    """Return timm's data_config: the entry's preprocessing if it has any, otherwise the tag's."""
     settings = entry.preprocess
     if settings is None:
         published: dict[str, Any] = timm.data.resolve_model_data_config(model)

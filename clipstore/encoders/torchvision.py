@@ -1,6 +1,6 @@
-"""torchvision's classifiers as image encoders: save one as a folder of weights, and load it from there without its last layer.
+"""Save torchvision's classifiers as weights folders and load them from there as image encoders, without their last layer.
 
-Such a folder holds model.safetensors, the last layer included; architecture and preprocessing are in encoder.json.
+Such a folder contains model.safetensors, including the last layer; architecture and preprocessing are in encoder.json.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ from clipstore.encoders.info import FILES, EncoderInfo, folder, write_info
 from clipstore.encoders.source import UNLOADABLE, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import torchvision
 
-IMAGE_SIDE = 224  # pixels, of most published classifiers
+IMAGE_SIDE = 224  # pixels, for most published classifiers
 
 
 def save(name: str, entry: Torchvision) -> None:
     """Write a published classifier.
 
     Raises:
-        InputError: the architecture or its weights are unknown, cannot be fetched, or hold no linear layer to take away.
+        InputError: the architecture or its weights are unknown, the weights cannot be fetched, or there is no linear layer to remove.
     """
     published = _published(name, entry)
     url = entry.url or published.url
@@ -76,14 +76,14 @@ def load(info: EncoderInfo) -> tuple[Any, Any, None]:
 
 
 def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
-    """Return the network without its last linear layer, float32, and the length of the embedding that it gives."""
+    """Return the network without its last linear layer, float32, and the length of its embedding."""
     model = classifier(info.architecture)
     model.load_state_dict(load_file(folder(info.name) / FILES["torchvision"]))
     return without_classifier(model)
 
 
 def untrained(entry: Torchvision) -> tuple[Any, int]:
-    """Return the entry's architecture with random weights, its last layer included, and the usual side of its images in pixels.
+    """Return the entry's architecture, including its last layer, with random weights, and the usual side length of its images in pixels.
 
     Raises:
         ValueError: torchvision has no such architecture.
@@ -97,12 +97,12 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, None]
 
 
 def classifier(architecture: str) -> Any:
-    """Return the whole network, its last layer included, with random weights."""
+    """Return the whole network, including its last layer, with random weights."""
     return torchvision.models.get_model(architecture, weights=None)
 
 
 def without_classifier(model: Any) -> tuple[Any, int]:
-    """Replace the last linear layer of a classifier by the identity; return the model and the length of what that layer took in.
+    """Replace a classifier's last linear layer with the identity; return the model and the input length of that layer.
 
     Raises:
         ValueError: there is no linear layer.
@@ -117,7 +117,7 @@ def without_classifier(model: Any) -> tuple[Any, int]:
 
 
 def _published(name: str, entry: Torchvision) -> Any:
-    """Return torchvision's entry for the weights: address and transform."""
+    """Return torchvision's entry for the weights, which has their URL and transform."""
     classifiers = torchvision.models.list_models(module=torchvision.models)  # detectors and video networks are in other modules
     if entry.architecture not in classifiers:
         raise unknown_architecture(name, entry.architecture, "torchvision", classifiers)

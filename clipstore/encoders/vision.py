@@ -1,8 +1,8 @@
-"""The one module that imports torchvision, timm and open_clip.
+"""The only module that imports torchvision, timm and open_clip.
 
-torchvision's compiled operators do not load beside every build of torch (a CUDA torchvision beside a CPU torch, for one), and its Python
-half then fails on the missing schema of ``torchvision::nms``. None of those operators is used here, so where they do not load,
-their schemas are declared, once, before the first import. Where they load, nothing is changed.
+torchvision's compiled operators do not load with every build of torch (a CUDA torchvision with a CPU torch, for example), and its Python
+code then fails on the missing schema of ``torchvision::nms``. This project uses none of those operators, so if they do not load, their
+schemas are declared once before the first import. If they load, nothing is changed.
 """
 
 import importlib.util
@@ -15,10 +15,10 @@ import torch
 
 
 def _operators_load() -> bool:
-    """Load torchvision's compiled operators the way torchvision itself does; return whether that worked."""
+    """Load torchvision's compiled operators as torchvision itself does; return whether they loaded."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # nothing to declare: the import below says what is missing
+        return True  # nothing to declare: the import below reports what is missing
     for library in (*Path(spec.origin).parent.glob("_C*.so"), *Path(spec.origin).parent.glob("_C*.pyd")):
         try:
             torch.ops.load_library(str(library))
@@ -35,13 +35,13 @@ if not _operators_load():
 
 @contextmanager
 def _transformers_hidden() -> Iterator[None]:
-    """Let an import find no transformers, unless it is loaded already.
+    """Hide transformers from imports, unless it is already loaded.
 
-    open_clip loads it, which takes a second, for text towers that this project refuses; its tokenizers load it when they are made.
+    open_clip would import it, which takes a second, for text towers that this project rejects; its tokenizers import it when created.
     """
     hide = "transformers" not in sys.modules
     if hide:
-        sys.modules["transformers"] = None  # type: ignore[assignment]  # an import of it now raises ModuleNotFoundError
+        sys.modules["transformers"] = None  # type: ignore[assignment]  # importing it now raises ModuleNotFoundError
     try:
         yield
     finally:
@@ -53,7 +53,7 @@ with _transformers_hidden():
     import open_clip
 import timm  # noqa: E402
 import torchvision  # noqa: E402
-from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402  a function of that name hides the module
+from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402  a function of the same name hides the module
 from torchvision.transforms import v2  # noqa: E402
 
 __all__ = ["open_clip", "save_config_for_hf", "timm", "torchvision", "v2"]

@@ -1,6 +1,6 @@
-"""English prose that every CPython carries: the topics of its reference manual and the docstrings of its standard library.
+"""English prose shipped with every CPython: the topics of its reference manual and the docstrings of its standard library.
 
-Both are under Python's own licence; a run copies them to data/raw only. Another version of Python has slightly different texts.
+Both are under Python's licence, and a run copies them only to data/raw. The texts differ slightly between Python versions.
 """
 
 import ast
@@ -15,12 +15,12 @@ from clipstore.core.datasets import PythonDocs
 from clipstore.data.index import SPLITS
 from clipstore.text import texts
 
-EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "pydoc_data"}  # not the library's prose
+EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "pydoc_data"}  # not prose of the library
 MIN_WORDS = 5  # a shorter paragraph is a heading or a signature
 
 
 def sources() -> Iterator[tuple[str, list[str]]]:
-    """Yield (name, texts) of every topic and every module, in an order that depends on nothing but their names."""
+    """Yield (name, texts) of every topic and every module, in an order that depends only on their names."""
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
@@ -35,15 +35,15 @@ def sources() -> Iterator[tuple[str, list[str]]]:
 
 
 def paragraphs(sections: list[str]) -> list[str]:
-    """Return the paragraphs of prose in ``sections``, each on one line; interpreter sessions and headings are left out."""
+    """Return the paragraphs of prose in ``sections``, each as one line, without interpreter sessions and headings."""
     lines = [" ".join(paragraph.split()) for section in sections for paragraph in re.split(r"\n\s*\n", section)]
     return [line for line in lines if not line.startswith(">>>") and len(line.split()) >= MIN_WORDS]
 
 
 def write(entry: PythonDocs, root: Path) -> int:
-    """Write the paragraphs below ``root``, split by module or topic; return how many.
+    """Write the paragraphs below ``root``, split by module or topic; return their number.
 
-    A paragraph that occurs in several modules belongs to the first.
+    A paragraph that occurs in several modules belongs to the first of them.
     """
     split_of_paragraph: dict[str, str] = {}
     for name, sections in sources():

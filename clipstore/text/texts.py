@@ -1,4 +1,4 @@
-"""Text as documents: one document or paragraph on each line, UTF-8, without empty lines."""
+"""Text as documents: one document or paragraph per line, in UTF-8, without empty lines."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from clipstore.data.index import SPLITS
 
 SUFFIXES = (".txt", ".parquet")
 
-# Undo what WikiText's authors did to running text (Merity et al. 2016, with the Moses tokeniser).
+# Undo the changes that WikiText's authors made to running text (Merity et al. 2016, with the Moses tokeniser).
 JOINED = re.compile(r" @([-,.])@ ")
 BEFORE = re.compile(r" (?=(?:[,.;:!?%)\]]|'(?:s|re|ve|ll|d|m|t)\b|n't\b))")
 AFTER = re.compile(r"(?<=[(\[$£€]) ")
@@ -18,15 +18,15 @@ QUOTED = re.compile(r'" ([^"]*?) "')
 
 
 def plain(line: str) -> str:
-    """Return a line of WikiText as it would be written: ``@-@`` and blanks around marks taken out, quotes closed up pair by pair.
+    """Return a line of WikiText as normal text: without ``@-@``, spaces around punctuation and spaces inside pairs of quotes.
 
-    An approximation: quotes within quotes, single quotes and ``<unk>`` stay as they are.
+    This is an approximation: nested quotes, single quotes and ``<unk>`` are left unchanged.
     """
     return QUOTED.sub(r'"\1"', AFTER.sub("", BEFORE.sub("", JOINED.sub(r"\1", line))))
 
 
 def documents(text: str) -> list[str]:
-    """Return the lines that are not empty, without the blanks around them."""
+    """Return the lines that are not empty, without surrounding whitespace."""
     return [line for raw in text.split("\n") if (line := raw.strip())]
 
 
@@ -34,7 +34,7 @@ def read(path: Path) -> list[str]:
     """Return the documents of a .txt file, or of the column ``text`` of a .parquet file.
 
     Raises:
-        InputError: it is not UTF-8, no table, or has no such column of strings.
+        InputError: the file is not UTF-8, is not a table, or has no such column of strings.
     """
     if path.suffix.lower() == ".txt":
         try:
@@ -51,18 +51,18 @@ def read(path: Path) -> list[str]:
     if "text" not in table.column_names or not (
         pa.types.is_string(kind := table.schema.field("text").type) or pa.types.is_large_string(kind)
     ):
-        raise InputError(f"{path}: its columns are {', '.join(table.column_names)}; expected a column text of strings")
+        raise InputError(f"{path}: its columns are {', '.join(table.column_names)}; expected a string column named text")
     return [line for text in table["text"].to_pylist() for line in documents(text or "")]
 
 
 def split_of(document: str, val: float, test: float, seed: int) -> str:
-    """Return the split of a document. It depends on the text only: copies stay together, and a new document moves no other.
+    """Return the split of a document. It depends only on the text: copies stay together, and a new document does not move others.
 
     Args:
         document: the text.
         val: share of the documents.
         test: share of the documents.
-        seed: another seed gives another split.
+        seed: a different seed gives different splits.
     """
     place = int.from_bytes(hashlib.sha256(f"{seed} {document}".encode()).digest()[:8]) / 2**64
     return "test" if place < test else "val" if place < test + val else "train"
@@ -71,10 +71,10 @@ def split_of(document: str, val: float, test: float, seed: int) -> str:
 def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str]]:
     """Return the documents below ``root`` by split.
 
-    Files or folders named train, val and test are the splits; without them all documents are split here.
+    Files or folders named train, val and test are the splits; without them the documents are split here.
 
     Raises:
-        InputError: there is no text, some of the splits are named and others not, or a file is damaged.
+        InputError: a split has no text, only some of the splits are named, or a file is damaged.
     """
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     given: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -88,17 +88,19 @@ def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str
         for document in other:
             given[split_of(document, val, test, seed)].append(document)
     elif other or len(named) < len(SPLITS):
-        problem = f"found {', '.join(named)}" + (" and files of other names" if other else "")
-        raise InputError(f"{root}: {problem}: expected text in train, val and test each, and no other files, or none of these names")
+        problem = f"found {', '.join(named)}" + (" and files with other names" if other else "")
+        raise InputError(
+            f"{root}: {problem}: expected either text in all of train, val and test and no other files, or none of these names"
+        )
     empty = [split for split in SPLITS if not given[split]]
     if empty:
         raise InputError(
-            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, one on each line, in .txt or .parquet files"
+            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, one per line, in .txt or .parquet files"
         )
     return given
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """Write documents, one on each line."""
+    """Write documents, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())

@@ -1,9 +1,8 @@
-"""Tokenizers of Hugging Face's tokenizers library, built and trained as an entry of params.yaml says.
+"""Build and train tokenizers of Hugging Face's tokenizers library as configured in params.yaml.
 
-Training on the same text gives the same tokenizer. The library alone does not promise that: where it marks tokens inside a word with a
-prefix it numbers characters in a random order, and ties of frequency go by number; Unigram's scores differ in the last bits, and with them
-the order of its pieces. Characters are therefore numbered in order of their code points, scores rounded, and pieces of one score put in
-order.
+Training on the same text gives the same tokenizer. The library itself does not guarantee this: if it marks tokens inside a word with a
+prefix, it numbers characters in random order, and these numbers break ties in frequency; Unigram's scores differ in the last bits, and so
+does the order of its pieces. Therefore characters are numbered by code point, scores are rounded, and pieces with equal scores are sorted.
 """
 
 import json
@@ -22,18 +21,18 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section
 
 TRAINERS = {"BPE": BpeTrainer, "WordPiece": WordPieceTrainer, "Unigram": UnigramTrainer, "WordLevel": WordLevelTrainer}
-OPTIONS = {  # of the trainers, which ignore unknown ones silently
+OPTIONS = {  # known options of the trainers, which silently ignore unknown ones
     "BPE": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix", "max_token_length"),
     "WordPiece": ("min_frequency", "limit_alphabet", "continuing_subword_prefix", "end_of_word_suffix"),
     "Unigram": ("shrinking_factor", "max_piece_length", "n_sub_iterations"),
     "WordLevel": ("min_frequency",),
 }
-STEP = 1e-4  # the library's, between the scores of characters that it put back
-DIGITS = 9  # of a score, of which some 15 are the same in two trainings
+STEP = 1e-4  # the library's step between the scores of pruned characters that it restores
+DIGITS = 9  # decimal places of a rounded score; about 15 are the same in two trainings
 
 
 class Part(Section):
-    """A component of the library by its name there, ``{type: Metaspace}``, and what its constructor takes besides."""
+    """A component of the library, by its class name (``{type: Metaspace}``), with the arguments of its constructor."""
 
     model_config = Section.model_config | {"extra": "allow"}
     type: str = Field(description="Name of the component in the tokenizers library; other keys are arguments of its constructor.")
@@ -49,16 +48,15 @@ def _of(module: str, base: type) -> AfterValidator:
 
     def check(part: Part) -> Part:
         if part.type not in known:
-            raise ValueError(f"expected a type of the library's {module} ({', '.join(known)}), found {part.type}")
+            raise ValueError(f"expected one of the library's {module} ({', '.join(known)}), found {part.type}")
         try:
             component = part.built(module)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"of type {part.type}: {error}") from None
-        taken = (
-            json.loads(component.__getstate__()) if part.type == "ByteLevel" else part.model_extra
-        )  # the only one that takes any keyword
-        if unknown := sorted(set(part.model_extra or {}) - set(taken or {})):
-            raise ValueError(f"of type {part.type}: unexpected {unknown[0]}")
+            raise ValueError(f"type {part.type}: {error}") from None
+        # ByteLevel is the only component that accepts any keyword, so its arguments are compared with its state.
+        accepted = json.loads(component.__getstate__()) if part.type == "ByteLevel" else part.model_extra
+        if unknown := sorted(set(part.model_extra or {}) - set(accepted or {})):
+            raise ValueError(f"type {part.type}: unexpected argument {unknown[0]}")
         return part
 
     return AfterValidator(check)
@@ -86,7 +84,7 @@ class Entry(Section):
     @model_validator(mode="after")
     def _fits(self) -> "Entry":
         if self.unknown is None and not self.of_bytes:
-            raise ValueError("unknown is missing: the token for what the vocabulary lacks, for example '[UNK]' (only ByteLevel needs none)")
+            raise ValueError("unknown is missing: expected the token for unknown text, for example '[UNK]' (only ByteLevel needs none)")
         if unknown := [key for key in self.trainer if key not in OPTIONS[self.model]]:
             raise ValueError(f"trainer.{unknown[0]}: expected one of {', '.join(OPTIONS[self.model])}")
         try:
@@ -97,7 +95,7 @@ class Entry(Section):
 
     @property
     def of_bytes(self) -> bool:
-        """Whether tokens are made of bytes instead of characters."""
+        """Whether tokens consist of bytes instead of characters."""
         return any(part.type == "ByteLevel" for part in self.pre_tokenizer)
 
     def untrained(self) -> Tokenizer:
@@ -111,7 +109,7 @@ class Entry(Section):
         return tokenizer
 
     def _trainer(self, size: int, first: Sequence[str]) -> Any:
-        """Return the model's trainer for ``size`` tokens, whose vocabulary starts with the tokens ``first``."""
+        """Return the model's trainer for a vocabulary of ``size`` tokens that starts with the tokens ``first``."""
         options: dict[str, Any] = dict(self.trainer)
         if self.model in ("BPE", "WordPiece") and self.of_bytes:
             options["initial_alphabet"] = tokenizers.pre_tokenizers.ByteLevel.alphabet()
@@ -120,7 +118,7 @@ class Entry(Section):
         return TRAINERS[self.model](vocab_size=size, special_tokens=list(first), show_progress=False, **options)
 
     def alphabet(self, documents: Sequence[str]) -> list[str]:
-        """Return the smallest vocabulary for the documents: the unknown token, then each character as the model marks it ("##a")."""
+        """Return the smallest vocabulary for the documents: the unknown token, then each character as marked by the model ("##a")."""
         special = [self.unknown] if self.unknown is not None else []
         if self.model == "WordLevel":
             return special
@@ -134,45 +132,45 @@ class Entry(Section):
 
         Args:
             documents: the text.
-            size: tokens of the vocabulary; fewer where the documents give no more.
-            alphabet: what `alphabet` returns for the documents, if it is known.
+            size: number of tokens in the vocabulary; the result is smaller if the documents do not contain enough.
+            alphabet: the result of `alphabet` for the documents, if it is known.
 
         Raises:
-            InputError: ``size`` is too small for the characters of the documents, or they have none.
+            InputError: ``size`` is too small for the characters of the documents, or they have no text.
         """
         special = [self.unknown] if self.unknown is not None else []
         if not any(document.strip() for document in documents):
             raise InputError("there is no text to learn from")
         alphabet = self.alphabet(documents) if alphabet is None else alphabet
         if size < len(alphabet):
-            raise InputError(f"a vocabulary of {size} is too small: the characters alone are {len(alphabet)}")
+            raise InputError(f"a vocabulary of {size} is too small: the characters alone need {len(alphabet)}")
         marked = [token for token in alphabet if len(token) > 1 and token not in special] if self.model in ("BPE", "WordPiece") else []
         tokenizer = self.untrained()
         try:
             tokenizer.train_from_iterator(documents, self._trainer(size, special + marked), len(documents))
-        except Exception as error:  # the library's errors are plain ones
+        except Exception as error:  # the library raises plain Exceptions
             raise InputError(f"a vocabulary of {size} cannot be learnt: {str(error).splitlines()[0]}") from None
         if tokenizer.get_vocab_size() > size:  # Unigram keeps all characters and some more
             raise InputError(f"a vocabulary of {size} is too small: the smallest has {tokenizer.get_vocab_size()} tokens")
-        return _settled(tokenizer, special)
+        return _deterministic(tokenizer, special)
 
 
-def _settled(tokenizer: Tokenizer, special: list[str]) -> Tokenizer:
-    """Return the tokenizer without chance in it: see the module's docstring."""
+def _deterministic(tokenizer: Tokenizer, special: list[str]) -> Tokenizer:
+    """Return the tokenizer without its random differences, as the module's docstring describes."""
     document = json.loads(tokenizer.to_str())
     document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in special]
     model = document["model"]
     if model["type"] == "Unigram":
         pieces = {piece: round(score, DIGITS) for piece, score in model["vocab"] if piece not in special}
         low = min(pieces.values())
-        # Characters that were pruned come back at the lowest score, the next one STEP higher, and so on, in a random order.
-        back = sorted(piece for piece, score in pieces.items() if len(piece) == 1 and _on_ladder(score - low, len(pieces)))
-        pieces |= dict(zip(back, sorted(pieces[piece] for piece in back), strict=True))
+        # The library restores pruned characters in random order: the first with the lowest score, each of the others STEP higher.
+        restored = sorted(piece for piece, score in pieces.items() if len(piece) == 1 and _is_restored(score - low, len(pieces)))
+        pieces |= dict(zip(restored, sorted(pieces[piece] for piece in restored), strict=True))
         order = sorted(pieces.items(), key=lambda pair: (-pair[1], pair[0]))
         model["vocab"] = [(token, 0.0) for token in special] + order
     return Tokenizer.from_str(json.dumps(document))
 
 
-def _on_ladder(height: float, rungs: int) -> bool:
-    rung = round(height / STEP)
-    return rung < rungs and abs(height - rung * STEP) < 2 * 10**-DIGITS
+def _is_restored(difference: float, count: int) -> bool:
+    steps = round(difference / STEP)
+    return steps < count and abs(difference - steps * STEP) < 2 * 10**-DIGITS

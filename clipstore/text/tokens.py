@@ -1,7 +1,7 @@
 """Measures of a tokenizer on text, and its tokens in readable form.
 
-A word is a run of letters, digits and underscores, or a run of other marks, as the tokenizers library's ``Whitespace`` finds them: so
-figures of text with blanks around its marks (WikiText) and of text without compare.
+A word is a run of letters, digits and underscores or a run of other marks, as split by the tokenizers library's ``Whitespace``. This makes
+text with spaces around punctuation (WikiText) comparable with text without them.
 """
 
 import re
@@ -17,52 +17,52 @@ from tokenizers import Encoding, Tokenizer
 from tokenizers.pre_tokenizers import Whitespace
 
 WORDS = Whitespace()
-BLANK = "▁"  # a token of its own, whose span is reported as the first letter of a text
+BLANK = "▁"  # as a separate token at the start of a text, it is reported with the span of the first letter
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
-SHOWN = range(8, 26)  # number of words of an example sentence
+SENTENCE_WORDS = range(8, 26)  # number of words in an example sentence
 Span = tuple[int, int]  # start and end in characters
 Places = npt.NDArray[np.intp]
 
 
 def words(text: str) -> list[Span]:
-    """Return start and end of every word of ``text``."""
+    """Return the start and end of every word in ``text``."""
     return [span for _, span in WORDS.pre_tokenize_str(text)]
 
 
 def pieces(encoding: Encoding) -> tuple[Places, Places]:
-    """Return start and end (n, 2) in the text, and id (n,), of the tokens that are not blanks alone."""
-    kept = [at for at, token in enumerate(encoding.tokens) if token != BLANK]
-    return np.array(encoding.offsets, np.intp).reshape(-1, 2)[kept], np.array(encoding.ids, np.intp)[kept]
+    """Return start and end (n, 2) in the text, and id (n,), of the tokens other than a single BLANK."""
+    positions = [at for at, token in enumerate(encoding.tokens) if token != BLANK]
+    return np.array(encoding.offsets, np.intp).reshape(-1, 2)[positions], np.array(encoding.ids, np.intp)[positions]
 
 
 def reach(offsets: Places, spans: Sequence[Span]) -> tuple[Places, Places]:
-    """Return the first piece (n, 2) that touches each word, and the one after the last."""
+    """Return, for each word, the index of the first piece that overlaps it and the index after the last; ``offsets`` is (n, 2)."""
     starts, ends = np.array(spans, np.intp).reshape(-1, 2).T
     return np.searchsorted(offsets[:, 1], starts, "right"), np.searchsorted(offsets[:, 0], ends, "left")
 
 
 def segments(encoding: Encoding, spans: Sequence[Span]) -> list[tuple[Span, ...]]:
-    """Return what each word is cut into; several tokens for parts of one character are as many equal spans."""
+    """Return the spans of the pieces that each word is split into; tokens for parts of one character have equal spans."""
     offsets, _ = pieces(encoding)
-    cut = []
+    segments_of_words = []
     for (start, end), first, after in zip(spans, *reach(offsets, spans), strict=True):
-        cut.append(tuple((max(a, start), min(b, end)) for a, b in offsets[first:after].tolist()))
-    return cut
+        segments_of_words.append(tuple((max(a, start), min(b, end)) for a, b in offsets[first:after].tolist()))
+    return segments_of_words
 
 
 @dataclass
 class Tally:
-    """Sums over the documents that a tokenizer has encoded.
+    """Counts over the documents that a tokenizer has encoded.
 
     Attributes:
-        tokenizer: of the library.
-        unknown: id of the token for what the vocabulary lacks.
-        words: in all.
-        whole: words that are one token, which may take in the blank before, and not the unknown one.
-        bytes: of UTF-8.
-        documents: in all.
-        round_trips: documents that decoding gives back to the last character.
-        ids: tokens by id.
+        tokenizer: a trained tokenizer of the library.
+        unknown: id of the unknown token, or None.
+        words: number of words.
+        whole: words that are one token other than the unknown one; the token may include the space before the word.
+        bytes: length of the text in UTF-8.
+        documents: number of documents.
+        round_trips: documents that decoding reproduces exactly.
+        ids: number of tokens by id.
     """
 
     tokenizer: Tokenizer
@@ -75,7 +75,7 @@ class Tally:
     ids: Counter[int] = field(default_factory=Counter)
 
     def add(self, documents: Sequence[str], encodings: Sequence[Encoding]) -> None:
-        """Add documents and what the tokenizer made of them."""
+        """Add documents and their encodings."""
         for document, encoding in zip(documents, encodings, strict=True):
             spans = words(document)
             offsets, ids = pieces(encoding)
@@ -90,7 +90,7 @@ class Tally:
         self.round_trips += sum(map(str.__eq__, decoded, documents))
 
     def measures(self) -> dict[str, float | int]:
-        """Return the figures; fertility (tokens a word) and the share of whole words follow Rust et al. 2021, for the words above."""
+        """Return the measures; fertility (tokens per word) and the share of whole words follow Rust et al. 2021, for words as above."""
         tokens = self.ids.total()
         return {
             "fertility": tokens / self.words,
@@ -102,9 +102,9 @@ class Tally:
 
 
 def surfaces(tokenizer: Tokenizer) -> dict[int, str]:
-    """Return the text of every token of the vocabulary, by id, without blanks and marks of its place in a word.
+    """Return the text of every token of the vocabulary, by id, without spaces and the marks of its position in a word.
 
-    A token that is no text by itself, part of a character's bytes, keeps the name that the vocabulary has for it.
+    A token that is not text by itself, but part of a character's bytes, keeps its name in the vocabulary.
     """
     text_of = {}
     for token, number in tokenizer.get_vocab().items():
@@ -114,16 +114,17 @@ def surfaces(tokenizer: Tokenizer) -> dict[int, str]:
 
 
 def overlap(first: Tokenizer, second: Tokenizer) -> float:
-    """Return the share of texts that are tokens of both among those that are tokens of either (Jaccard's index)."""
+    """Return the number of token texts in both vocabularies divided by the number in either (Jaccard index)."""
     a, b = (set(surfaces(tokenizer).values()) for tokenizer in (first, second))
     return len(a & b) / len(a | b)
 
 
 def readable(token: str, of_bytes: bool) -> str:
-    """Return a token as it can be read.
+    """Return a token in readable form.
 
-    Byte-level vocabularies write every byte as one visible character, "Ã©" for "é" and "Ġ" for a blank (Radford et al. 2019); here it is
-    the character again, only the blank stays "Ġ". Bytes that are no character by themselves are written as numbers, <C3>.
+    Byte-level vocabularies write every byte as one visible character: "Ã©" for "é", "Ġ" for a space (Radford et al. 2019). Here the
+    original characters are restored, except that a space remains "Ġ". Bytes that are not a complete character are written in hexadecimal,
+    as <C3>.
     """
     if not of_bytes or any(letter not in _bytes() for letter in token):
         return token
@@ -140,7 +141,7 @@ def _bytes() -> dict[str, int]:
 
 
 class Sentence(NamedTuple):
-    """A sentence, its words, and those of them that not all tokenizers cut alike."""
+    """A sentence, its words, and the words that the tokenizers split differently."""
 
     text: str
     words: list[str]
@@ -148,24 +149,24 @@ class Sentence(NamedTuple):
 
 
 def compared(text: str, tokenizers: Mapping[str, Tokenizer]) -> Sentence:
-    """Return which words of ``text`` the tokenizers cut differently."""
+    """Return ``text`` with the words that the tokenizers split differently."""
     spans = words(text)
-    cut = zip(*(segments(tokenizer.encode(text), spans) for tokenizer in tokenizers.values()), strict=True)
-    differing = [text[slice(*span)] for span, pieces in zip(spans, cut, strict=True) if len(set(pieces)) > 1]
+    splits = zip(*(segments(tokenizer.encode(text), spans) for tokenizer in tokenizers.values()), strict=True)
+    differing = [text[slice(*span)] for span, pieces in zip(spans, splits, strict=True) if len(set(pieces)) > 1]
     return Sentence(text, [text[slice(*span)] for span in spans], differing)
 
 
 def prose(sentence: str) -> bool:
-    """Return whether this can be an example: 8 to 25 words, three in four of letters only, ends in . ! or ?, without WikiText's <unk>."""
+    """Return whether a sentence can be an example: 8 to 25 words, three quarters of them only letters, an end mark, no WikiText <unk>."""
     parts = [sentence[slice(*span)] for span in words(sentence)]
     letters = sum(part.isalpha() for part in parts)
-    return len(parts) in SHOWN and letters >= 0.75 * len(parts) and sentence[-1] in ".!?" and "<unk>" not in sentence
+    return len(parts) in SENTENCE_WORDS and letters >= 0.75 * len(parts) and sentence[-1] in ".!?" and "<unk>" not in sentence
 
 
 def most_disputed(documents: Sequence[str], tokenizers: Mapping[str, Tokenizer]) -> Sentence | None:
-    """Return the sentence of prose with the greatest share of words that are cut differently, or None if there is no sentence.
+    """Return the sentence of prose with the largest share of words that are split differently, or None if there is no such sentence.
 
-    Of equals the longest, then the first.
+    Ties go to the longest, then to the first.
     """
     texts = [text for document in documents for text in SENTENCE.split(document) if prose(text)]
     sentences = [compared(text, tokenizers) for text in texts]

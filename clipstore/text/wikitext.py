@@ -1,4 +1,4 @@
-"""WikiText-2 from the Hugging Face hub, written as its authors first published it."""
+"""Fetch WikiText-2 from the Hugging Face hub and write it as its authors originally published it."""
 
 import hashlib
 from pathlib import Path
@@ -10,16 +10,16 @@ from clipstore.core.datasets import WikiText
 from clipstore.core.errors import InputError
 from clipstore.data import hub
 
-HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # the hub's names
+HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # names on the hub
 
 
 def write(entry: WikiText, root: Path) -> int:
     """Write the three splits below ``root``; return the number of lines.
 
-    The hub's tables have a row for each line, and an empty one for the authors' " " between paragraphs.
+    The hub's tables have one row per line; a row for the line " " between paragraphs is empty.
 
     Raises:
-        InputError: a file cannot be fetched, or its text is not the published one.
+        InputError: a file cannot be fetched, or its text differs from the published one.
     """
     version = entry.versions[entry.version]
     count = 0
@@ -29,11 +29,11 @@ def write(entry: WikiText, root: Path) -> int:
         try:
             lines = pq.read_table(path, columns=["text"])["text"].to_pylist()
         except (ArrowException, OSError) as error:
-            raise InputError(f"{path}: no Parquet file with a column text: {str(error).splitlines()[0]}") from None
+            raise InputError(f"{path}: expected a Parquet file with a column text: {str(error).splitlines()[0]}") from None
         text = "".join(line or " \n" for line in lines).encode()
         digest, expected = hashlib.sha256(text).hexdigest(), getattr(version, split)
         if digest != expected:
-            raise InputError(f"{path}: the SHA-256 of its text is {digest}, expected {expected}: not WikiText-2 as published")
+            raise InputError(f"{path}: the SHA-256 of its text is {digest}, expected {expected}: it is not the published WikiText-2")
         (root / f"{split}.txt").write_bytes(text)
         count += len(lines)
     return count

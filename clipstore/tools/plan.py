@@ -1,8 +1,8 @@
-"""Say what a run will cost before it starts: python -m clipstore.tools.plan [AXIS=[NAME,...] ...].
+"""Estimate the cost of a run before it starts: python -m clipstore.tools.plan [AXIS=[NAME,...] ...].
 
-Prints every fetch, every network and every pass over images that the axes of params.yaml name (or those given), with megabytes and minutes.
-The minutes are estimates: an encoder's operations are counted, the machine's speed is measured briefly, the network's is assumed. Files
-that are cached already (archives, weights, vectors) cost nothing; the plan does not look for them.
+Prints every download, every network and every pass over images for the axes of params.yaml (or those given), with megabytes and minutes.
+The minutes are estimates: an encoder's operations are counted, the machine's speed is measured briefly, and the network's speed is
+assumed. Files that are already cached (archives, weights, vectors) cost nothing, but the plan does not look for them.
 """
 
 import logging
@@ -24,16 +24,16 @@ from clipstore.data import images
 from clipstore.store.approaches import APPROACHES
 
 NETWORK = 10.0  # MB/s
-DECODE = 0.004  # seconds of one core to read, decode and resize a JPEG of 500 pixels
-OF_PRODUCT = 0.8  # share of a large matrix product's speed that an encoder reaches
-PROBE = 3e-8  # seconds of a probe's sweep for each training image, class, number in a vector, and C
-AUDIT = 0.01  # seconds of decoding an image once more, comparing it with its neighbours and judging its label
-TEXT = 6  # seconds of training and comparing tokenizers for a fetched megabyte, on 2 cores
-STEP = 0.3  # seconds of a step that trains garden_clip, on 2 cores
+DECODE = 0.004  # seconds on one core to read, decode and resize a JPEG of 500 pixels
+EFFICIENCY = 0.8  # speed of an encoder as a share of a large matrix product's speed
+PROBE = 3e-8  # seconds of a probe's sweep per training image, class, vector element, and value of C
+AUDIT = 0.01  # seconds to decode an image again, compare it with its neighbours and judge its label
+TEXT = 6  # seconds to train and compare tokenizers per downloaded megabyte, on 2 cores
+STEP = 0.3  # seconds per training step of garden_clip, on 2 cores
 
 
 class Cost(NamedTuple):
-    """What a cell takes: megabytes fetched, megabytes kept, seconds."""
+    """The cost of a cell: megabytes downloaded, megabytes stored, seconds."""
 
     cell: str
     fetches: float = 0.0
@@ -42,7 +42,7 @@ class Cost(NamedTuple):
 
 
 class Size(NamedTuple):
-    """An encoder's megabytes of float32 weights, operations for an image of ``side`` pixels, numbers kept of an image."""
+    """An encoder's megabytes of float32 weights, operations for an image of ``side`` pixels, and numbers stored per image."""
 
     megabytes: float
     operations: float
@@ -51,10 +51,10 @@ class Size(NamedTuple):
 
 
 def size_of_encoder(name: str, entry: Encoder) -> Size:
-    """Count parameters and operations of the entry's architecture, on a device that holds no data.
+    """Count the parameters and operations of the entry's architecture on the meta device, which stores no data.
 
     Raises:
-        InputError: its library knows no such architecture.
+        InputError: its library has no such architecture.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -77,7 +77,7 @@ def size_of_encoder(name: str, entry: Encoder) -> Size:
 
 
 def operations_of_own(net: Scratch) -> float:
-    """Return the operations of our own network for one image."""
+    """Return the operations of this project's own network for one image."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -91,7 +91,7 @@ def operations_of_own(net: Scratch) -> float:
 
 
 def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
-    """Return the number of images, of training images (half, where splits are cut) and of classes; a user's folder is counted now."""
+    """Return the number of images, of training images (half of them if splits are not given) and of classes; users' folders are counted."""
     match entry:
         case Garden():
             from clipstore.data import garden
@@ -110,7 +110,7 @@ def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
 
 
 def speed(precision: str) -> float:
-    """Return how many operations a second this machine's large matrix products do, the best of several."""
+    """Return this machine's operations per second in a large matrix product, the best of several measurements."""
     import torch
 
     from clipstore.encoders.precision import device
@@ -133,15 +133,15 @@ def costs(
     regularisations: int,
     rate: float,
 ) -> list[Cost]:
-    """Return what the longer cells cost; the others take less than a minute.
+    """Return the costs of the longer cells; the others take less than a minute.
 
     Args:
-        axes: which cells run.
-        datasets: the table.
-        encoders: the table.
-        nets: the table.
-        regularisations: values of C that a linear probe tries.
-        rate: operations a second of this machine.
+        axes: the axes, which determine the cells that run.
+        datasets: the table `datasets` of params.yaml.
+        encoders: the table `encoders`.
+        nets: the table `nets`.
+        regularisations: number of values of C that a linear probe tries.
+        rate: operations per second of this machine.
     """
     cores = os.cpu_count() or 1
     rows = []
@@ -174,14 +174,14 @@ def costs(
         rows.append(Cost(f"index {dataset}", seconds=count * DECODE / cores))
         for name in axes.encoders:
             size = sizes[name]
-            seconds = count * (size.operations / (OF_PRODUCT * rate) + DECODE / cores)
+            seconds = count * (size.operations / (EFFICIENCY * rate) + DECODE / cores)
             rows.append(Cost(f"embed_images {name}-{dataset}", 0, count * size.numbers * 3 * 4e-6, seconds))  # Parquet, npy, row cache
             rows.append(Cost(f"linear_probe {name}-{dataset}", seconds=training * classes * size.numbers * regularisations * PROBE))
             rows.append(Cost(f"audit {name}-{dataset}", seconds=count * AUDIT))
         for (stage, name), operations in trained.items():
-            # A training step is a forward pass and a backward pass, which costs as much as two; training on train + val follows the choice.
+            # A training step costs three forward passes, since the backward pass takes as long as two. A refit trains a second time.
             passes = 3 * training * (2 if nets[name].refit else 1) + (count - training)
-            seconds = nets[name].epochs * passes * operations / (OF_PRODUCT * rate)
+            seconds = nets[name].epochs * passes * operations / (EFFICIENCY * rate)
             rows.append(Cost(f"{stage} {name}-{dataset}", 0, 0, seconds))
     return rows
 
@@ -190,7 +190,7 @@ def main(overrides: list[str]) -> None:
     """Print the plan."""
     import dvc.api
 
-    logging.disable(logging.WARNING)  # open_clip warns that weights are missing, which is the point here
+    logging.disable(logging.WARNING)  # open_clip warns that weights are missing, which is intended here
     params = dvc.api.params_show("params.yaml")
     for override in overrides:
         axis, _, names = override.partition("=")
@@ -211,8 +211,8 @@ def main(overrides: list[str]) -> None:
     ]
     print(pd.DataFrame(table).to_markdown(index=False, colalign=("left", "right", "right", "right")))
     print(
-        f"Estimates: {device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now), a network of "
-        f"{NETWORK:g} MB/s. Fetched and kept once: what is here already costs nothing. Cells not shown take less than a minute."
+        f"Estimates for {device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now) and a network of "
+        f"{NETWORK:g} MB/s. Files that are already cached cost nothing. Cells not shown take less than a minute."
     )
 
 

@@ -1,7 +1,7 @@
-"""Hold measured figures against published ones: python -m clipstore.tools.verify.
+"""Compare measured figures with published ones: python -m clipstore.tools.verify.
 
-Reads the tables of docs/expected.md, and metrics/DATASET.json of the data sets in them; prints a line for each figure both published and
-measured; exits with 1 where a checked one, or the number of test images, disagrees.
+Reads the tables of docs/expected.md and metrics/DATASET.json for the data sets in them. Prints a line for each figure that is both
+published and measured. Exits with 1 if a checked figure or the number of test images disagrees.
 """
 
 import json
@@ -16,9 +16,9 @@ from clipstore.core.params import Section
 from clipstore.store.approaches import APPROACHES
 
 EXPECTED = Path("docs/expected.md")
-REASONS = """What usually lies behind a difference (docs/traps.md has more):
+REASONS = """Usual causes of a difference (see docs/traps.md for more):
 - images or texts embedded in bfloat16: -S embed_images.precision=float32 -S embed_texts.precision=float32;
-- other prompts, another list of class names, or the same names in another order;
+- different prompts, a different list of class names, or the same names in a different order;
 - the wrong activation or preprocessing for the weights."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Row = TypeVar("Row", bound=Section)
@@ -42,7 +42,7 @@ class Official(Section):
 
 
 class Figure(Section):
-    """A published figure; one without a tolerance (in points) is shown and not checked."""
+    """A published figure; without a tolerance (in percentage points) it is shown but not checked."""
 
     encoder: str
     dataset: str = Field(alias="data set")
@@ -54,23 +54,23 @@ class Figure(Section):
 
 
 class Verdict(NamedTuple):
-    """What to say of a comparison, and whether it agrees; None where that is not checked."""
+    """The line to print about a comparison, and whether it agrees; None if it is not checked."""
 
     text: str
     agrees: bool | None
 
 
 def table(text: str, kind: type[Row]) -> list[Row]:
-    """Return the rows of the Markdown table in ``text`` whose columns are the fields of ``kind``.
+    """Return the rows of the Markdown table in ``text`` that has the fields of ``kind`` as columns.
 
     Raises:
-        InputError: there is no such table, or a row is malformed; the message names its line and value.
+        InputError: there is no such table, or a row is malformed; the message names the line and the value.
     """
     columns = [field.alias or name for name, field in kind.model_fields.items()]
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines()] + [[""]]
     if columns not in lines:
         raise InputError(f"{EXPECTED}: no table with the columns {', '.join(columns)}")
-    first = lines.index(columns) + 2  # below head and rule
+    first = lines.index(columns) + 2  # below the header and the rule
     rows = []
     for number, cells in enumerate(lines[first : lines.index([""], first)], first + 1):
         if len(cells) != len(columns):
@@ -84,22 +84,22 @@ def table(text: str, kind: type[Row]) -> list[Row]:
 
 
 def miscounts(official: Official, measured: dict[str, Any]) -> list[Verdict]:
-    """Return a verdict on each of {stage: {name: measures}} that was not measured on the official test split.
+    """Return a verdict for each entry of {stage: {name: measures}} that was not measured on the official test split.
 
-    ``failed`` counts the unreadable images of every split: at most so many may be missing from test.
+    ``failed`` counts the unreadable images of all splits: at most this many may be missing from test.
     """
     cells = [
         (f"{stage} {name}", measures["n"], measures["failed"]) for stage, names in measured.items() for name, measures in names.items()
     ]
     return [
-        Verdict(f"{official.dataset}, {cell}: {n} test images and {failed} failed, officially {official.images}", False)
+        Verdict(f"{official.dataset}, {cell}: {n} test images and {failed} failed, expected {official.images}", False)
         for cell, n, failed in cells
         if not official.images - failed <= n <= official.images
     ]
 
 
 def compare(figure: Figure, measured: dict[str, Any]) -> Verdict | None:
-    """Return the verdict on a figure, given its data set's {stage: {name: measures}}; None where it was not measured."""
+    """Return the verdict on a figure, given its data set's {stage: {name: measures}}; None if it was not measured."""
     value: Any = measured.get(figure.approach, {}).get(figure.encoder)
     for key in figure.measure.split("."):
         value = value and value.get(key)
@@ -117,10 +117,10 @@ def compare(figure: Figure, measured: dict[str, Any]) -> Verdict | None:
 
 
 def main() -> None:
-    """Print the verdicts and how many figures agree; exit with 1 if something differs.
+    """Print the verdicts and the number of figures that agree; exit with 1 if something differs.
 
     Raises:
-        InputError: a table is malformed, or nothing was measured that it has.
+        InputError: a table is malformed, or none of its figures was measured.
     """
     text = EXPECTED.read_text(encoding="utf-8")
     officials, figures = table(text, Official), table(text, Figure)
@@ -128,13 +128,13 @@ def main() -> None:
     metrics = {dataset: json.loads(path.read_text()) for dataset, path in paths.items() if path.exists()}
     compared = [verdict for figure in figures if (verdict := compare(figure, metrics.get(figure.dataset, {})))]
     if not compared:
-        faults = [f"{path}: " + (f"nothing that {EXPECTED} has" if name in metrics else "no such file") for name, path in paths.items()]
-        raise InputError(f"{'; '.join(faults)}; `make full` makes it")
+        faults = [f"{path}: " + (f"no figure of {EXPECTED}" if name in metrics else "no such file") for name, path in paths.items()]
+        raise InputError(f"{'; '.join(faults)}; run `make full`")
     counted = [verdict for official in officials for verdict in miscounts(official, metrics.get(official.dataset, {}))]
     checked = [verdict.agrees for verdict in compared if verdict.agrees is not None]
     wrong = bool(counted) or not all(checked)
     print("\n".join([verdict.text for verdict in counted + compared] + [REASONS] * wrong))
-    print(f"{sum(checked)} of {len(checked)} checked figures agree; published and not measured: {len(figures) - len(compared)}")
+    print(f"{sum(checked)} of {len(checked)} checked figures agree; published but not measured: {len(figures) - len(compared)}")
     sys.exit(wrong)
 
 

@@ -1,4 +1,4 @@
-"""A network that classifies images, and what a trained one needs to be applied to new images, saved and loaded."""
+"""A network that classifies images; a trained one can be applied to new images, saved and loaded."""
 
 import json
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ Matrix = npt.NDArray[np.float32]
 
 
 class Classifier(nn.Module):
-    """A whole network: uint8 images (n, 3, h, w) in, logits (n, classes) out; a backbone gives features, a linear head the logits."""
+    """A complete network: uint8 images (n, 3, h, w) in, logits (n, classes) out, through a backbone for features and a linear head."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, backbone: nn.Module, width: int, classes: int, mean: Sequence[float], std: Sequence[float], dropout: float) -> None:
-        """Put a new head on ``backbone``.
+        """Add a new head to ``backbone``.
 
         Args:
             backbone: normalised pixels (n, 3, h, w) in, features (n, width) out.
-            width: number of its features.
+            width: number of features.
             classes: number of logits.
-            mean: of each channel, as a fraction of the full range; subtracted from the pixels.
-            std: of each channel, likewise; the pixels are divided by it.
+            mean: mean of each channel, as a fraction of the full range; subtracted from the pixels.
+            std: standard deviation of each channel, as a fraction of the full range; the pixels are divided by it.
             dropout: probability that a feature is set to 0 in training.
         """
         super().__init__()
@@ -63,9 +63,9 @@ def on_device(network: Classifier) -> Classifier:
 
 @torch.inference_mode()
 def logits(network: Classifier, image_set: ImageSet, settings: Training) -> Matrix:
-    """Return the logits of the images' centres, in order: float32 (n, classes).
+    """Return the logits of the images' centre crops, in order: float32 (n, classes).
 
-    Each process computes a part of the rows; all of them return the whole.
+    Each process computes part of the rows; all processes return all rows.
     """
     state, device = process_state(), network.mean.device
     bfloat16 = precision(settings) == "bf16"
@@ -85,9 +85,9 @@ class TrainedNetwork:
     """A trained network on its device.
 
     Attributes:
-        network: gives the logits.
-        classes: their names, in the order of the logits.
-        settings: of its training; image_size and crop_pct say how images are prepared, precision and batch_size how they are computed.
+        network: the classifier.
+        classes: class names, in the order of the logits.
+        settings: training settings; prediction uses image_size and crop_pct to prepare images, and precision and batch_size.
     """
 
     network: Classifier
@@ -95,7 +95,7 @@ class TrainedNetwork:
     settings: Training
 
     def logits(self, image_set: ImageSet) -> Matrix:
-        """Return float32 (n, classes) of images decoded with the same settings; where there are several processes, all must call it."""
+        """Return float32 (n, classes) for images decoded with the same settings; if there are several processes, all must call it."""
         return logits(self.network, image_set, self.settings)
 
     def probabilities(self, image_set: ImageSet) -> Matrix:
@@ -106,7 +106,7 @@ class TrainedNetwork:
     def save(self, folder: Path, **facts: object) -> None:
         """Write model.safetensors and net.json: ``facts``, classes and settings."""
         folder.mkdir(parents=True, exist_ok=True)
-        # safetensors takes neither tensors that share memory nor other orders of the axes than the usual one.
+        # safetensors accepts only contiguous tensors that share no memory.
         weights = {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in self.network.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
         content = {**facts, "classes": list(self.classes), "settings": self.settings.model_dump(mode="json")}
@@ -114,13 +114,13 @@ class TrainedNetwork:
 
     @classmethod
     def load(cls, folder: Path, network: Classifier) -> "TrainedNetwork":
-        """Read what `save` wrote in ``folder`` into ``network``, which has the saved one's architecture, mean and std."""
+        """Load the network saved in ``folder`` into ``network``, which must have the same architecture, mean and std."""
         content = read_facts(folder)
         network.load_state_dict(load_file(folder / "model.safetensors"))
         return cls(on_device(network), content["classes"], TypeAdapter(Net).validate_python(content["settings"]))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return net.json of a checkpoint: stage, net, dataset, classes, settings, and what the network was built from."""
+    """Return a checkpoint's net.json: stage, net, dataset, classes, settings, and the facts that the network was built from."""
     facts: dict[str, Any] = json.loads((folder / "net.json").read_text())
     return facts

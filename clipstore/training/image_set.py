@@ -1,7 +1,7 @@
-"""Labelled images in memory, decoded once, and the batches that a network is trained and evaluated on.
+"""Labelled images in memory, decoded once, and the batches for training and evaluating a network.
 
-An image is kept as uint8, 3 bytes a pixel, its shorter side resized to the length from which evaluation crops the centre. An image of
-256 x 340 pixels takes 261 KB, and 3,700 of them 1 GB.
+An image is stored as uint8, 3 bytes per pixel, with its shorter side resized to the length from which evaluation crops the centre. An
+image of 256 x 340 pixels takes 261 KB, and 3,700 of them take 1 GB.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def shorter_side(settings: Training) -> int:
 
 
 def decode(rows: pd.DataFrame, settings: Training, name: str) -> ImageSet:
-    """Decode the images of ``rows`` (columns path, sha256, label of the index) and let Pillow resize them with antialiasing."""
+    """Decode the images of ``rows`` (columns path, sha256, label of the index); Pillow resizes them with antialiasing."""
     side = shorter_side(settings)
 
     def resized(source: tuple[str, str]) -> Tensor:
@@ -60,14 +60,14 @@ def decode(rows: pd.DataFrame, settings: Training, name: str) -> ImageSet:
 
 
 def seed_of(*numbers: int) -> int:
-    """Return a seed for torch derived from the numbers, each at least 0."""
+    """Return a seed for torch, derived from non-negative numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """An image set under random crops and colour changes.
+    """An image set with random crops and colour changes.
 
-    An item's key alone determines them: neither the order of the items nor the worker process that computes them matters.
+    They depend only on an item's key, not on the order of the items or on the worker process.
     """
 
     def __init__(self, image_set: ImageSet, settings: Training) -> None:
@@ -81,12 +81,12 @@ class Augmented(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         """Return uint8 (3, size, size) and the label of the image at the key's position."""
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would seed a GPU too, and without one keep a stack trace
+            torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would also seed GPUs, or without one store a stack trace
             return self.transform(self.image_set.pixels[key[2]]), int(self.image_set.labels[key[2]])
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[Key]]:
-    """Return the shuffled keys of one epoch in batches of one size; the images left over are not used in this epoch."""
+    """Return the shuffled keys of one epoch in batches of equal size; the remaining images are not used in this epoch."""
     batch_size = min(batch_size, count)
     order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
     starts = range(0, count - batch_size + 1, batch_size)
@@ -94,11 +94,11 @@ def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list
 
 
 def augmented_batches(dataset: Augmented, batches: list[list[Key]], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield uint8 (batch, 3, size, size) and labels int64 (batch,) of each batch of keys."""
+    """Yield pixels uint8 (batch, 3, size, size) and labels int64 (batch,) for each batch of keys."""
     yield from DataLoader(dataset, batch_sampler=batches, num_workers=workers)
 
 
 def center_crops(image_set: ImageSet, positions: Sequence[int], size: int) -> Tensor:
-    """Return the centres of the images at ``positions``: uint8 (n, 3, size, size)."""
+    """Return the centre crops of the images at ``positions``: uint8 (n, 3, size, size)."""
     crop = v2.functional.center_crop
     return torch.stack([crop(image_set.pixels[position], [size, size]) for position in positions])

@@ -1,8 +1,8 @@
-"""Train a network on labelled images: one loop, for fine-tuning and for training from scratch.
+"""Train a network on labelled images: one loop for both fine-tuning and training from scratch.
 
-Random numbers depend on seed and epoch alone, and after every epoch the whole state is saved in the cache folder: a run that was killed
-resumes after its last complete epoch and ends with the same numbers as an uninterrupted one. Where a launcher has started several
-processes, each works on its part of every batch, and Accelerate combines the gradients.
+Random numbers depend only on seed and epoch, and the complete state is saved in the cache folder after every epoch. A killed run therefore
+resumes after its last complete epoch and gives the same results as an uninterrupted one. If a launcher has started several processes, each
+works on its part of every batch, and Accelerate combines the gradients.
 """
 
 import math
@@ -33,7 +33,7 @@ from clipstore.training.processes import precision
 
 
 class Point(TypedDict):
-    """One point of a curve; accuracies are fractions, those of "train" are measured on augmented images while the network learns."""
+    """One point of a curve. Accuracies are fractions; those of "train" are measured on augmented images during the epoch."""
 
     epoch: int
     split: str
@@ -44,12 +44,12 @@ class Point(TypedDict):
 
 @dataclass
 class Fitted:
-    """The network at its best epoch on val (without val: after its last), and the curves up to the last one.
+    """The network after its best epoch on val, or after its last epoch if there is no val, and the curves of all epochs.
 
     Attributes:
         state: weights after the best epoch, on the CPU.
-        epoch: the best one, from 1; 0 before the first.
-        score: mean per class on val at the best epoch; without val, its number.
+        epoch: the best epoch, counted from 1; 0 before the first.
+        score: mean per class on val at the best epoch; without val, the number of the epoch.
         curve: points of all epochs.
     """
 
@@ -60,10 +60,10 @@ class Fitted:
 
 
 class Loop:
-    """A network in training, with its optimizer and, if the settings ask for it, the moving average of its weights."""
+    """A network in training, with its optimizer and, if enabled in the settings, the moving average of its weights."""
 
     def __init__(self, model: Classifier, settings: Training, seed: int) -> None:
-        """Put the model on this process's device and join it with those of the other processes."""
+        """Move the model to this process's device and connect it with those of the other processes."""
         ddp = DistributedDataParallelKwargs(find_unused_parameters=settings.freeze_backbone_epochs > 0)
         self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[ddp])
         self.settings, self.seed, self.epochs_done = settings, seed, 0
@@ -79,13 +79,13 @@ class Loop:
 
     @property
     def unwrapped_model(self) -> Classifier:
-        """The network that the optimizer changes, without Accelerate's wrapper."""
+        """The network that the optimizer updates, without Accelerate's wrapper."""
         network: Classifier = self.accelerator.unwrap_model(self.model)
         return network
 
     @property
     def evaluated_network(self) -> Classifier:
-        """The network that is evaluated and kept: the moving average, if there is one."""
+        """The network that is evaluated and saved: the moving average, if there is one."""
         if self.average is None:
             return self.unwrapped_model
         network = self.average.module
@@ -102,7 +102,7 @@ class Loop:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Return to what `state` returned."""
+        """Restore a state returned by `state`."""
         self.unwrapped_model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -117,7 +117,7 @@ class Loop:
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
         count = len(train.image_set)
-        batch_size = min(settings.batch_size, count // world * world)  # every process gets equally many images
+        batch_size = min(settings.batch_size, count // world * world)  # every process gets the same number of images
         batches = shuffled_batches(count, batch_size, self.seed, self.epochs_done)
         steps, warmup_steps = settings.epochs * len(batches), round(settings.warmup_epochs * len(batches))
         torch.manual_seed(seed_of(self.seed, self.epochs_done, rank))
@@ -152,7 +152,7 @@ class Loop:
         return {"epoch": self.epochs_done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
 
     def _set_modes(self) -> None:
-        """Put the model in training mode; freeze what the settings freeze in this epoch."""
+        """Set the model to training mode and freeze the parts that the settings freeze in this epoch."""
         self.model.train()
         if self.settings.freeze_batch_norm:
             for module in self.model.modules():
@@ -164,29 +164,29 @@ class Loop:
                 parameter.requires_grad_(not (group["in_backbone"] and frozen))
 
     def _share_buffers(self) -> None:
-        """Give all processes the first one's BatchNorm statistics; until now each has its own."""
+        """Copy the first process's BatchNorm statistics to all processes; until now they differ."""
         for module in (self.unwrapped_model, *([self.average] if self.average is not None else [])):
             for buffer in module.buffers():
                 broadcast(buffer)
 
 
 def evaluate(outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epoch: int, split: str) -> Point:
-    """Return loss (cross-entropy) and accuracies of logits float32 (n, classes)."""
+    """Return the loss (cross-entropy) and the accuracies of logits, float32 (n, classes)."""
     loss = F.cross_entropy(torch.from_numpy(outputs), torch.from_numpy(labels)).item()
     accuracies = metrics.accuracies(outputs.argmax(axis=1), labels)
     return {"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracies["top1"], "mean_per_class": accuracies["mean_per_class"]}
 
 
 def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epoch: int, state_path: Path, name: str) -> Fitted:
-    """Train up to ``last_epoch`` of the schedule; return the best epoch on val, without val the last.
+    """Train up to ``last_epoch`` of the schedule; return the best epoch on val, or the last epoch if there is no val.
 
     Args:
-        loop: holds model, settings and seed.
-        train: to learn from.
-        evaluated: image sets by the name of their split, evaluated after every epoch.
-        last_epoch: at most the settings' epochs, over which the learning rate falls.
-        state_path: where the state is saved after every epoch; if there is one already, training resumes from it.
-        name: for the progress bar.
+        loop: model, settings and seed.
+        train: the images to train on.
+        evaluated: image sets by split name, evaluated after every epoch.
+        last_epoch: at most the settings' epochs, over which the learning rate decays.
+        state_path: file for the state after every epoch; if it exists, training resumes from it.
+        name: title of the progress bar.
 
     Raises:
         InputError: the loss is not finite, or the state cannot be saved.
@@ -201,15 +201,15 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
         try:
             fitted.curve.append(loop.train_epoch(augmented, f"{name}: epoch {loop.epochs_done + 1} of {last_epoch}"))
         except InputError as error:
-            kept = f"; the network of epoch {fitted.epoch} is in {state_path}" if fitted.epoch else ""
-            raise InputError(f"{error}{kept}") from None
+            saved_network = f"; the network of epoch {fitted.epoch} is in {state_path}" if fitted.epoch else ""
+            raise InputError(f"{error}{saved_network}") from None
         epoch, network = loop.epochs_done, loop.evaluated_network
         points = {
             split: evaluate(logits(network, images, loop.settings), images.labels, epoch, split) for split, images in evaluated.items()
         }
         fitted.curve += points.values()
         score = points["val"]["mean_per_class"] if "val" in points else float(epoch)
-        if score > fitted.score:  # of equally good epochs the earliest stays
+        if score > fitted.score:  # on a tie the earliest epoch wins
             fitted.score, fitted.epoch = score, epoch
             fitted.state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
         if loop.accelerator.is_main_process:
@@ -220,10 +220,10 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a path, torch has no OSError for a full disk
+        with temporary.open("wb") as file:  # with a path instead of a file, torch raises no OSError when the disk is full
             torch.save(state, file)
 
     try:
         atomic.write(path, write)
     except OSError as error:
-        raise InputError(f"{path}: the state of training cannot be saved: {error.strerror or error}") from None
+        raise InputError(f"{path}: the training state cannot be saved: {error.strerror or error}") from None

@@ -1,17 +1,17 @@
-"""Our own network, trained from scratch on a few thousand small or large images.
+"""This project's own network, trained from scratch on a few thousand small or large images.
 
-It is a residual network with later improvements, small enough for little data:
+It is a residual network with later improvements, small enough for small data sets:
 
 - The stem has three 3 x 3 convolutions instead of one of 7 x 7 (He et al. 2019, "Bag of tricks", ResNet-C). It halves the image once, or
   not at all for tiny images.
 - A residual block has two convolutions, each preceded by normalisation (He et al. 2016, "Identity mappings"). The path from input to
   output is then a plain sum, and deeper networks remain trainable.
 - Squeeze-and-excitation (Hu et al. 2018) weights the channels of a block by the content of the whole image, which helps more than width
-  where classes differ in colour and texture.
+  if classes differ in colour and texture.
 - Where the image is halved, the shortcut averages 2 x 2 pixels before its 1 x 1 convolution, so that every pixel counts (ResNet-D).
-- Every block starts as the identity: its last convolution starts at 0 (Goyal et al. 2017 set the gain of BatchNorm to 0 instead).
-- In training, blocks are left out at random, deeper ones more often (Huang et al. 2016, "Stochastic depth").
-- Weights start normal, with the variance that preserves activations through ReLUs (He et al. 2015).
+- Every block starts as the identity: its last convolution is initialised to 0 (Goyal et al. 2017 set the gain of BatchNorm to 0 instead).
+- In training, blocks are skipped at random, deeper ones more often (Huang et al. 2016, "Stochastic depth").
+- Initial weights are normally distributed, with the variance that preserves activations through ReLUs (He et al. 2015).
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ MAX_PARAMETERS = 20_000_000
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale every channel by a number in (0, 1) computed from the means of all channels."""
+    """Scale every channel by a factor in (0, 1) computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
-        """Take ``width`` channels and squeeze them to a quarter of that number, at least 8."""
+        """Squeeze ``width`` channels to a quarter of their number, but at least 8."""
         super().__init__()
         inner = max(8, width // 4)
         self.squeeze = nn.Conv2d(width, inner, 1)
         self.excite = nn.Conv2d(inner, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, width, h, w) of the same shape."""
+        """Return the scaled channels (n, width, h, w)."""
         gate: Tensor = self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
         return x * torch.sigmoid(gate)
 
@@ -42,13 +42,13 @@ class Block(nn.Module):
     """Two 3 x 3 convolutions, each after normalisation and ReLU, added to their input."""
 
     def __init__(self, before: int, width: int, stride: int, drop_path: float) -> None:
-        """Turn ``before`` channels into ``width`` and keep every ``stride``-th pixel.
+        """Map ``before`` channels to ``width`` channels and keep every ``stride``-th pixel.
 
         Args:
-            before: number of channels of the input.
-            width: number of channels of the output.
+            before: number of input channels.
+            width: number of output channels.
             stride: 1 or 2.
-            drop_path: probability that the branch is left out in training.
+            drop_path: probability that the branch is skipped in training.
         """
         super().__init__()
         self.drop_path = drop_path
@@ -61,7 +61,7 @@ class Block(nn.Module):
         self.shortcut = nn.Sequential(*pool, nn.Conv2d(before, width, 1, bias=False)) if pool or before != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, width, h / stride, w / stride) of an input (n, before, h, w)."""
+        """Return (n, width, h / stride, w / stride) for an input (n, before, h, w)."""
         normalised = self.first(x)
         shortcut = x if self.shortcut is None else self.shortcut(normalised)
         branch = self.branch(normalised)
@@ -76,13 +76,13 @@ class Backbone(nn.Module):
     """The network without its classifier: images (n, 3, h, w) in, features (n, width) out."""
 
     def __init__(self, widths: Sequence[int], depths: Sequence[int], stride: int, drop_path: float) -> None:
-        """Build and initialise it from torch's global generator.
+        """Build the network and initialise it from torch's global generator.
 
         Args:
-            widths: channels of each stage; the image halves before every stage but the first.
+            widths: channels of each stage; the image is halved before every stage except the first.
             depths: blocks of each stage.
-            stride: of the stem, 1 or 2.
-            drop_path: probability that the last block is left out in training; it grows linearly from 0 for the first block.
+            stride: stride of the stem, 1 or 2.
+            drop_path: probability that the last block is skipped in training; it grows linearly from 0 for the first block.
         """
         super().__init__()
         narrow = max(16, widths[0] // 2)

@@ -10,17 +10,17 @@ from clipstore.training.classifier import Classifier
 
 
 def lr_factor(step: int, steps: int, warmup_steps: int) -> float:
-    """Return the learning rate at ``step`` of ``steps`` as a fraction of its peak: a linear warm-up, then a cosine down to 0."""
+    """Return the learning rate at ``step`` of ``steps`` as a fraction of its peak: linear warm-up, then cosine decay to 0."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
 def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, Any]]:
-    """Return the optimizer's groups: learning rates grow from the first layer to the head; biases and gains of norms do not decay.
+    """Return the optimizer's groups: learning rates grow from the first layer to the head; biases and norm gains have no weight decay.
 
-    Howard and Ruder 2018 call such rates discriminative. The backbone's last layer has ``settings.backbone_lr_scale`` times the head's
-    rate, its first layer ``settings.layer_decay`` times that, and the rates of the layers in between form a geometric sequence.
+    Howard and Ruder 2018 call such rates discriminative. The rate of the backbone's last layer is ``settings.backbone_lr_scale`` times the
+    head's, that of its first layer ``settings.layer_decay`` times this, and the rates in between form a geometric sequence.
     """
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     groups = []
@@ -37,7 +37,7 @@ def parameter_groups(model: Classifier, settings: Training) -> list[dict[str, An
 
 
 def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
-    """Return AdamW, or SGD with Nesterov's momentum of 0.9."""
+    """Return AdamW, or SGD with a Nesterov momentum of 0.9."""
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)

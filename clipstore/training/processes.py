@@ -1,6 +1,6 @@
-"""The processes, the device and the precision that a network is trained with on this machine.
+"""The processes, the device and the precision used to train a network on this machine.
 
-`launched` starts a stage in several processes by torchrun; each of them then trains on its part of every batch.
+`launched` starts a stage in several processes with torchrun; each of them then trains on its part of every batch.
 """
 
 import os
@@ -17,33 +17,33 @@ from clipstore.core.nets import Training
 def process_state() -> PartialState:
     """Return this process's device, its index and the number of processes.
 
-    The first call in a process decides, so nothing may ask Accelerate before: only an explicit ``cpu`` makes it join processes on a
-    machine without a GPU.
+    Accelerate remembers the first call in a process, so this must be the first: without a GPU, it connects processes only if ``cpu`` is
+    set explicitly.
     """
     return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.cuda.is_available())
 
 
 def precision(settings: Training) -> str:
-    """Return Accelerate's name for the precision of products: "bf16" where settings allow it and the hardware has it, else "no"."""
+    """Return Accelerate's name for the precision of matrix products: "bf16" if requested, or if "auto" and fast here, otherwise "no"."""
     from clipstore.encoders.precision import device, fast_bfloat16
 
-    wanted = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(device()))
-    return "bf16" if wanted else "no"
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(device()))
+    return "bf16" if bfloat16 else "no"
 
 
 def launched(processes: int, module: str, values: list[str]) -> bool:
-    """Run a stage in several processes by torchrun, unless it needs one process only or this is already one of several.
+    """Run a stage in several processes with torchrun, unless it needs only one process or this is already one of several.
 
     Args:
-        processes: number of them.
-        module: of the stage.
-        values: its command line, the net's name first.
+        processes: number of processes.
+        module: module of the stage.
+        values: command line of the stage, starting with the net's name.
 
     Returns:
-        Whether the processes were started here. They have then finished, and nothing is left to do.
+        Whether the processes were started here; if so, they have finished and there is nothing left to do.
 
     Raises:
-        InputError: there are fewer GPUs than processes, or a process failed; its own error is printed above.
+        InputError: there are fewer GPUs than processes, or a process failed after printing its own error.
     """
     if processes == 1 or "RANK" in os.environ:
         return False

@@ -1,7 +1,7 @@
 """Train a network on a data set by the protocol that all approaches share, and write its predictions on val and test.
 
 The epoch is selected on val, and the network of that epoch predicts val. A network refitted on train + val for that many epochs predicts
-test, once. Every seed repeats all of it; predictions and checkpoint are those of the first seed.
+test, once. This is repeated for every seed; predictions and checkpoint come from the first seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,13 +35,13 @@ class SeedResult(NamedTuple):
     """The result of one seed.
 
     Attributes:
-        val: probabilities by the network trained on train, float32 (n, classes).
-        test: probabilities by the final network.
-        train_only: probabilities of test by the network trained on train.
-        epoch: the selected one.
-        curve: of the training on train.
-        network: the final one.
-        state_paths: files of the training's states, useless once everything is written.
+        val: probabilities on val from the network trained on train, float32 (n, classes).
+        test: probabilities on test from the final network.
+        train_only: probabilities on test from the network trained on train.
+        epoch: the selected epoch.
+        curve: curve of the training on train.
+        network: the final network.
+        state_paths: files of training states, no longer needed once everything is written.
     """
 
     val: Matrix
@@ -62,16 +62,16 @@ def run_seed(
     key: str,
     name: str,
 ) -> SeedResult:
-    """Choose the epoch on val, and refit if the settings say so.
+    """Select the epoch on val, and refit if the settings request it.
 
     Args:
-        build: makes the network for a number of classes from torch's global generator.
-        classes: their names.
-        image_sets: of train, val and test.
-        settings: of training.
-        seed: of everything random.
-        key: digest of all that the network depends on besides settings and seed.
-        name: for progress bars and errors.
+        build: builds the network for a number of classes, from torch's global generator.
+        classes: class names.
+        image_sets: image sets of train, val and test.
+        settings: training settings.
+        seed: seed of all random numbers.
+        key: digest of everything that the network depends on, except settings and seed.
+        name: title in progress bars and errors.
     """
     state_paths: list[Path] = []
 
@@ -95,7 +95,7 @@ def run_seed(
 
 
 def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.int64]], settings: Training) -> dict[str, Any]:
-    """Return the figures beside the main result: trained on train alone, val, the best epoch on test, the spread over several seeds."""
+    """Return further figures: training on train only, accuracy on val, the best epoch on test, the spread over several seeds."""
 
     def accuracies(probabilities: Matrix, split: str) -> dict[str, float]:
         return metrics.accuracies(probabilities.argmax(axis=1), labels[split])
@@ -128,11 +128,11 @@ def write_curve(folder: Path, curve: Sequence[Point]) -> None:
                 if point["epoch"] == epoch:
                     live.log_metric(f"{point['split']}/loss", round(point["loss"], 6))
                     live.log_metric(f"{point['split']}/accuracy", round(point["accuracy"], 6))
-    (folder / "metrics.json").unlink()  # it has the last epoch's figures, which are not the result
+    (folder / "metrics.json").unlink()  # its figures are those of the last epoch, which are not the result
 
 
 def check_image_size(network: Classifier, size: int, name: str) -> None:
-    """Run the network on one blank image, before any real one is decoded.
+    """Run the network on one blank image before any real image is decoded.
 
     Raises:
         InputError: the network does not accept images of this size.
@@ -159,13 +159,13 @@ def run_cell(
 
     Args:
         stage: "finetune" or "scratch".
-        name: of the net.
-        dataset: whose index is read.
-        settings: of the net.
+        name: name of the net.
+        dataset: name of the data set.
+        settings: training settings of the net.
         seed: added to each of the settings' seeds.
-        build: makes the network for a number of classes from torch's global generator.
-        printout: describes such a network.
-        origin: all facts that ``build`` depends on besides the settings; they are part of the checkpoint.
+        build: builds the network for a number of classes, from torch's global generator.
+        printout: describes such a network as text.
+        origin: all facts that ``build`` depends on other than the settings; they are saved with the checkpoint.
 
     Returns:
         Facts for data/runs.jsonl.

@@ -1,4 +1,4 @@
-"""Near-duplicates: what is the same picture, what is not, and which test images have leaked."""
+"""Near-duplicates: which images show the same picture, which do not, and which test images have leaked."""
 
 import io
 from typing import Any
@@ -23,7 +23,7 @@ def scene(seed: int, width: int = 120, height: int = 90) -> Image.Image:
 
 
 def pairs(pictures: list[Image.Image], vectors: list[list[float]] | None = None, k: int = 3, **columns: Any) -> pd.DataFrame:
-    """Return the pairs among the pictures; they are of one split and have the same vector unless ``vectors`` says otherwise."""
+    """Return the pairs among the pictures; by default all are in one split and have the same vector."""
     rows = image_rows(["train"] * len(pictures), [0] * len(pictures))
     rows = rows.assign(width=[picture.width for picture in pictures], height=[picture.height for picture in pictures], **columns)
     embedded = np.array(vectors or [[1.0, 0.0]] * len(pictures), np.float32)
@@ -32,12 +32,12 @@ def pairs(pictures: list[Image.Image], vectors: list[list[float]] | None = None,
 
 
 def again(picture: Image.Image, form: str = "JPEG", **options: Any) -> Image.Image:
-    """Return the picture as a file of that form shows it."""
+    """Return the picture after saving and loading it in the given format."""
     return Image.open(io.BytesIO(encoded(picture, form, **options))).convert("RGB")
 
 
 def cropped(picture: Image.Image, share: float) -> Image.Image:
-    """Return the picture without ``share`` of its width and height, half of it at each side."""
+    """Return the picture with ``share`` of its width and height cut off, half of it on each side."""
     x, y = picture.width * share / 2, picture.height * share / 2
     return picture.crop((round(x), round(y), round(picture.width - x), round(picture.height - y)))
 
@@ -47,14 +47,14 @@ def cropped(picture: Image.Image, share: float) -> Image.Image:
     [
         (lambda image: again(image, quality=30), "near_duplicate"),
         (lambda image: image.resize((60, 45)), "near_duplicate"),
-        (lambda image: again(image.resize((40, 40)), quality=60), "near_duplicate"),  # squashed to a square, as some published copies are
+        (lambda image: again(image.resize((40, 40)), quality=60), "near_duplicate"),  # squashed to a square, like some published copies
         (lambda image: image.convert("L").convert("RGB"), "near_duplicate"),
         (lambda image: ImageEnhance.Brightness(image).enhance(1.2), "near_duplicate"),
         (lambda image: cropped(image, 0.03), "near_duplicate"),
         (lambda image: cropped(image, 0.2), "near_duplicate"),
         (lambda image: image.crop((0, 0, 112, 90)), "near_duplicate"),
         (lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "mirrored"),
-        (lambda image: cropped(image, 0.5), None),  # not found, and docs/decisions/0011-audit.md says so
+        (lambda image: cropped(image, 0.5), None),  # not found: a limit stated in docs/decisions/0011-audit.md
         (lambda image: image.transpose(Image.Transpose.ROTATE_180), None),
         (lambda image: scene(99), None),
     ],
@@ -67,27 +67,27 @@ def test_what_is_the_same_picture(change: Any, kind: str | None) -> None:
     assert (matches["agreement"] >= THRESHOLD).all()
 
 
-def test_the_same_bytes_are_copies_each_linked_to_the_first_of_the_earliest_split() -> None:
+def test_copies_are_each_paired_with_the_first_of_the_earliest_split() -> None:
     matches = pairs([scene(0)] * 4 + [scene(1)], sha256=list("aaaab"), split=["test", "val", "test", "train", "test"], k=1)
     assert matches[["first", "second", "kind", "cosine", "agreement"]].to_numpy().tolist() == [
         [3, second, "copy", 1.0, 1.0] for second in (0, 1, 2)
     ]
 
 
-def test_pictures_of_different_vectors_are_no_candidates() -> None:
+def test_pictures_with_distant_vectors_are_not_candidates() -> None:
     vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     assert len(pairs([scene(0), again(scene(0)), scene(2), scene(3)], vectors, k=1)) == 0
     assert len(pairs([scene(0), again(scene(0)), scene(2), scene(3)], vectors, k=3)) == 1
 
 
-def test_pairs_of_least_distance_come_first_and_each_once() -> None:
+def test_each_pair_occurs_once_and_the_highest_cosine_comes_first() -> None:
     near = [[1.0, 0.0], [0.6, 0.8], [1.0, 0.0], [0.8, 0.6]]
     matches = pairs([scene(0), scene(1), again(scene(0)), again(scene(1))], near)
     assert matches[["first", "second"]].to_numpy().tolist() == [[0, 2], [1, 3]]
     assert matches["cosine"].tolist() == pytest.approx([1, 0.96])
 
 
-def test_pictures_of_one_grey_and_pictures_smaller_than_a_thumbnail_are_not_compared() -> None:
+def test_uniform_pictures_and_pictures_smaller_than_a_thumbnail_are_not_compared() -> None:
     grey = Image.new("RGB", (40, 40), (90, 90, 90))
     assert len(pairs([grey, grey])) == 0
     small = scene(0).resize((31, 40))
@@ -118,7 +118,7 @@ def test_leaked_are_test_images_of_a_group_with_train_or_val() -> None:
     assert duplicates.leaked(np.arange(7, dtype=np.int32), splits).tolist() == []
 
 
-def test_groups_are_linked_through_others() -> None:
+def test_images_linked_through_others_are_in_one_group() -> None:
     matches = pd.DataFrame({"first": [0, 2], "second": [2, 4]})
     first, *others = duplicates.groups(5, matches).tolist()
     assert (others[1], others[3]) == (first, first)
@@ -134,21 +134,21 @@ def test_agreement_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch
     assert whole[1] == pytest.approx(1)
 
 
-def test_a_crop_is_laid_onto_its_whole_only_where_it_is_among_the_nearest() -> None:
+def test_a_crop_is_aligned_with_its_original_only_if_they_are_close() -> None:
     thumbnails = np.stack([duplicates.thumbnail(scene(0)), duplicates.thumbnail(cropped(scene(0), 0.2))])
     ends = np.array([0, 0]), np.array([1, 1])
-    agreed, _ = duplicates.compared(thumbnails, *ends, np.array([True, False]), THRESHOLD)
-    assert duplicates.WORTH < agreed[1] < THRESHOLD < agreed[0]
-    assert duplicates.aligned(*thumbnails) == pytest.approx(agreed[0])
+    agreements, _ = duplicates.compared(thumbnails, *ends, np.array([True, False]), THRESHOLD)
+    assert duplicates.MIN_UNALIGNED < agreements[1] < THRESHOLD < agreements[0]
+    assert duplicates.aligned(*thumbnails) == pytest.approx(agreements[0])
 
 
-def test_two_pictures_laid_onto_each_other_do_not_agree() -> None:
+def test_different_pictures_do_not_agree_even_when_aligned() -> None:
     thumbnails = [duplicates.thumbnail(scene(seed)) for seed in range(12)]
-    agreed = [duplicates.aligned(left, right) for left, right in zip(thumbnails[:6], thumbnails[6:], strict=True)]
-    assert max(agreed) < THRESHOLD - 0.1
+    agreements = [duplicates.aligned(left, right) for left, right in zip(thumbnails[:6], thumbnails[6:], strict=True)]
+    assert max(agreements) < THRESHOLD - 0.1
 
 
-def test_a_picture_of_one_grey_agrees_with_none() -> None:
+def test_a_uniform_picture_agrees_with_no_other() -> None:
     grey = np.full((duplicates.SIDE, duplicates.SIDE), 90, np.uint8)
     assert duplicates.aligned(grey, grey) == 0
     assert duplicates.aligned(duplicates.thumbnail(scene(0)), grey) == 0

@@ -1,4 +1,4 @@
-"""Planted wrong labels are found, right ones are not, and labels that cannot be judged are named."""
+"""Planted wrong labels are found, correct ones are not reported, and labels that cannot be judged are marked."""
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,8 @@ def test_planted_wrong_labels_are_found_with_their_class_and_clean_labels_are_no
     assert (wrong["score"] < 0.5).all()
 
 
-def test_an_image_is_judged_by_a_probe_that_saw_none_of_its_group() -> None:
-    """Three copies with a wrong label, in a corner of their own: each copy would vouch for the others."""
+def test_an_image_is_judged_by_a_probe_trained_without_its_group() -> None:
+    """Three copies with a wrong label, far from all other images: each copy would confirm the others' label."""
     labels = np.array([0, 1] * 30 + [1] * 3)
     vectors = clusters(labels)
     vectors[60:] = unit(np.eye(8)[[0] * 3].astype(np.float32) + 0.3 * np.eye(8)[[5] * 3].astype(np.float32))[0]
@@ -47,7 +47,7 @@ def test_an_image_is_judged_by_a_probe_that_saw_none_of_its_group() -> None:
     assert (together[60:, 1] < 0.1).all()
 
 
-def test_probabilities_are_those_of_the_folds() -> None:
+def test_probabilities_cover_all_classes_and_images() -> None:
     labels = np.arange(40) % 2
     shares, judged = label_errors.out_of_sample(clusters(labels), labels, np.arange(40), FOLDS, 1.0, 3)
     assert shares.shape == (40, 3)
@@ -56,14 +56,14 @@ def test_probabilities_are_those_of_the_folds() -> None:
     assert judged.all()
 
 
-def test_a_class_of_one_image_is_not_judged_and_a_small_one_is() -> None:
+def test_a_class_with_one_image_is_not_judged_and_one_with_two_is() -> None:
     labels = np.array([0, 1] * 20 + [2] + [3, 3])
     wrong, judged = issues(labels, clusters(labels))
     assert np.flatnonzero(~judged).tolist() == [40]
     assert len(wrong) == 0
 
 
-def test_a_class_of_one_group_is_not_judged() -> None:
+def test_a_class_with_one_group_is_not_judged() -> None:
     labels = np.array([0, 1] * 20 + [2, 2, 2])
     _, judged = issues(labels, clusters(labels), [*range(40), 40, 40, 40])
     assert np.flatnonzero(~judged).tolist() == [40, 41, 42]

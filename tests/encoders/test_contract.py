@@ -1,4 +1,4 @@
-"""The contract holds what decides the vectors' bits: each of it gives another digest."""
+"""The contract contains everything that determines the vectors' bits: changing any of it changes the digest."""
 
 import dataclasses
 from typing import Any
@@ -41,7 +41,7 @@ def test_the_decoder_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contract.of_images(INFO, "float32", 32, "cpu") != before
 
 
-def test_the_tokenizer_is_in_that_of_texts_where_it_has_files() -> None:
+def test_a_tokenizer_with_files_is_in_the_contract_of_texts() -> None:
     with_files = dataclasses.replace(INFO, tokenizer="aa")
     other = dataclasses.replace(INFO, tokenizer="bb")
     assert "tokenizer" not in contract.of_texts(INFO, "float32", 32, "cpu")
@@ -50,6 +50,6 @@ def test_the_tokenizer_is_in_that_of_texts_where_it_has_files() -> None:
     assert contract.of_images(with_files, "float32", 32, "cpu") == contract.of_images(other, "float32", 32, "cpu")
 
 
-def test_where_the_weights_came_from_is_not() -> None:
+def test_the_origin_of_the_weights_is_not_in_it() -> None:
     other = dataclasses.replace(INFO, origin="elsewhere", bfloat16_cosine=0.5)
     assert contract.of_images(other, "float32", 32, "cpu") == contract.of_images(INFO, "float32", 32, "cpu")

@@ -1,4 +1,4 @@
-"""Encoders give open_clip's own vectors, and a row's bits depend on its image alone."""
+"""Encoders give open_clip's own vectors, and a row's bits depend only on its image."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
-def test_features_are_there_exactly_where_a_projection_is(project: Path, name: str, width: int | None) -> None:
+def test_there_are_features_exactly_if_there_is_a_projection(project: Path, name: str, width: int | None) -> None:
     make_weights(name, CONFIGS[name])
     vectors = load(name).encode_images(pixels(2, CONFIGS[name]["vision_cfg"]["image_size"]))
     assert (vectors["features"].shape[1] if "features" in vectors else None) == width

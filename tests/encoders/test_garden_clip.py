@@ -32,27 +32,27 @@ def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_only_captioned_flowers_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
+    flowers = []
 
     def draw(flower: garden.Flower, rng: np.random.Generator, size: int) -> Image.Image:
-        drawn.append(flower)
+        flowers.append(flower)
         return Image.new("RGB", (size, size))
 
     monkeypatch.setattr(garden, "draw", draw)
     garden_clip.drawings(1, SIZE, 0)
-    assert drawn == list(garden.CAPTIONED)
+    assert flowers == list(garden.CAPTIONED)
 
 
 @pytest.mark.slow
-def test_training_repeats_itself_and_leaves_the_global_generator_alone(model: Any) -> None:
-    torch.rand(1)  # the global generator stands elsewhere than before the first training
+def test_training_is_reproducible_and_leaves_the_global_generator_alone(model: Any) -> None:
+    torch.rand(1)  # so that the global generator's state differs from the one before the first training
     before = torch.get_rng_state()
     again = train().state_dict()
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(tensor, again[key]) for key, tensor in model.state_dict().items())
 
 
-def test_the_seed_decides_drawings() -> None:
+def test_the_drawings_depend_on_the_seed() -> None:
     assert not torch.equal(garden_clip.drawings(1, SIZE, 0), garden_clip.drawings(1, SIZE, 1))
 
 
@@ -86,11 +86,11 @@ def test_names_and_captions_fit_the_context() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("cuda", [True, False])
-def test_bfloat16_is_taken_only_where_the_cpu_multiplies_it(monkeypatch: pytest.MonkeyPatch, fast: bool, cuda: bool) -> None:
+def test_bfloat16_is_used_only_if_the_cpu_multiplies_it_in_hardware(monkeypatch: pytest.MonkeyPatch, fast: bool, cuda: bool) -> None:
     monkeypatch.setattr(garden_clip, "BATCH", 2)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)  # training is on the CPU all the same
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)  # training runs on the CPU in either case
     encode_image = open_clip.CLIP.encode_image
     autocasts = []
 

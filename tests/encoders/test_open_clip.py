@@ -1,4 +1,4 @@
-"""open_clip's weights, by tag or from a file, become a folder that gives open_clip's own vectors; a wrong entry is one line."""
+"""open_clip weights, by tag or from a file, give open_clip's own vectors once saved; a wrong entry is reported in one line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.project import TINY, make_weights, save_weights, unigram_tokenizer
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of random ViT-B-32 weights, as open_clip's trainer saves it."""
+    """A checkpoint of random ViT-B-32 weights, in the format of open_clip's trainer."""
     path = tmp_path_factory.mktemp("checkpoint") / "vit.pt"
     torch.save({"state_dict": open_clip.create_model("ViT-B-32", pretrained=None).state_dict()}, path)
     return path
@@ -55,13 +55,19 @@ def test_an_open_clip_checkpoint(project: Path, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"architecture": "ViT-B-32", "tag": "openai"}, "'ViT-B-32' runs gelu, the weights need quick_gelu: 'ViT-B-32-quickgelu'"),
-        ({"architecture": "ViT-B-32-quickgelu", "activation": "gelu"}, "runs quick_gelu, the weights need gelu: 'ViT-B-32'"),
-        ({"architecture": "ViT-B-33", "activation": "gelu"}, "'ViT-B-33': open_clip knows no such model; did you mean 'ViT-B-32'"),
+        (
+            {"architecture": "ViT-B-32", "tag": "openai"},
+            "'ViT-B-32': its activation is gelu, but the weights were trained with quick_gelu; expected 'ViT-B-32-quickgelu'",
+        ),
+        (
+            {"architecture": "ViT-B-32-quickgelu", "activation": "gelu"},
+            "is quick_gelu, but the weights were trained with gelu; expected 'ViT-B-32'",
+        ),
+        ({"architecture": "ViT-B-33", "activation": "gelu"}, "'ViT-B-33': open_clip has no such model; did you mean 'ViT-B-32'"),
         ({"architecture": "ViT-B-32", "tag": "opnai"}, "tag = 'opnai': open_clip's tags for ViT-B-32 are openai, "),
-        ({"architecture": "roberta-ViT-B-32", "tag": "laion2b_s12b_b32k"}, "text towers of transformers are not supported"),
+        ({"architecture": "roberta-ViT-B-32", "tag": "laion2b_s12b_b32k"}, "text towers from transformers are not supported"),
         ({"architecture": "coca_ViT-B-32", "activation": "gelu"}, "CoCa models are not supported"),
-        ({"architecture": "ViT-B-16", "tag": "laion2b_s34b_b88k"}, "vit.pt: no weights of ViT-B-16"),
+        ({"architecture": "ViT-B-16", "tag": "laion2b_s34b_b88k"}, "vit.pt: expected weights of ViT-B-16"),
         ({"architecture": "ViT-B-32", "activation": "gelu", "sha256": "0" * 64}, "sha256 = '000"),
     ],
 )
@@ -72,10 +78,10 @@ def test_a_wrong_entry_is_one_line(project: Path, checkpoint: Path, fields: dict
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_checkpoint_is_one_line(project: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_one_line(project: Path) -> None:
     path = project / "notes.pt"
     path.write_text("not weights")
-    with pytest.raises(InputError, match=r"notes\.pt: no weights of ViT-B-32"):
+    with pytest.raises(InputError, match=r"notes\.pt: expected weights of ViT-B-32"):
         save_weights(local(path, architecture="ViT-B-32", activation="gelu"))
 
 
@@ -88,7 +94,7 @@ TINY_SIGLIP: dict[str, Any] = {
     "text_cfg": {"context_length": 16, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1, "hf_tokenizer_name": "org/tiny_siglip"}
     | {"tokenizer_kwargs": {"clean": "canonicalize"}, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
 }
-# Like open_clip's own table: a CLIP with another mean and a file of another name, a SigLIP that squashes.
+# As in open_clip's own table: a CLIP with a different mean and file name, and a SigLIP that squashes images.
 PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tiny_clip": (TINY | {"quick_gelu": True}, {"hf_hub": "org/tiny_clip/weights.bin", "quick_gelu": True, "mean": (0.4,) * 3}),
     "tiny_siglip": (TINY_SIGLIP, {"hf_hub": "org/tiny_siglip/", "resize_mode": "squash", "std": (0.5, 0.5, 0.5)}),
@@ -97,7 +103,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.fixture
 def hub(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A hub with random weights of two small published models that open_clip knows of."""
+    """A hub with random weights of two small models that open_clip lists as published."""
     monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         for name, (config, published) in PUBLISHED.items():
@@ -145,7 +151,10 @@ def test_published_weights_are_those_that_open_clip_loads_by_tag(hub: Mirror, na
     ("entry", "message"),
     [
         (tag("tiny_clip", sha256="0" * 64), "params.yaml: encoders.mine.sha256 = '000"),
-        ({"source": "open_clip", "architecture": "ViT-B-32", "tag": "openai"}, "the weights need quick_gelu: 'ViT-B-32-quickgelu'"),
+        (
+            {"source": "open_clip", "architecture": "ViT-B-32", "tag": "openai"},
+            "weights were trained with quick_gelu; expected 'ViT-B-32-quickgelu'",
+        ),
     ],
 )
 def test_a_wrong_published_entry_is_one_line(hub: Mirror, entry: dict[str, Any], message: str) -> None:
@@ -155,13 +164,13 @@ def test_a_wrong_published_entry_is_one_line(hub: Mirror, entry: dict[str, Any],
     assert "\n" not in str(error.value)
 
 
-def test_a_damaged_file_of_the_hub_is_one_line(hub: Mirror) -> None:
+def test_a_damaged_file_from_the_hub_is_one_line(hub: Mirror) -> None:
     hub.put("org/tiny_siglip/resolve/main/open_clip_model.safetensors", b"<html>")
-    with pytest.raises(InputError, match=r"open_clip_model\.safetensors: no weights of tiny_siglip: "):
+    with pytest.raises(InputError, match=r"open_clip_model\.safetensors: expected weights of tiny_siglip: "):
         save_weights(tag("tiny_siglip"))
 
 
-def test_a_tokenizer_that_cannot_be_had_is_one_line(hub: Mirror) -> None:
+def test_a_tokenizer_that_cannot_be_fetched_is_one_line(hub: Mirror) -> None:
     file = hub.folder / "org/tiny_siglip/resolve/main/tokenizer.json"
     whole = file.read_text()
     file.unlink()

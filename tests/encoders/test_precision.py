@@ -1,4 +1,4 @@
-"""bfloat16 is taken where the device multiplies it in hardware and the encoder's embeddings stay close to float32."""
+"""bfloat16 is chosen if the device multiplies it in hardware and the encoder's embeddings stay close to float32."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ INFO = EncoderInfo("x", "open_clip", "x", None, {}, {"embedding": 1}, {}, None, 
 
 
 def set_hardware(monkeypatch: pytest.MonkeyPatch, cpu: bool, cuda: bool | None = None) -> None:
-    """Let this machine's devices multiply bfloat16 in hardware or not; without ``cuda`` there is no such device."""
+    """Set whether each device multiplies bfloat16 in hardware; if ``cuda`` is None there is no such device."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
@@ -20,7 +20,7 @@ def set_hardware(monkeypatch: pytest.MonkeyPatch, cpu: bool, cuda: bool | None =
 
 
 @pytest.mark.parametrize(("fast", "cosine", "expected"), [(True, 0.9999, "bfloat16"), (True, 0.98, "float32"), (False, 0.9999, "float32")])
-def test_auto_takes_bfloat16_where_hardware_and_encoder_allow_it(
+def test_auto_is_bfloat16_if_hardware_and_encoder_allow_it(
     monkeypatch: pytest.MonkeyPatch, fast: bool, cosine: float, expected: str
 ) -> None:
     set_hardware(monkeypatch, cpu=fast)
@@ -30,7 +30,7 @@ def test_auto_takes_bfloat16_where_hardware_and_encoder_allow_it(
 
 
 @pytest.mark.parametrize(("cpu", "cuda"), [(True, False), (False, True)])
-def test_each_device_answers_for_itself(monkeypatch: pytest.MonkeyPatch, cpu: bool, cuda: bool) -> None:
+def test_each_device_is_checked_separately(monkeypatch: pytest.MonkeyPatch, cpu: bool, cuda: bool) -> None:
     set_hardware(monkeypatch, cpu, cuda)
     assert precision.device() == "cuda"
     assert (precision.fast_bfloat16("cpu"), precision.fast_bfloat16("cuda")) == (cpu, cuda)

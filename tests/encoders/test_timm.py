@@ -1,4 +1,4 @@
-"""timm's weights, by tag or from a file, become a folder that gives timm's own features; a wrong entry is one line."""
+"""timm weights, by tag or from a file, give timm's own features once saved; a wrong entry is reported in one line."""
 
 import json
 from collections.abc import Iterator
@@ -46,9 +46,9 @@ def test_a_timm_encoder(project: Path) -> None:
 def test_weights_of_another_timm_model_are_refused(project: Path) -> None:
     path = project / "r.safetensors"
     save_file({"conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match=r"r\.safetensors: no weights of resnet10t"):
+    with pytest.raises(InputError, match=r"r\.safetensors: expected weights of resnet10t"):
         save_weights(LOCAL | {"file": str(path), "sha256": file_sha256(path)})
-    with pytest.raises(InputError, match="timm knows no such model; did you mean 'resnet10t'"):
+    with pytest.raises(InputError, match="timm has no such model; did you mean 'resnet10t'"):
         save_weights(LOCAL | {"architecture": "resnet10x", "file": str(path), "sha256": file_sha256(path)})
 
 

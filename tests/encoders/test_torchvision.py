@@ -1,4 +1,4 @@
-"""torchvision's classifiers become encoders that lose their last layer and nothing else; a wrong entry is one line."""
+"""torchvision classifiers become encoders without their last layer and otherwise unchanged; a wrong entry is reported in one line."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ PUBLISHED_MOBILE = torchvision.models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
 
 @pytest.fixture
 def server(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A stand-in for torchvision's server, with a small classifier's random weights in a file named by the beginning of its SHA-256."""
+    """A replacement for torchvision's server, with a small classifier's random weights; the file name has its SHA-256's first digits."""
     monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         data = io.BytesIO()
@@ -38,14 +38,14 @@ def server(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def publish(mirror: Mirror, data: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let torchvision's address of the small classifier's weights be one of ``data``; return the file's name."""
+    """Serve ``data`` at the URL that torchvision has for the small classifier's weights; return the file's name."""
     file = f"mobilenet_v3_small-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     mirror.put(file, data)
     monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", f"{mirror.address}/{file}")
     return file
 
 
-def test_the_entrys_address_comes_before_torchvisions(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entrys_url_takes_precedence_over_torchvisions(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     url = PUBLISHED_MOBILE.url
     monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", "http://127.0.0.1:9/mobilenet_v3_small-00000000.pth")
     assert save_weights(MOBILE | {"url": url}).library == "torchvision"
@@ -82,9 +82,9 @@ def test_preprocessing_is_that_of_the_weights(server: Mirror, size: tuple[int, i
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"architecture": "mobilenet_v3_smal"}, ".architecture = 'mobilenet_v3_smal': torchvision knows no such model; did you mean"),
+        ({"architecture": "mobilenet_v3_smal"}, ".architecture = 'mobilenet_v3_smal': torchvision has no such model; did you mean"),
         ({"weights": "IMAGENET1K_V9"}, ".weights = 'IMAGENET1K_V9': torchvision has IMAGENET1K_V1, DEFAULT for mobilenet_v3_small"),
-        # Not classifiers: a detector, and one of videos.
+        # Not image classifiers: a detector and a video network.
         ({"architecture": "fasterrcnn_resnet50_fpn", "weights": "COCO_V1"}, ".architecture = 'fasterrcnn_resnet50_fpn': "),
         ({"architecture": "r3d_18", "weights": "KINETICS400_V1"}, ".architecture = 'r3d_18': "),
     ],
@@ -107,17 +107,17 @@ def test_a_damaged_file_is_one_line(server: Mirror) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_holds_no_weights_of_the_architecture_is_one_line(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_weights_of_the_architecture_is_one_line(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     data = io.BytesIO()
     torch.save({"fc.weight": torch.zeros(2, 2)}, data)
     for content in (b"<html>", data.getvalue()):
         file = publish(server, content, monkeypatch)
-        with pytest.raises(InputError, match=rf"{file}: no weights of mobilenet_v3_small: ") as error:
+        with pytest.raises(InputError, match=rf"{file}: expected weights of mobilenet_v3_small: ") as error:
             save_weights(MOBILE)
         assert "\n" not in str(error.value)
 
 
-def test_without_a_network_the_line_says_where_to_put_a_copy_of_the_file(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_names_a_place_for_a_copy_of_the_file(server: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = server.folder.iterdir()
     monkeypatch.setattr(PUBLISHED_MOBILE.value, "url", f"http://127.0.0.1:9/{file.name}")
     with pytest.raises(
@@ -142,7 +142,7 @@ def test_a_network_without_a_linear_layer_is_one_line(server: Mirror, monkeypatc
 
 
 @torch.inference_mode()
-def test_the_backbone_gives_what_the_classifier_saw(project: Path) -> None:
+def test_the_backbone_gives_the_classifiers_input(project: Path) -> None:
     model = torchvision.models.resnet18().eval()
     folder("mine").mkdir(parents=True)
     save_file(model.state_dict(), folder("mine") / "model.safetensors")
@@ -163,7 +163,7 @@ def test_the_backbone_gives_what_the_classifier_saw(project: Path) -> None:
     ("architecture", "last", "length"),
     [("resnet18", "fc", 512), ("mobilenet_v3_small", "classifier.3", 1024), ("vit_b_16", "heads.head", 768)],
 )
-def test_a_classifier_loses_its_last_layer_alone(architecture: str, last: str, length: int) -> None:
+def test_a_classifier_loses_only_its_last_layer(architecture: str, last: str, length: int) -> None:
     with torch.device("meta"):
         whole = torchvision.models.get_model(architecture, weights=None)
         tower, width = without_classifier(torchvision.models.get_model(architecture, weights=None))

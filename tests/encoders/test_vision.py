@@ -1,4 +1,4 @@
-"""torchvision is importable whether or not its compiled operators load, and they are declared only where they are absent."""
+"""torchvision can be imported whether or not its compiled operators load; they are declared only if they do not."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import torch
 from clipstore.encoders import vision
 
 
-def test_the_libraries_are_there() -> None:
+def test_the_libraries_are_imported() -> None:
     assert vision.torchvision.transforms.Resize(8).size == 8
     assert hasattr(torch.ops.torchvision, "nms")
 
@@ -26,11 +26,11 @@ def test_operators_that_do_not_load_are_absent(monkeypatch: pytest.MonkeyPatch) 
 
 def test_operators_that_load_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "load_library", lambda _: None)
-    assert vision._operators_load()  # nms is there by now, compiled or declared
+    assert vision._operators_load()  # by now nms exists, compiled or declared
 
 
 @pytest.mark.slow
-def test_transformers_is_loaded_where_it_is_needed_and_no_sooner() -> None:
+def test_transformers_is_imported_only_when_it_is_needed() -> None:
     code = (
         "import sys, clipstore.encoders.vision; assert 'transformers' not in sys.modules; import transformers; transformers.AutoTokenizer"
     )

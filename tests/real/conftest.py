@@ -1,4 +1,4 @@
-"""Tests on real photographs: they run where the environment variable REAL_DATA names their folder."""
+"""Tests on real photographs: they run if the environment variable REAL_DATA names their folder."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The names that the real lists give to the real classes."""
+"""The class names of Flowers-102 and Oxford-IIIT Pet are those of OpenAI's lists."""
 
 import json
 from pathlib import Path

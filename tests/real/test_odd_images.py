@@ -1,4 +1,4 @@
-"""Two genuine oddities of Oxford-IIIT Pet, whose names end in .jpg: a palette GIF and an RGBA PNG."""
+"""Two odd files of Oxford-IIIT Pet with names that end in .jpg: a palette GIF and an RGBA PNG."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from clipstore.data import images
 
 
 @pytest.mark.parametrize(("name", "form", "mode"), [("Abyssinian_34.jpg", "GIF", "P"), ("Abyssinian_5.jpg", "PNG", "RGBA")])
-def test_it_decodes_to_the_rgb_image_that_it_shows(real_data: Path, name: str, form: str, mode: str) -> None:
+def test_an_odd_file_is_decoded_to_its_rgb_image(real_data: Path, name: str, form: str, mode: str) -> None:
     path = real_data / "odd-images" / name
     with Image.open(path) as odd:
         assert (odd.format, odd.mode) == (form, mode)

@@ -1,4 +1,4 @@
-"""WikiText-2 itself, as the hub has it, is the text that its makers published; a tokenizer learns from it."""
+"""The hub's WikiText-2 is written as its authors published it, and a tokenizer learns from it."""
 
 from pathlib import Path
 
@@ -34,15 +34,15 @@ def test_tokenised_wikitext_is_the_published_one(real_data: Path, project: Path,
         monkeypatch.setattr(download, "section", lambda *_: entry)
         assert download.main("wikitext2") == {"lines": 44836}
     for theirs, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        same = (real_data / f"wikitext-2/{FILES[theirs]}.txt").read_bytes()
-        assert (project / f"data/raw/wikitext2/{split}.txt").read_bytes() == same
+        original = (real_data / f"wikitext-2/{FILES[theirs]}.txt").read_bytes()
+        assert (project / f"data/raw/wikitext2/{split}.txt").read_bytes() == original
 
 
-def test_byte_level_bpe_learns_8000_tokens_of_it(real_data: Path) -> None:
-    """On the validation split alone, for speed."""
+def test_byte_level_bpe_learns_8000_tokens_from_it(real_data: Path) -> None:
+    """It is trained only on the validation split, for speed."""
     entry = check(Entry, YAML(typ="safe").load(PROJECT / "params.yaml")["tokenizers"]["entries"]["bpe"])
     documents = texts.read(real_data / "wikitext-2/valid.txt")
-    made = entry.trained(documents, 8000)
-    assert made.get_vocab_size() == 8000
+    tokenizer = entry.trained(documents, 8000)
+    assert tokenizer.get_vocab_size() == 8000
     for document in texts.read(real_data / "wikitext-2/test.txt")[:500]:
-        assert made.decode(made.encode(document).ids) == document
+        assert tokenizer.decode(tokenizer.encode(document).ids) == document

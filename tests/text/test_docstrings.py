@@ -1,4 +1,4 @@
-"""The sample's prose: paragraphs of docstrings, without sessions and headings."""
+"""The sample's prose: paragraphs of docstrings, without interpreter sessions and headings."""
 
 import ast
 import json
@@ -42,7 +42,7 @@ def test_paragraphs_are_lines_of_prose() -> None:
     assert docstrings.paragraphs([text]) == ["First paragraph, on two lines of source.", "Last paragraph of the five words."]
 
 
-def test_a_blank_line_may_hold_blanks() -> None:
+def test_a_blank_line_may_contain_spaces() -> None:
     assert docstrings.paragraphs(["one two three four five\n  \nsix seven eight nine ten"]) == [
         "one two three four five",
         "six seven eight nine ten",
@@ -54,27 +54,27 @@ def test_modules_come_in_the_order_of_their_names(tmp_path: Path, monkeypatch: p
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(MODULE if name == "a.py" else "x = 1\n")
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
-    found = [(name, texts) for name, texts in docstrings.sources() if not name.startswith("topic ")]
-    assert [name for name, _ in found] == ["a.py", "pkg/__init__.py", "pkg/b.py", "zebra.py"]
-    assert [text.split()[0] for text in found[0][1]] == ["First", "A", "Return"]
-    assert [texts for _, texts in found[1:]] == [[], [], []]
+    sources = [(name, texts) for name, texts in docstrings.sources() if not name.startswith("topic ")]
+    assert [name for name, _ in sources] == ["a.py", "pkg/__init__.py", "pkg/b.py", "zebra.py"]
+    assert [text.split()[0] for text in sources[0][1]] == ["First", "A", "Return"]
+    assert [texts for _, texts in sources[1:]] == [[], [], []]
 
 
 @pytest.mark.slow
-def test_pythons_prose_fills_a_vocabulary() -> None:
-    """All of it: at least 1 MB."""
-    found = list(docstrings.sources())
-    names = [name for name, _ in found]
+def test_pythons_prose_is_large_enough_for_a_vocabulary() -> None:
+    """It has at least 1 MB."""
+    sources = list(docstrings.sources())
+    names = [name for name, _ in sources]
     topics = [name for name in names if name.startswith("topic ")]
     assert names[: len(topics)] == sorted(topics)
     assert {"topic assignment", "argparse.py", "json/__init__.py"} <= set(names)
-    lines = [line for _, texts in found for line in docstrings.paragraphs(texts)]
+    lines = [line for _, texts in sources for line in docstrings.paragraphs(texts)]
     assert sum(len(line.encode()) for line in lines) > 1_000_000
     assert not any("\n" in line or line.startswith(">>>") or len(line.split()) < 5 for line in lines)
 
 
 def test_pythons_documentation_is_split_by_module(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A paragraph of several modules belongs to the first; the split of a module follows from its name."""
+    """A paragraph that occurs in several modules belongs to the first; a module's split depends on its name."""
     modules = {
         f"m{at}.py": [f"Paragraph {number} of the module m{at}." for number in range(3)] + ["This one stands in all."]
         for at in range(3, 62)

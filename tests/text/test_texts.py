@@ -1,4 +1,4 @@
-"""Text becomes documents, a line each, whatever it came from; WikiText's markup is undone."""
+"""Text files and tables become documents, one per line; WikiText's markup is undone."""
 
 from collections import Counter
 from pathlib import Path
@@ -36,16 +36,16 @@ def test_wikitexts_markup_is_undone(line: str, plain: str) -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text() | st.text("ab @-,.\"'()[]$%ns <unk>"))
-def test_undoing_takes_out_blanks_and_joins_alone(line: str) -> None:
-    kept = [letter for letter in line if letter not in " @"]
-    assert [letter for letter in texts.plain(line) if letter not in " @"] == kept
+def test_undoing_removes_only_spaces_and_joins(line: str) -> None:
+    letters = [letter for letter in line if letter not in " @"]
+    assert [letter for letter in texts.plain(line) if letter not in " @"] == letters
 
 
-def test_documents_are_lines_without_blanks_around_them() -> None:
+def test_documents_are_lines_without_surrounding_whitespace() -> None:
     assert texts.documents(" one \n\n \ntwo\n") == ["one", "two"]
 
 
-def test_windows_line_ends_are_no_part_of_documents() -> None:
+def test_windows_line_ends_are_not_part_of_documents() -> None:
     assert texts.documents("one\r\n\r\ntwo\r\n") == ["one", "two"]
 
 
@@ -62,13 +62,13 @@ def test_text_file_is_read_and_written_as_utf8(tmp_path: Path) -> None:
     assert texts.read(tmp_path / "new/a.txt") == ["é 漢 😀", "two"]
 
 
-def test_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert texts.read(tmp_path / "a.txt") == ["one", "two"]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
-def test_parquet_is_read_by_its_column_text(tmp_path: Path, kind: pa.DataType) -> None:
+def test_parquet_is_read_from_its_column_text(tmp_path: Path, kind: pa.DataType) -> None:
     table = pa.table({"id": [1, 2, 3], "text": pa.array(["one\ntwo", None, " three "], kind)})
     pq.write_table(table, tmp_path / "a.parquet")
     assert texts.read(tmp_path / "a.parquet") == ["one", "two", "three"]
@@ -87,9 +87,9 @@ def test_invalid_utf8_names_the_file_and_the_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("column", "values"), [("content", ["one"]), ("text", [1])])
-def test_parquet_without_text_names_what_it_has(tmp_path: Path, column: str, values: list[object]) -> None:
+def test_parquet_without_text_is_an_error_that_names_its_columns(tmp_path: Path, column: str, values: list[object]) -> None:
     pq.write_table(pa.table({"id": [1], column: values}), tmp_path / "a.parquet")
-    assert message(tmp_path / "a.parquet") == f"{tmp_path}/a.parquet: its columns are id, {column}; expected a column text of strings"
+    assert message(tmp_path / "a.parquet") == f"{tmp_path}/a.parquet: its columns are id, {column}; expected a string column named text"
 
 
 def test_damaged_parquet_is_named(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_damaged_parquet_is_named(tmp_path: Path) -> None:
 
 
 def put(root: Path, **files: str) -> None:
-    """Write text files; __ in a name is a folder."""
+    """Write text files; __ in a name separates folder and file."""
     for name, text in files.items():
         path = root / f"{name.replace('__', '/')}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def test_splits_by_the_names_of_folders(tmp_path: Path) -> None:
     assert folder(tmp_path) == {"train": ["b", "a"], "val": ["c"], "test": ["d"]}  # in the order of paths
 
 
-def test_folders_are_no_files_and_endings_may_be_capitals(tmp_path: Path) -> None:
+def test_folders_are_not_read_as_files_and_suffixes_may_be_upper_case(tmp_path: Path) -> None:
     put(tmp_path, train="a", val="b")
     (tmp_path / "test/more.txt").mkdir(parents=True)
     (tmp_path / "test/ONE.TXT").write_text("c")
@@ -137,16 +137,16 @@ def test_folders_are_no_files_and_endings_may_be_capitals(tmp_path: Path) -> Non
 MANY = [f"document {at}" for at in range(2000)]
 
 
-def test_files_of_other_names_are_cut_with_the_shares_asked_for(tmp_path: Path) -> None:
+def test_files_with_other_names_are_split_by_the_configured_shares(tmp_path: Path) -> None:
     put(tmp_path, one="\n".join(MANY[:1000]), more__train="\n".join(MANY[1000:]))
-    (tmp_path / "readme.md").write_text("no text of the corpus")
-    found = folder(tmp_path)
-    assert sorted(line for lines in found.values() for line in lines) == sorted(MANY)
-    shares = {split: len(lines) / len(MANY) for split, lines in found.items()}
+    (tmp_path / "readme.md").write_text("not part of the corpus")
+    documents = folder(tmp_path)
+    assert sorted(line for lines in documents.values() for line in lines) == sorted(MANY)
+    shares = {split: len(lines) / len(MANY) for split, lines in documents.items()}
     assert shares == pytest.approx({"train": 0.5, "val": 0.2, "test": 0.3}, abs=0.035)  # 3 standard deviations
 
 
-def test_copies_stay_together_and_new_documents_move_no_other(tmp_path: Path) -> None:
+def test_copies_stay_together_and_new_documents_do_not_move_others(tmp_path: Path) -> None:
     put(tmp_path / "one", a="\n".join(MANY[:100]))
     put(tmp_path / "two", b="\n".join(["new", *MANY[50:150]]), c="\n".join(MANY[:100]))
     one, two = folder(tmp_path / "one"), folder(tmp_path / "two")
@@ -157,14 +157,14 @@ def test_copies_stay_together_and_new_documents_move_no_other(tmp_path: Path) ->
     assert sum(map(len, two.values())) == 201
 
 
-def test_another_seed_is_another_split(tmp_path: Path) -> None:
+def test_another_seed_gives_other_splits(tmp_path: Path) -> None:
     put(tmp_path, a="\n".join(MANY[:100]))
     assert folder(tmp_path) == folder(tmp_path)
     assert folder(tmp_path, seed=1) != folder(tmp_path)
 
 
 def test_split_of_a_text_is_the_same_on_every_machine() -> None:
-    """SHA-256 of "0 a" begins with cf6d9263, that far of the way from 00000000 to ffffffff."""
+    """The SHA-256 of "0 a" starts with cf6d9263; its place is this number divided by 2^32."""
     place = 0xCF6D9263 / 2**32
     assert texts.split_of("a", 0.1, place + 1e-6, 0) == "test"
     assert texts.split_of("a", 0.1, place - 1e-6, 0) == "val"
@@ -172,17 +172,17 @@ def test_split_of_a_text_is_the_same_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "problem"),
     [
         ({"train": "a", "test": "b"}, "found train, test: "),
         ({"train": "a", "val": "b", "test": " \n"}, "found train, val: "),
-        ({"train": "a", "val": "b", "test": "c", "more": "d"}, "found train, val, test and files of other names: "),
-        ({"train": "a", "valid": "b", "test": "c"}, "found train, test and files of other names: "),
+        ({"train": "a", "val": "b", "test": "c", "more": "d"}, "found train, val, test and files with other names: "),
+        ({"train": "a", "valid": "b", "test": "c"}, "found train, test and files with other names: "),
     ],
 )
-def test_half_named_splits_are_refused(tmp_path: Path, files: dict[str, str], found: str) -> None:
+def test_incomplete_named_splits_are_refused(tmp_path: Path, files: dict[str, str], problem: str) -> None:
     put(tmp_path, **files)
-    assert refusal(tmp_path).startswith(f"{tmp_path}: {found}expected text in train, val and test each")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: {problem}expected either text in all of train, val and test and no other files")
 
 
 def test_no_text_is_refused(tmp_path: Path) -> None:

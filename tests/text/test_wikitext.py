@@ -1,4 +1,4 @@
-"""WikiText-2 is the text that its authors published."""
+"""The WikiText-2 that is written is the text that its authors published."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ LINES = {
     "validation": [" \n", " Zwei ü \n"],
     "test": [" Three \n", " \n"],
 }
-ROWS = {hub_split: [line if line.strip() else "" for line in lines] for hub_split, lines in LINES.items()}  # as the hub has them
+ROWS = {hub_split: [line if line.strip() else "" for line in lines] for hub_split, lines in LINES.items()}  # as stored on the hub
 
 
 @pytest.fixture
 def wiki(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A hub with a WikiText-2 of eight lines."""
+    """A hub with an eight-line WikiText-2."""
     monkeypatch.setattr(fetching, "WAITS", (0.0, 0.0))
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)
@@ -54,7 +54,7 @@ def test_wikitext_is_fetched_once(wiki: Mirror) -> None:
     assert wiki.asked(at_hub("train")) == [0]
 
 
-def test_version_is_a_folder_of_the_hub(wiki: Mirror) -> None:
+def test_version_is_a_folder_on_the_hub(wiki: Mirror) -> None:
     for hub_split, rows in ROWS.items():
         wiki.put(at_hub(hub_split, "tokenised"), parquet(rows))
     write("tokenised")
@@ -65,22 +65,26 @@ def test_version_is_a_folder_of_the_hub(wiki: Mirror) -> None:
 def test_text_that_is_not_the_published_one_is_refused(wiki: Mirror) -> None:
     changed = [row.replace("Zwei", "Zwej") for row in ROWS["validation"]]
     wiki.put(at_hub("validation"), parquet(changed))
-    found, expected = text_sha256([row or " \n" for row in changed]), text_sha256(LINES["validation"])
-    message = rf"validation-00000-of-00001\.parquet: the SHA-256 of its text is {found}, expected {expected}: not WikiText-2"
+    digest, expected = text_sha256([row or " \n" for row in changed]), text_sha256(LINES["validation"])
+    message = (
+        rf"validation-00000-of-00001\.parquet: the SHA-256 of its text is {digest}, expected {expected}: it is not the published WikiText-2"
+    )
     with pytest.raises(InputError, match=message):
         write()
     assert not Path("data/raw/wiki/val.txt").exists()
 
 
 @pytest.mark.parametrize("data", [b"<html>an error page</html>", b"", parquet(["a"], "content")], ids=["page", "empty", "column"])
-def test_file_that_is_no_table_of_text_is_refused(wiki: Mirror, data: bytes) -> None:
+def test_file_that_is_not_a_table_with_text_is_refused(wiki: Mirror, data: bytes) -> None:
     wiki.put(at_hub("test"), data)
-    with pytest.raises(InputError, match=r"test-00000-of-00001\.parquet: no Parquet file with a column text: .") as caught:
+    with pytest.raises(InputError, match=r"test-00000-of-00001\.parquet: expected a Parquet file with a column text: .") as caught:
         write()
     assert "\n" not in str(caught.value)
 
 
-def test_wikitext_without_a_network_says_which_file_goes_where(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wikitext_without_a_network_names_the_missing_file_and_can_be_copied_by_hand(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(tmp_path / "mirror") as mirror:
         use_as_hub(mirror, tmp_path / "hf", monkeypatch)
     file = f"{WIKITEXT['versions']['raw']['folder']}/train-00000-of-00001.parquet"

@@ -1,4 +1,4 @@
-"""The plan adds up: what is fetched, kept and computed follows from tables and architectures."""
+"""The plan computes downloads, storage and time from the tables and architectures."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def encoder(entry: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("entry", "megabytes", "gflop", "numbers"),
     [
-        # 4 bytes a parameter. Of n tokens of width d a layer takes 24 n d^2 + 4 n^2 d operations, a patch of p numbers 2 p d before it.
+        # 4 bytes per parameter. Operations: 24 n d^2 + 4 n^2 d per layer for n tokens of width d; 2 p d to embed a patch of p numbers.
         (VITB32, 605, 8.82, 512 + 768),  # 12 layers, d = 768, n = 50, p = 3072
         (DINOV2, 88, 93.4, 384),  # 12 layers, d = 384, n = 1370, p = 588
         (DINOV2 | {"arguments": {"img_size": 224}}, 87, 12.25, 384),  # n = 257
@@ -40,10 +40,10 @@ def encoder(entry: dict[str, Any]) -> Any:
 def test_size_of_an_encoder(entry: dict[str, Any], megabytes: float, gflop: float, numbers: int) -> None:
     if "arguments" in entry:
         entry |= {"preprocess": {"size": 224, "mean": [0] * 3, "std": [1] * 3, "interpolation": "bicubic", "crop_pct": 1}}
-    found = plan.size_of_encoder("mine", encoder(entry))
-    assert found.megabytes == pytest.approx(megabytes, abs=1)
-    assert found.operations / 1e9 == pytest.approx(gflop, rel=0.002)
-    assert found.numbers == numbers
+    size = plan.size_of_encoder("mine", encoder(entry))
+    assert size.megabytes == pytest.approx(megabytes, abs=1)
+    assert size.operations / 1e9 == pytest.approx(gflop, rel=0.002)
+    assert size.numbers == numbers
 
 
 @pytest.mark.parametrize("entry", [VITB32 | {"architecture": "ViT-B-33"}, DINOV2 | {"architecture": "resnet10x"}])
@@ -53,7 +53,7 @@ def test_an_unknown_architecture_is_one_line(entry: dict[str, Any]) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_operations_of_our_own_network_by_hand() -> None:
+def test_operations_of_the_projects_own_network_by_hand() -> None:
     stem, block, squeeze = 9 * (3 * 16 + 16 * 16 + 16 * 8), 9 * 2 * 8 * 8, 2 * 8 * 8
     assert plan.operations_of_own(check(Scratch, OWN)) == 2 * (16 * 16 * (stem + block) + squeeze)
 
@@ -74,8 +74,8 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     nets = {"vitb32": FINE_TUNED, "small": OWN | {"refit": False}}
     datasets = {"pets": check(Dataset, PETS)}
     coders = {"vitb32": encoder(VITB32), "garden_clip": encoder(GARDEN)}
-    found: dict[str, Any] = {row.cell: row[1:] for row in plan.costs(axes, datasets, coders, check(dict[str, Net], nets), 13, 1e10)}
-    assert found == {
+    costs: dict[str, Any] = {row.cell: row[1:] for row in plan.costs(axes, datasets, coders, check(dict[str, Net], nets), 13, 1e10)}
+    assert costs == {
         "download pets": (811, 1622, pytest.approx(81.1)),
         "weights vitb32": (600, 1200, pytest.approx(60)),
         "weights garden_clip": (0, 600, pytest.approx(100 * plan.STEP)),
@@ -83,7 +83,7 @@ def test_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         "embed_images vitb32-pets": (0, pytest.approx(7349 * 0.012), pytest.approx(7349 * (1 + 0.002))),
         "linear_probe vitb32-pets": (0, 0, pytest.approx(3680 * 37 * 1000 * 13 * plan.PROBE)),
         "audit vitb32-pets": (0, 0, pytest.approx(7349 * plan.AUDIT)),
-        # 2 epochs at half the side, a quarter of the operations: forward and backward on train, again on train + val, and judged.
+        # 2 epochs at half the side, so a quarter of the operations: forward and backward on train, again on train + val, and evaluation.
         "finetune vitb32-pets": (0, 0, pytest.approx(2 * (6 * 3680 + 3669) * 2e9 / 8e9)),
         "scratch small-pets": (0, 0, pytest.approx(3 * (3 * 3680 + 3669) * 4e9 / 8e9)),
     }
@@ -93,7 +93,7 @@ OFF = ["zero_shot=[]", "finetune=[]", "corpora=[]"]
 
 
 @pytest.mark.slow
-def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_given_axes_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
     axes = ["download=[pets,digits]", "datasets=[pets,digits]", "weights=[vitb32]", "encoders=[vitb32]", "scratch=[small]"]
     plan.main([*axes, *OFF])
     lines = capsys.readouterr().out.splitlines()
@@ -103,7 +103,7 @@ def test_the_axes_given_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
         *("index digits", "embed_images vitb32-digits", "linear_probe vitb32-digits", "audit vitb32-digits", "scratch small-digits", "all"),
     ]
     assert "1,416 MB" in lines[-2]
-    assert lines[-1].startswith("Estimates: ")
+    assert lines[-1].startswith("Estimates for ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Measured figures against published ones."""
+"""Measured figures are compared with published ones."""
 
 import json
 from pathlib import Path
@@ -28,25 +28,25 @@ COUNT = {"n": 6149, "failed": 0}
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = TEXT, **metrics: dict[str, Any]) -> None:
-    """Go to a folder with these tables and metrics."""
+    """Write these tables and metrics in ``folder`` and make it the working folder."""
     monkeypatch.chdir(folder)
     for name in ("docs", "metrics"):
         Path(name).mkdir()
     verify.EXPECTED.write_text(text, encoding="utf-8")
-    for dataset, found in metrics.items():
-        Path("metrics", f"{dataset}.json").write_text(json.dumps(found))
+    for dataset, measures in metrics.items():
+        Path("metrics", f"{dataset}.json").write_text(json.dumps(measures))
 
 
 def run(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
     """Return exit status and printed lines."""
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as raised:
         verify.main()
-    assert not isinstance(left.value, InputError), left.value
-    return int(left.value.code or 0), capsys.readouterr().out.splitlines()
+    assert not isinstance(raised.value, InputError), raised.value
+    return int(raised.value.code or 0), capsys.readouterr().out.splitlines()
 
 
 def zero_shot(share: float, **count: int) -> dict[str, Any]:
-    """Return metrics of one encoder."""
+    """Return the zero-shot metrics of one encoder."""
     return {"zero_shot": {"small": {"mean_per_class": share, "top1": 0.1, **COUNT, **count}}}
 
 
@@ -59,7 +59,7 @@ def test_figures_that_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
             "flowers102, zero_shot small: mean per class 66.43, published 66.45 (A paper): agrees within 0.5",
             "flowers102, linear_probe small: train only, mean per class 96.50, published 94 (A paper): agrees within 3",
             "flowers102, linear_probe small: top1 95.10, published 96.9 (memory): -1.80, not checked",
-            "2 of 2 checked figures agree; published and not measured: 1",
+            "2 of 2 checked figures agree; published but not measured: 1",
         ],
     )
 
@@ -70,11 +70,11 @@ def test_figure_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert status == 1
     assert lines[0].endswith("mean per class 63.35, published 66.45 (A paper): differs by -3.10, more than 0.5")
     assert any("docs/traps.md" in line for line in lines)
-    assert lines[-1] == "0 of 1 checked figures agree; published and not measured: 3"
+    assert lines[-1] == "0 of 1 checked figures agree; published but not measured: 3"
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.6595, 0), (0.6695, 0), (0.659499, 1), (0.669501, 1)])
-def test_the_tolerance_itself_still_agrees(
+def test_a_difference_equal_to_the_tolerance_agrees(
     share: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(tmp_path, monkeypatch, flowers102=zero_shot(share))
@@ -82,18 +82,18 @@ def test_the_tolerance_itself_still_agrees(
 
 
 @pytest.mark.parametrize(("n", "failed", "status"), [(6147, 2, 0), (6149, 2, 0), (6146, 2, 1), (6150, 0, 1), (1020, 0, 1)])
-def test_number_of_test_images_is_the_official_one_less_failed_ones(
+def test_number_of_test_images_must_be_the_official_one_minus_failed_ones(
     n: int, failed: int, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(tmp_path, monkeypatch, flowers102=zero_shot(0.6645, n=n, failed=failed))
-    found, lines = run(capsys)
-    assert found == status
-    told = f"flowers102, zero_shot small: {n} test images and {failed} failed, officially 6149"
-    assert (told in lines) == (status == 1)
-    assert "1 of 1 checked figures agree; published and not measured: 3" in lines
+    exit_status, lines = run(capsys)
+    assert exit_status == status
+    verdict = f"flowers102, zero_shot small: {n} test images and {failed} failed, expected 6149"
+    assert (verdict in lines) == (status == 1)
+    assert "1 of 1 checked figures agree; published but not measured: 3" in lines
 
 
-def test_figure_that_is_only_shown_does_not_decide(
+def test_a_figure_that_is_not_checked_does_not_affect_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(tmp_path, monkeypatch, flowers102={"linear_probe": {"small": {"top1": 0.2, **COUNT}}})
@@ -101,26 +101,26 @@ def test_figure_that_is_only_shown_does_not_decide(
         0,
         [
             "flowers102, linear_probe small: top1 20.00, published 96.9 (memory): -76.90, not checked",
-            "0 of 0 checked figures agree; published and not measured: 3",
+            "0 of 0 checked figures agree; published but not measured: 3",
         ],
     )
 
 
 def test_no_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, monkeypatch)
-    told = r"^metrics/flowers102.json: no such file; metrics/pets.json: no such file; `make full` makes it$"
-    with pytest.raises(InputError, match=told):
+    message = r"^metrics/flowers102.json: no such file; metrics/pets.json: no such file; run `make full`$"
+    with pytest.raises(InputError, match=message):
         verify.main()
 
 
 def test_metrics_of_other_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, monkeypatch, pets={"zero_shot": {"small": {"top1": 0.9, "n": 3669, "failed": 0}}})
-    with pytest.raises(InputError, match=r"metrics/pets.json: nothing that docs/expected.md has; `make full` makes it$"):
+    with pytest.raises(InputError, match=r"metrics/pets.json: no figure of docs/expected.md; run `make full`$"):
         verify.main()
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "told"),
+    ("right", "wrong", "message"),
     [
         ("| 66.45 |", "| about 66 |", "line 9: published = 'about 66': "),
         ("| 66.45 |", "| nan |", "line 9: published = 'nan': "),
@@ -132,12 +132,12 @@ def test_metrics_of_other_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("| measure |", "| metric |", "no table with the columns encoder, data set, approach, measure, "),
     ],
 )
-def test_malformed_table(right: str, wrong: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_table(right: str, wrong: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert TEXT.count(right) == 1
     prepare(tmp_path, monkeypatch, TEXT.replace(right, wrong), flowers102=zero_shot(0.66))
     with pytest.raises(InputError) as raised:
         verify.main()
-    assert f"docs/expected.md{':' if told.startswith('no') else ','} {told}" in str(raised.value)
+    assert f"docs/expected.md{':' if message.startswith('no') else ','} {message}" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -153,6 +153,6 @@ def test_the_committed_tables_name_entries_of_params() -> None:
     assert len({(figure.dataset, figure.approach, figure.encoder, figure.measure, figure.source) for figure in figures}) == len(figures)
 
 
-def test_what_was_not_confirmed_is_not_checked() -> None:
+def test_unconfirmed_figures_are_not_checked() -> None:
     figures = verify.table((PROJECT / verify.EXPECTED).read_text(encoding="utf-8"), verify.Figure)
     assert {figure.source for figure in figures if figure.tolerance is None} == {"CLIP paper, unconfirmed"}

@@ -1,4 +1,4 @@
-"""A trained network gives the softmax of the centres' logits, whatever the batches, and is the same after saving and loading."""
+"""A trained network gives the softmax of the centre crops' logits for any batch size, and is unchanged by saving and loading."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from clipstore.training.classifier import Classifier, TrainedNetwork, on_device,
 from clipstore.training.image_set import ImageSet, center_crops
 
 CLASSES = ["lily", "iris", "rose"]
-TOLERANCE = 1e-2 if torch.cuda.is_available() else 1e-5  # on a GPU convolutions in float32 use TF32, with 10 bits of the mantissa's 23
+TOLERANCE = 1e-2 if torch.cuda.is_available() else 1e-5  # float32 convolutions on a GPU use TF32, with 10 of 23 mantissa bits
 
 
 def settings(**fields: object) -> FineTune:
@@ -60,13 +60,13 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_rows_follow_the_images_whatever_the_size_of_a_batch() -> None:
+def test_rows_are_in_the_order_of_the_images_for_any_batch_size() -> None:
     expected = trained(batch_size=64).logits(images())
     np.testing.assert_allclose(trained(batch_size=2).logits(images()), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("fields", [{}, {"precision": "bfloat16"}])
-def test_saved_and_loaded_it_gives_the_same_probabilities(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_probabilities_are_the_same_after_saving_and_loading(tmp_path: Path, fields: dict[str, Any]) -> None:
     fitted = trained(**fields)
     fitted.save(tmp_path / "net", stage="finetune", net="tiny")
     loaded = TrainedNetwork.load(tmp_path / "net", network(seed=1))
@@ -86,5 +86,5 @@ def test_files_of_a_checkpoint(tmp_path: Path) -> None:
         "settings": json.loads(settings().model_dump_json()),
     }
     weights = load_file(tmp_path / "model.safetensors")
-    assert weights.keys() == fitted.network.state_dict().keys()  # mean and std are given by whoever builds the network
+    assert weights.keys() == fitted.network.state_dict().keys()  # mean and std are not saved: they are arguments when the network is built
     assert all(torch.equal(weights[key], value.cpu()) for key, value in fitted.network.state_dict().items())

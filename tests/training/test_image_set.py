@@ -1,4 +1,4 @@
-"""Images are decoded once, and the augmented images of an epoch depend on seed and epoch alone."""
+"""Images are decoded once, and the augmented images of an epoch depend only on seed and epoch."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def noise(count: int = 6) -> image_set.ImageSet:
     return image_set.ImageSet(pixels, np.arange(count))
 
 
-def test_images_are_kept_with_the_shorter_side_that_the_crop_is_taken_from(tmp_path: Path) -> None:
+def test_images_are_resized_to_the_shorter_side_that_the_crop_is_taken_from(tmp_path: Path) -> None:
     rows = []
     for number, size in enumerate([(100, 50), (20, 30)]):
         path = tmp_path / f"{number}.png"
@@ -42,7 +42,7 @@ def test_evaluation_crops_the_centre() -> None:
     assert crops[0, 0, 0].tolist() == list(range(12, 28))
 
 
-def test_an_epoch_has_every_image_at_most_once_in_batches_of_one_size() -> None:
+def test_an_epoch_has_every_image_at_most_once_in_batches_of_equal_size() -> None:
     batches = image_set.shuffled_batches(10, 4, seed=1, epoch=2)
     assert [len(batch) for batch in batches] == [4, 4]
     assert len({position for batch in batches for _, _, position in batch}) == 8
@@ -55,9 +55,9 @@ def test_fewer_images_than_a_batch_make_one_batch() -> None:
     assert [len(batch) for batch in image_set.shuffled_batches(3, 64, 0, 0)] == [3]
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_augmentation_depends_on_the_key_alone_whatever_the_number_of_workers(workers: int) -> None:
+def test_augmentation_depends_only_on_the_key_for_any_number_of_workers(workers: int) -> None:
     dataset = image_set.Augmented(noise(), settings(trivial_augment=True, hflip_prob=0.5))
     keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
     batches = [pixels for pixels, _ in image_set.augmented_batches(dataset, keys, workers)]
@@ -65,10 +65,10 @@ def test_augmentation_depends_on_the_key_alone_whatever_the_number_of_workers(wo
     assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])
 
 
-def test_augmentation_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeded: list[int] = []
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+def test_augmentation_does_not_seed_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
     assert image_set.Augmented(noise(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
-    assert seeded == []
+    assert seeds == []
     torch.manual_seed(0)
-    assert seeded == [0]  # the patch sees calls
+    assert seeds == [0]  # the patch does record calls

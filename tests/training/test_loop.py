@@ -1,4 +1,4 @@
-"""The loop learns, chooses on val, is reproducible, resumes after a kill, and stops at a loss that is not finite."""
+"""The loop learns, selects the epoch on val, is reproducible, resumes after a kill, and stops if the loss is not finite."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def settings(**fields: object) -> Training:
 
 
 def noisy_colours(count: int, seed: int) -> ImageSet:
-    """Return images whose colour is their class, under noise."""
+    """Return noisy images with one colour per class."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     colours = np.eye(3)[labels][:, :, None, None] * 80
@@ -65,7 +65,7 @@ def test_it_learns(tmp_path: Path, fields: dict[str, Any]) -> None:
     assert [point["epoch"] for point in fitted.curve if point["split"] == "val"] == list(range(1, 13))
 
 
-def test_the_epoch_is_chosen_on_val_and_the_earlier_of_equals(tmp_path: Path) -> None:
+def test_the_epoch_is_selected_on_val_and_ties_go_to_the_earlier(tmp_path: Path) -> None:
     fitted = fit(tmp_path)
     scores = [point["mean_per_class"] for point in fitted.curve if point["split"] == "val"]
     assert fitted.epoch == scores.index(max(scores)) + 1
@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.Monk
     assert same(fit(tmp_path), first)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(tmp_path, 2)
     before = (tmp_path / "state.pt").read_bytes()
     with pytest.raises(InputError, match=r"x: epoch 3 of 4: the loss is nan at step 2: a lower lr .*; the network of epoch \d is in "):
@@ -96,20 +96,20 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
-def test_frozen_epochs_change_the_head_alone_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
+def test_frozen_epochs_change_only_the_head_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
     before = network().state_dict()
     after = fit(tmp_path, 1, freeze_backbone_epochs=1, freeze_batch_norm=True, ema_decay=0).state
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"head.weight", "head.bias"}
 
 
-def test_norms_that_are_not_frozen_move(tmp_path: Path) -> None:
+def test_norms_that_are_not_frozen_update_their_statistics(tmp_path: Path) -> None:
     after = fit(tmp_path, 1, freeze_backbone_epochs=1, ema_decay=0).state
     assert not torch.equal(after["backbone.1.running_mean"], network().state_dict()["backbone.1.running_mean"])
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="the state of training cannot be saved"):
+    with pytest.raises(InputError, match="the training state cannot be saved"):
         loop = training.Loop(network(), settings(), seed=0)
         training.fit(loop, noisy_colours(24, 1), {}, 1, tmp_path / "file/state.pt", "x")

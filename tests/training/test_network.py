@@ -1,4 +1,4 @@
-"""Our own network: its size, its shapes and its initial weights."""
+"""This project's own network: its size, its shapes and its initial weights."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def backbone(drop_path: float = 0.0, stride: int = 2) -> network.Backbone:
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 9), (2, 9), (2, 32)])
-def test_features_are_the_last_stages_width(stride: int, side: int) -> None:
+def test_the_number_of_features_is_the_last_stages_width(stride: int, side: int) -> None:
     assert backbone(stride=stride)(torch.randn(2, 3, side, side)).shape == (2, 16)
 
 
@@ -31,7 +31,7 @@ def test_every_block_starts_as_its_shortcut() -> None:
     assert torch.equal(block(x), x)
 
 
-def test_blocks_are_left_out_more_often_the_deeper_they_lie_and_only_in_training() -> None:
+def test_deeper_blocks_are_skipped_more_often_and_only_in_training() -> None:
     deep = backbone(drop_path=0.5)
     assert [block.drop_path for block in deep.blocks] == [0.0, 0.25, 0.5]
     x = torch.randn(64, 3, 16, 16)
@@ -47,5 +47,5 @@ def test_activations_neither_vanish_nor_explode() -> None:
     assert 0.3 < deep.blocks(deep.stem(torch.randn(16, 3, 32, 32))).std().item() < 3
 
 
-def test_the_seed_decides_the_weights() -> None:
+def test_the_weights_depend_only_on_the_seed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(backbone().parameters(), backbone().parameters(), strict=True))

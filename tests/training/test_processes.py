@@ -1,4 +1,4 @@
-"""A stage is started in several processes once, and only where there is a GPU for each or none at all."""
+"""A stage is started in several processes once, and only if there is a GPU for each process or no GPU at all."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from clipstore.core.errors import InputError
 from clipstore.training import processes
 
 
-def test_one_process_is_not_launched_and_neither_is_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_and_one_of_several_are_not_launched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.run", None)
     monkeypatch.delenv("RANK", raising=False)
     assert not processes.launched(1, "stages.finetune", ["tiny", "own"])
@@ -44,7 +44,7 @@ def test_more_processes_than_gpus_are_one_line_before_anything_starts(monkeypatc
         processes.launched(4, "stages.finetune", ["tiny", "own"])
 
 
-def test_a_process_for_each_gpu_is_launched_with_the_threads_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_for_each_gpu_is_launched_with_unchanged_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     environments: list[dict[str, str]] = []
 
     def succeeding(command: list[str], env: dict[str, str], check: bool) -> subprocess.CompletedProcess[bytes]:

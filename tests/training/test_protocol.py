@@ -1,4 +1,4 @@
-"""The epoch is selected on val, test is measured once, a killed run resumes, and several processes give what one gives."""
+"""The epoch is selected on val, test is measured once, a killed run resumes, and several processes give the same result as one."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def point(epoch: int, split: str, accuracy: float, mean: float) -> Point:
     return {"epoch": epoch, "split": split, "loss": 1.0, "accuracy": accuracy, "mean_per_class": mean}
 
 
-HANGS = 900  # seconds after which two processes are taken to hang; a busy machine needs minutes to import torch
+TIMEOUT = 900  # seconds after which two processes are considered stuck; a busy machine needs minutes to import torch
 LABELS = {"val": np.array([0, 1]), "test": np.array([0, 0, 0, 1])}
 CURVE = [point(1, "train", 1, 1), point(1, "test", 0.5, 0.5), point(2, "test", 0.75, 0.9), point(3, "test", 0.8, 0.6)]
 
@@ -67,7 +67,7 @@ def test_notes_by_hand() -> None:
     }
 
 
-def test_the_best_epoch_on_test_is_noted_only_with_a_curve_of_test() -> None:
+def test_the_best_epoch_on_test_is_noted_only_if_test_has_a_curve() -> None:
     notes = protocol.notes_of([result([0, 0, 0, 0], CURVE)], LABELS, settings(refit=False))
     assert notes.pop("best_on_test") == {"top1": 0.75, "epoch": 2}
     assert set(notes) == {"train_only", "val_mean_per_class", "trained_on"}
@@ -85,7 +85,7 @@ def test_spread_over_seeds_by_hand() -> None:
     }
 
 
-def test_curves_have_a_row_an_epoch(tmp_path: Path) -> None:
+def test_curves_have_one_row_per_epoch(tmp_path: Path) -> None:
     protocol.write_curve(tmp_path / "curves", CURVE)
     table = pd.read_csv(tmp_path / "curves/plots/metrics/test/accuracy.tsv", sep="\t")
     assert table.to_dict("list") == {"step": [1, 2, 3], "accuracy": [0.5, 0.75, 0.8]}
@@ -104,7 +104,7 @@ def probabilities_of(split: str, name: str = "plain") -> npt.NDArray[np.float32]
     return predicted.probabilities[(predicted.rows["split"] == split).to_numpy()]
 
 
-def test_rows_are_those_of_val_and_then_of_test_each_once(project: Path) -> None:
+def test_rows_are_those_of_val_followed_by_those_of_test(project: Path) -> None:
     make_data()
     run_small("plain")
     rows = index.read("own").usable
@@ -131,7 +131,7 @@ def test_probabilities_of_test_are_the_checkpoints(project: Path, fields: dict[s
 
 @pytest.fixture
 def any_precision() -> Iterator[None]:
-    """Let a test train in another precision than the tests before it: Accelerate keeps the first one of a process."""
+    """Allow a test to use a different precision from the tests before it: Accelerate remembers the first one in a process."""
     AcceleratorState._reset_state()
     yield
     AcceleratorState._reset_state()
@@ -145,7 +145,7 @@ def test_a_loaded_checkpoint_gives_the_probabilities_of_test(project: Path, any_
     np.testing.assert_allclose(loaded.probabilities(images_of("test")), probabilities_of("test", "normed"), atol=1e-6)
 
 
-def test_without_a_refit_the_main_result_is_that_of_train_only(project: Path) -> None:
+def test_without_a_refit_the_main_result_is_the_one_of_train_only(project: Path) -> None:
     make_data()
     run_small("plain", refit=False)
     predicted = written()
@@ -186,7 +186,7 @@ def test_the_epoch_is_chosen_on_val_whatever_test_says(project: Path, monkeypatc
     ]
 
 
-def test_without_a_curve_of_test_nothing_but_the_curve_and_its_note_changes(project: Path) -> None:
+def test_without_a_test_curve_only_the_curve_and_its_note_change(project: Path) -> None:
     make_data()
     run_small("plain")
     before = written()
@@ -237,7 +237,7 @@ def test_a_killed_run_resumes_to_the_same_bits_and_leaves_no_state(
 
 
 @pytest.mark.parametrize("fields", [{"lr": 0.02}, {"seeds": [1]}, {"image_size": 24}])
-def test_a_killed_run_of_other_settings_is_not_resumed(project: Path, fields: dict[str, Any]) -> None:
+def test_a_killed_run_with_other_settings_is_not_resumed(project: Path, fields: dict[str, Any]) -> None:
     make_data()
     run_small("plain", refit=False, **fields)
     whole = written().probabilities
@@ -249,7 +249,7 @@ def test_a_killed_run_of_other_settings_is_not_resumed(project: Path, fields: di
     assert np.array_equal(written().probabilities, whole)
 
 
-def test_a_killed_run_of_another_index_is_not_resumed(project: Path) -> None:
+def test_a_killed_run_with_another_index_is_not_resumed(project: Path) -> None:
     make_data(30)
     with pytest.raises(KilledError), epochs(2):
         run_small("plain", refit=False)
@@ -260,12 +260,12 @@ def test_a_killed_run_of_another_index_is_not_resumed(project: Path) -> None:
 
 
 def run_and_reap(command: list[str], env: dict[str, str], check: bool) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in place of subprocess.run; whatever happens, none of its processes is left."""
+    """Run a command in place of subprocess.run and make sure that none of its processes survives."""
     with subprocess.Popen(command, env=env | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}) as process:
         try:
-            return subprocess.CompletedProcess(command, process.wait(HANGS))
+            return subprocess.CompletedProcess(command, process.wait(TIMEOUT))
         finally:
-            process.terminate()  # torchrun then ends its own processes, by force after 30 seconds
+            process.terminate()  # torchrun then ends its own processes, and kills them after 30 seconds
             try:
                 process.wait(90)
             except subprocess.TimeoutExpired:
@@ -273,14 +273,14 @@ def run_and_reap(command: list[str], env: dict[str, str], check: bool) -> subpro
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(HANGS + 300)
-def test_two_processes_are_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(TIMEOUT + 300)
+def test_two_processes_give_the_same_result_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_data(40)
     run_small("plain", **IN_SEVERAL)
     single = written()
     Path("data/predictions/own/small-plain.parquet").unlink()
     monkeypatch.setattr("subprocess.run", run_and_reap)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a machine may have one GPU only: both processes use the CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # both processes use the CPU, since a machine may have only one GPU
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert processes.launched(2, "tests.supervised", ["2", "plain", "normed"])
     double = written()
