@@ -15,23 +15,6 @@ ENSEMBLE = "ensemble"  # in plots/zero_shot, the rows of all prompts together
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """How plots/STAGE/NAME-DATASET.csv is drawn: mean_per_class over a hyperparameter, a line for each value of the column ``series``.
-
-    Attributes:
-        x: column of the hyperparameter.
-        x_label: title of its axis.
-        log: whether that axis is logarithmic.
-        caption: below the figure, after the approach's title and name.
-    """
-
-    x: str
-    x_label: str
-    log: bool
-    caption: str
-
-
-@dataclass(frozen=True)
 class Approach:
     """One way to classify images.
 
@@ -40,14 +23,14 @@ class Approach:
         axis: of params.yaml, whose names it runs with.
         title: in sentences and tables.
         trains: what it fits on images or vectors; "network" has training curves and a printed network in the report.
-        sweep: how its plot of hyperparameters is drawn; None where it has none.
+        sweep: caption of plots/STAGE/NAME-DATASET.csv, mean_per_class over a hyperparameter; None if there is no such plot.
     """
 
     stage: str
     axis: Literal["zero_shot", "encoders", "finetune", "scratch"]
     title: str
     trains: Literal["nothing", "classifier", "network"]
-    sweep: Sweep | None = None
+    sweep: str | None = None
 
 
 APPROACHES = (
@@ -57,14 +40,14 @@ APPROACHES = (
         "encoders",
         "linear probe",
         "classifier",
-        Sweep("C", "C, inverse strength of the penalty", True, "on val: strong penalty at the left, none at the right."),
+        "the larger C, the weaker the penalty.",
     ),
     Approach(
         "knn",
         "encoders",
         "kNN",
         "classifier",
-        Sweep("k", "neighbours k", False, "selected where val (dashed) is highest; test (solid) is shown for comparison only."),
+        "selected where val (dashed) is highest; test (solid) is shown for comparison only.",
     ),
     Approach("finetune", "finetune", "fine-tuning", "network"),
     Approach("scratch", "scratch", "training from scratch", "network"),

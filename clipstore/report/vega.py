@@ -1,0 +1,103 @@
+"""Figures of the report, drawn by the Vega-Lite templates with which DVC draws the same files.
+
+A figure is an SVG element for a page: transparent, text and axes in the page's colour and font, and the same bytes for the same values.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from clipstore.report.page import Figure
+
+TEMPLATES = Path(".dvc/plots")
+VEGA_LITE = "5.8"  # the oldest that vl-convert has; DVC's pages load 5.2
+SVG = "{http://www.w3.org/2000/svg}"
+INK = "currentColor"
+SHRINK = 0.86  # of the text after its width was measured: some of the fonts that readers have are that much wider
+CONFIG: dict[str, Any] = {
+    "aria": False,  # the element has one label; Vega would label every mark
+    "background": None,
+    "view": {"stroke": None},
+    "font": "Liberation Sans",  # vl-convert has it on every machine
+    "axis": {
+        **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), INK),
+        "labelFontSize": 13,
+        "titleFontSize": 13,
+        "titleFontWeight": "normal",
+        "gridOpacity": 0.13,
+    },
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 13,
+        "labelLimit": 320,
+        "orient": "bottom",
+        "columns": 2,
+        "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 4}},
+        "symbolOpacity": 1,
+        "offset": 6,
+    },
+    "text": {"color": INK},
+}
+
+
+@cache
+def declarations() -> list[tuple[re.Pattern[str], dict[str, str]]]:
+    """Return of each plot in dvc.yaml a pattern of its paths, and its properties: template, and x, y and their labels where it has them."""
+    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"].values()
+    plots = [item for stage in stages for entry in stage.get("plots", []) for item in entry.items()]
+    return [(re.compile(re.sub(r"\\\$\\\{.+?\\\}", "[^/]+", re.escape(path)) + "(/.+)?"), properties) for path, properties in plots]
+
+
+def specification(path: str, rows: pd.DataFrame, **overrides: str) -> dict[str, Any]:
+    """Return the Vega-Lite specification of the plot that dvc.yaml declares for ``path``, with ``rows`` of one revision.
+
+    DVC would draw a title and a column for each revision: the report has neither.
+    """
+    properties = next(properties for pattern, properties in declarations() if pattern.fullmatch(path)) | overrides
+    text = (TEMPLATES / f"{properties['template']}.json").read_text(encoding="utf-8")
+    for key in ("x", "y", "x_label", "y_label"):
+        text = text.replace(f"<DVC_METRIC_{key.upper()}>", properties.get(key, ""))
+    template = json.loads(text)
+    return {
+        "$schema": template["$schema"],
+        **template["spec"],
+        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=15))},
+        "config": CONFIG,
+    }
+
+
+def draw(path: str, rows: pd.DataFrame, name: str, label: str, caption: str, **overrides: str) -> Figure:
+    """Return the plot of a file.
+
+    Args:
+        path: of the file, under plots/.
+        rows: of the file, those that the figure shows.
+        name: begins the ids of the figure's parts: no two figures of a page share it.
+        label: describes the figure to those who do not see it.
+        caption: of the figure.
+        overrides: properties other than dvc.yaml's.
+    """
+    import vl_convert
+
+    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(specification(path, rows, **overrides), VEGA_LITE, allowed_base_urls=[]))
+    ids: dict[str, str] = {}
+    for part in root.iter():
+        part.tag = part.tag.removeprefix(SVG)
+        for key in ("class", "font-family"):  # the page's font
+            part.attrib.pop(key, None)
+        if "font-size" in part.attrib:
+            part.set("font-size", f"{SHRINK * float(part.attrib['font-size'].removesuffix('px')):.4g}px")
+        if "id" in part.attrib:
+            ids[part.attrib["id"]] = part.attrib["id"] = f"{name}-{len(ids)}"
+    for part in root.iter():
+        for key, value in part.items():
+            part.set(key, re.sub(r"url\(#(.+?)\)", lambda match: f"url(#{ids[match[1]]})", value))
+    root.attrib = {"width": root.attrib["width"], "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    return Figure(Markup(ElementTree.tostring(root, encoding="unicode")), caption)
