@@ -129,7 +129,7 @@ def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
     for row in rows:
         name = readable(row["title"])
         label = f"reliability of {name} on {dataset}"
-        caption = f"{name}: expected calibration error {percent(row['ece'])} %, after scaling {percent(row['ece_scaled'])} %."
+        caption = sentence(f"{name}: expected calibration error {percent(row['ece'])} %, after scaling {percent(row['ece_scaled'])} %.")
         bins = frame[frame["approach"] == row["title"]]
         drawings.append(draw(path, bins, f"{dataset}-{row['stage']}-{row['name']}-reliability", label, caption))
     return drawings
@@ -146,7 +146,9 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             table(Path(path)),
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",
-            f"{name}: actual classes in rows, predicted classes in columns, long names by number. Green: right; red: wrong.",
+            sentence(
+                f"{name}: a row for each true class with its numbers of images; the stronger the colour, the larger their share of the row."
+            ),
         )
         matrices.append({"name": name, "figure": figure, "pairs": records(pairs[pairs["approach"] == row["title"]])})
     return matrices

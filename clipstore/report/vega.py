@@ -20,6 +20,7 @@ TEMPLATES = Path(".dvc/plots")
 VEGA_LITE = "5.8"  # the oldest that vl-convert has; DVC's pages load 5.2
 SVG = "{http://www.w3.org/2000/svg}"
 INK = "currentColor"
+MARGIN = 70  # pixels beside the plot: figures with the same width are equally wide, whatever their labels
 SHRINK = 0.86  # of the text after its width was measured: some of the fonts that readers have are that much wider
 CONFIG: dict[str, Any] = {
     "aria": False,  # the element has one label; Vega would label every mark
@@ -28,15 +29,15 @@ CONFIG: dict[str, Any] = {
     "font": "Liberation Sans",  # vl-convert has it on every machine
     "axis": {
         **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), INK),
-        "labelFontSize": 13,
-        "titleFontSize": 13,
+        "labelFontSize": 14,
+        "titleFontSize": 14,
         "titleFontWeight": "normal",
         "gridOpacity": 0.13,
     },
     "legend": {
         "labelColor": INK,
-        "labelFontSize": 13,
-        "labelLimit": 320,
+        "labelFontSize": 14,
+        "labelLimit": 180,
         "orient": "bottom",
         "columns": 2,
         "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 4}},
@@ -65,9 +66,12 @@ def specification(path: str, rows: pd.DataFrame, **overrides: str) -> dict[str, 
     for key in ("x", "y", "x_label", "y_label"):
         text = text.replace(f"<DVC_METRIC_{key.upper()}>", properties.get(key, ""))
     template = json.loads(text)
+    plot = template["spec"]
+    if isinstance(plot["width"], int):  # not a step for each column
+        plot |= {"width": plot["width"] + MARGIN, "autosize": {"type": "fit-x", "contains": "padding"}}
     return {
         "$schema": template["$schema"],
-        **template["spec"],
+        **plot,
         "data": {"values": json.loads(rows.to_json(orient="records", double_precision=15))},
         "config": CONFIG,
     }
