@@ -83,8 +83,8 @@ def of_corpus(name: str, entry: Dataset) -> dict[str, Any]:
     }
     drawings = [
         draw(
-            path := f"{folder_of_plots}/{plot}.csv",
-            sections.table(Path(path)),
+            plot,
+            sections.table(folder_of_plots / f"{plot}.csv"),
             f"{name}-{plot}",
             f"{plot} of the tokenizers on {name}",
             caption,

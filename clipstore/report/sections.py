@@ -49,19 +49,17 @@ def results(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def curves(dataset: str) -> list[Figure]:
     """Return accuracy and loss by epoch of every network that was trained."""
-    path = f"plots/score/{dataset}/curves.csv"
-    frame = table(Path(path))
+    frame = table(Path(f"plots/score/{dataset}/curves.csv"))
     frame["approach"] = frame["approach"].map(readable)
     notes = {"accuracy": " Train is measured on augmented images, which lowers it.", "loss": ""}
     return [
         draw(
-            path,
+            "curves",
             frame,
             f"{dataset}-{measure}",
             f"{measure} by epoch on {dataset}",
             f"{measure.capitalize()} by epoch.{note}",
-            y=measure,
-            y_label=measure,
+            measure,
         )
         for measure, note in notes.items()
         if len(frame)
@@ -72,8 +70,8 @@ def sweeps(dataset: str, axes: Axes) -> list[Figure]:
     """Return a figure of the hyperparameters tried by each approach that has a sweep."""
     return [
         draw(
-            path := f"plots/{approach.stage}/{name}-{dataset}.csv",
-            table(Path(path)),
+            approach.stage,
+            table(Path(f"plots/{approach.stage}/{name}-{dataset}.csv")),
             f"{dataset}-{approach.stage}-{name}-sweep",
             f"{approach.title} of {name} on {dataset}",
             f"{sentence(readable(f'{approach.stage} {name}'))}: {approach.sweep}",
@@ -88,15 +86,14 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     """Return mean per-class accuracy on test by the number of training images per class, with each method's spread over the seeds."""
     drawings = []
     for encoder in encoders:
-        path = f"plots/few_shot/{encoder}-{dataset}.csv"
-        frame = table(Path(path))
+        frame = table(Path(f"plots/few_shot/{encoder}-{dataset}.csv"))
         seeds = int(frame["seeds"].max())
         spread = f"Mean over {seeds} draws; the band is one standard deviation" if seeds > 1 else "One draw, so no spread is shown"
         baseline = (
             "dashed: zero-shot, the baseline" if "zero_shot" in set(frame["method"]) else f"no zero-shot: {encoder} has no text tower"
         )
         label = f"few-shot learning with {encoder} on {dataset}"
-        drawings.append(draw(path, frame, f"{dataset}-{encoder}-shots", label, f"{encoder}. {spread}; {baseline}."))
+        drawings.append(draw("few_shot", frame, f"{dataset}-{encoder}-shots", label, f"{encoder}. {spread}; {baseline}."))
     return drawings
 
 
@@ -107,8 +104,7 @@ def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
     """
     compared = []
     for encoder in encoders:
-        path = f"plots/zero_shot/{encoder}-{dataset}.csv"
-        frame = table(Path(path))
+        frame = table(Path(f"plots/zero_shot/{encoder}-{dataset}.csv"))
         wide = frame.pivot(index="template", columns="split", values="mean_per_class").reindex(columns=["val", "test"])
         figure = None
         if len(wide) == 2:
@@ -117,21 +113,20 @@ def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
             wide = wide.sort_values("val", ascending=False, kind="stable")
             note = f" The {PROMPTS} best on val of {len(wide)}." if len(wide) > PROMPTS else ""
             caption = f"{encoder}: each prompt alone, and their ensemble.{note}"
-            figure = draw(path, frame, f"{dataset}-{encoder}-prompts", f"prompts of {encoder} on {dataset}", caption)
+            figure = draw("prompts", frame, f"{dataset}-{encoder}-prompts", f"prompts of {encoder} on {dataset}", caption)
         compared.append({"encoder": encoder, "figure": figure, "rows": records(wide.reset_index())})
     return compared
 
 
 def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
     """Return a reliability diagram of each approach, before and after temperature scaling."""
-    path = f"plots/score/{dataset}/reliability.csv"
-    frame, drawings = table(Path(path)), []
+    frame, drawings = table(Path(f"plots/score/{dataset}/reliability.csv")), []
     for row in rows:
         name = readable(row["title"])
         label = f"reliability of {name} on {dataset}"
         caption = sentence(f"{name}: expected calibration error {percent(row['ece'])} %, after scaling {percent(row['ece_scaled'])} %.")
         bins = frame[frame["approach"] == row["title"]]
-        drawings.append(draw(path, bins, f"{dataset}-{row['stage']}-{row['name']}-reliability", label, caption))
+        drawings.append(draw("reliability", bins, f"{dataset}-{row['stage']}-{row['name']}-reliability", label, caption))
     return drawings
 
 
@@ -139,11 +134,10 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the matrix of the worst classes of each approach and its most confused pairs."""
     pairs, matrices = table(Path(f"plots/score/{dataset}/confused.csv")), []
     for row in rows:
-        path = f"plots/score/{dataset}/confusion/{row['stage']}-{row['name']}.csv"
         name = readable(row["title"])
         figure = draw(
-            path,
-            table(Path(path)),
+            "confusion",
+            table(Path(f"plots/score/{dataset}/confusion/{row['stage']}-{row['name']}.csv")),
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",
             sentence(

@@ -5,14 +5,12 @@ A figure is an SVG element for a page: transparent, text and axes in the page's 
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
 from markupsafe import Markup
-from ruamel.yaml import YAML
 
 from clipstore.report.page import Figure
 
@@ -21,7 +19,7 @@ VEGA_LITE = "5.8"  # the oldest that vl-convert has; DVC's pages load 5.2
 SVG = "{http://www.w3.org/2000/svg}"
 INK = "currentColor"
 MARGIN = 70  # pixels beside the plot: figures with the same width are equally wide, whatever their labels
-SHRINK = 0.86  # of the text after its width was measured: some of the fonts that readers have are that much wider
+SHRINK = 0.84  # of the text after its width was measured: some of the fonts that readers have are that much wider
 CONFIG: dict[str, Any] = {
     "aria": False,  # the element has one label; Vega would label every mark
     "background": None,
@@ -48,49 +46,29 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@cache
-def declarations() -> list[tuple[re.Pattern[str], dict[str, str]]]:
-    """Return of each plot in dvc.yaml a pattern of its paths, and its properties: template, and x, y and their labels where it has them."""
-    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"].values()
-    plots = [item for stage in stages for entry in stage.get("plots", []) for item in entry.items()]
-    return [(re.compile(re.sub(r"\\\$\\\{.+?\\\}", "[^/]+", re.escape(path)) + "(/.+)?"), properties) for path, properties in plots]
-
-
-def specification(path: str, rows: pd.DataFrame, **overrides: str) -> dict[str, Any]:
-    """Return the Vega-Lite specification of the plot that dvc.yaml declares for ``path``, with ``rows`` of one revision.
-
-    DVC would draw a title and a column for each revision: the report has neither.
-    """
-    properties = next(properties for pattern, properties in declarations() if pattern.fullmatch(path)) | overrides
-    text = (TEMPLATES / f"{properties['template']}.json").read_text(encoding="utf-8")
-    for key in ("x", "y", "x_label", "y_label"):
-        text = text.replace(f"<DVC_METRIC_{key.upper()}>", properties.get(key, ""))
-    template = json.loads(text)
-    plot = template["spec"]
+def specification(template: str, rows: pd.DataFrame, y: str) -> dict[str, Any]:
+    """Return the Vega-Lite specification of ``rows``, all of one revision: DVC adds a title and a column for each revision."""
+    text = (TEMPLATES / f"{template}.json").read_text(encoding="utf-8").replace("<DVC_METRIC_Y>", y)
+    plot = json.loads(text)["spec"]
     if isinstance(plot["width"], int):  # not a step for each column
         plot |= {"width": plot["width"] + MARGIN, "autosize": {"type": "fit-x", "contains": "padding"}}
-    return {
-        "$schema": template["$schema"],
-        **plot,
-        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=15))},
-        "config": CONFIG,
-    }
+    return plot | {"data": {"values": json.loads(rows.to_json(orient="records", double_precision=15))}, "config": CONFIG}
 
 
-def draw(path: str, rows: pd.DataFrame, name: str, label: str, caption: str, **overrides: str) -> Figure:
-    """Return the plot of a file.
+def draw(template: str, rows: pd.DataFrame, name: str, label: str, caption: str, y: str = "") -> Figure:
+    """Return a figure of the rows of a plot's file.
 
     Args:
-        path: of the file, under plots/.
-        rows: of the file, those that the figure shows.
+        template: its file's name in .dvc/plots without the suffix.
+        rows: those that the figure shows.
         name: begins the ids of the figure's parts: no two figures of a page share it.
         label: describes the figure to those who do not see it.
         caption: of the figure.
-        overrides: properties other than dvc.yaml's.
+        y: column on the vertical axis, for a template that leaves it open.
     """
     import vl_convert
 
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(specification(path, rows, **overrides), VEGA_LITE, allowed_base_urls=[]))
+    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(specification(template, rows, y), VEGA_LITE, allowed_base_urls=[]))
     ids: dict[str, str] = {}
     for part in root.iter():
         part.tag = part.tag.removeprefix(SVG)
