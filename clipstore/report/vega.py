@@ -21,7 +21,7 @@ INK = "currentColor"
 MARGIN = 70  # pixels beside the plot: figures with the same width are equally wide, whatever their labels
 SHRINK = 0.84  # of the text after its width was measured: some of the fonts that readers have are that much wider
 CONFIG: dict[str, Any] = {
-    "aria": False,  # the element has one label; Vega would label every mark
+    "aria": False,  # Vega would describe every mark; the figure has one label
     "background": None,
     "view": {"stroke": None},
     "font": "Liberation Sans",  # vl-convert has it on every machine
@@ -39,6 +39,7 @@ CONFIG: dict[str, Any] = {
         "orient": "bottom",
         "columns": 2,
         "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 4}},
+        "symbolBaseStrokeColor": INK,
         "symbolOpacity": 1,
         "offset": 6,
     },
@@ -72,8 +73,8 @@ def draw(template: str, rows: pd.DataFrame, name: str, label: str, caption: str,
     ids: dict[str, str] = {}
     for part in root.iter():
         part.tag = part.tag.removeprefix(SVG)
-        for key in ("class", "font-family"):  # the page's font
-            part.attrib.pop(key, None)
+        for key in [key for key in part.attrib if key.startswith("aria-") or key in ("class", "font-family", "pointer-events", "role")]:
+            del part.attrib[key]
         if "font-size" in part.attrib:
             part.set("font-size", f"{SHRINK * float(part.attrib['font-size'].removesuffix('px')):.4g}px")
         if "id" in part.attrib:
