@@ -17,6 +17,7 @@ from clipstore.report.page import Figure
 TEMPLATES = Path(".dvc/plots")
 VEGA_LITE = "5.8"  # the oldest that vl-convert has; DVC's pages load 5.2
 SVG = "{http://www.w3.org/2000/svg}"
+CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"  # what XML forbids: at it, vl-convert ends the process
 INK = "currentColor"
 MARGIN = 70  # pixels beside the plot: figures with the same width are equally wide, whatever their labels
 SHRINK = 0.84  # of the text after its width was measured: some of the fonts that readers have are that much wider
@@ -50,10 +51,11 @@ CONFIG: dict[str, Any] = {
 def specification(template: str, rows: pd.DataFrame, y: str) -> dict[str, Any]:
     """Return the Vega-Lite specification of ``rows``, all of one revision: DVC adds a title and a column for each revision."""
     text = (TEMPLATES / f"{template}.json").read_text(encoding="utf-8").replace("<DVC_METRIC_Y>", y)
-    plot = json.loads(text)["spec"]
+    plot: dict[str, Any] = json.loads(text)["spec"]
     if isinstance(plot["width"], int):  # not a step for each column
         plot |= {"width": plot["width"] + MARGIN, "autosize": {"type": "fit-x", "contains": "padding"}}
-    return plot | {"data": {"values": json.loads(rows.to_json(orient="records", double_precision=15))}, "config": CONFIG}
+    values = rows.replace(CONTROLS, "\N{REPLACEMENT CHARACTER}", regex=True).to_json(orient="records", double_precision=15)
+    return plot | {"data": {"values": json.loads(values)}, "config": CONFIG}
 
 
 def draw(template: str, rows: pd.DataFrame, name: str, label: str, caption: str, y: str = "") -> Figure:
@@ -69,7 +71,8 @@ def draw(template: str, rows: pd.DataFrame, name: str, label: str, caption: str,
     """
     import vl_convert
 
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(specification(template, rows, y), VEGA_LITE, allowed_base_urls=[]))
+    svg = vl_convert.vegalite_to_svg(specification(template, rows, y), VEGA_LITE, allowed_base_urls=[])
+    root = ElementTree.fromstring(svg)
     ids: dict[str, str] = {}
     for part in root.iter():
         part.tag = part.tag.removeprefix(SVG)
