@@ -21,10 +21,9 @@ from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.encoders.info import folder, read_info
-from clipstore.report import examples, figures, page, provenance, sections, sentences
-from clipstore.report.figures import Series
+from clipstore.report import examples, page, provenance, sections, sentences
 from clipstore.report.gallery import Thumbnails
-from clipstore.report.page import Figure
+from clipstore.report.vega import draw
 from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 
 TARGET = Path("report/index.html")
@@ -77,34 +76,21 @@ def of_corpus(name: str, entry: Dataset) -> dict[str, Any]:
     """Return everything that the page shows for one corpus."""
     folder_of_plots = Path("plots/tokenizers") / name
     metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
-    plots = {
-        "fertility": (
-            "vocab_size",
-            "fertility",
-            "tokens in the vocabulary",
-            "tokens a word of test",
-            "",
-            "Tokens a word of test: the fewer, the shorter a text becomes.",
-        ),
-        "lengths": (
-            "length",
-            "share",
-            "characters of a token",
-            "share of the tokens of test",
-            "",
-            "How long the tokens are that test uses.",
-        ),
-        "ranks": ("rank", "count", "rank of a token", "times it occurs in test", "xy", "How often each token occurs, the commonest first."),
+    captions = {
+        "fertility": "Tokens per word of test: the fewer, the shorter a text becomes.",
+        "lengths": "Lengths of the tokens in test.",
+        "ranks": "How often each token occurs in test, the most frequent first.",
     }
-    drawings = []
-    for plot, (x, y, x_label, y_label, log, caption) in plots.items():
-        frame = sections.table(folder_of_plots / f"{plot}.csv")
-        series = [
-            Series(str(key), list(points[x]), list(points[y]), None, at, at)
-            for at, (key, points) in enumerate(frame.groupby("series", sort=False))
-        ]
-        label = f"{plot} of the tokenizers on {name}"
-        drawings.append(Figure(figures.lines(f"{name}-{plot}", label, series, x_label, y_label, log), caption))
+    drawings = [
+        draw(
+            plot,
+            sections.table(folder_of_plots / f"{plot}.csv"),
+            f"{name}-{plot}",
+            f"{plot} of the tokenizers on {name}",
+            caption,
+        )
+        for plot, caption in captions.items()
+    ]
     encoded = pd.read_csv(sections.existing(folder_of_plots / "sentences.csv"), keep_default_na=False, dtype={"token": str})
     encodings = [
         {

@@ -110,6 +110,11 @@ def test_validate_depends_on_all_code_since_it_checks_the_sections_of_all_stages
     assert STAGES["validate"]["deps"] == ["clipstore", "stages"]
 
 
+def test_the_report_depends_on_every_template() -> None:
+    templates = {f".dvc/plots/{path.name}" for path in (PROJECT / ".dvc/plots").iterdir()}
+    assert {dep for dep in STAGES["report"]["deps"] if dep.startswith(".dvc")} == templates
+
+
 def test_rooms_import_rooms_on_lower_floors_alone() -> None:
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     assert {path.name for path in (PROJECT / "clipstore").iterdir() if path.is_dir() and path.name != "__pycache__"} == set(floor)

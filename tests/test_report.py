@@ -21,6 +21,7 @@ from clipstore.store.approaches import APPROACHES
 from clipstore.store.predictions import Predictions
 from stages import audit, report, score
 from tests.synthetic import blobs, encoded, image_rows, on_axis, picture, use
+from tests.workspace import PROJECT
 
 SECTIONS = [
     "results",
@@ -79,6 +80,7 @@ def start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     Path("report").mkdir()
+    shutil.copytree(PROJECT / ".dvc/plots", ".dvc/plots")
     Path("report/application.md").write_text("# An application\n\nPlants, <b>named</b>.\n")
     Path("params.yaml").write_text("seed: 0  # <made up>\n")
 
@@ -152,7 +154,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -
         predict(indexed, stage, "enc", wrong[1], CLASSES, selected=selected.get(stage, {}))
     for approach in APPROACHES:
         if approach.sweep:
-            csv(f"plots/{approach.stage}/enc-toy.csv", [{approach.sweep.x: x, "series": "a_b", "mean_per_class": 0.5} for x in (1, 2)])
+            csv(f"plots/{approach.stage}/enc-toy.csv", [{"C": C, "series": "a_b", "mean_per_class": 0.5} for C in (1, 2)])
     uniform = {"k": 1, "votes": "uniform", "mean_per_class": 0.5}
     csv("plots/knn/enc-toy.csv", [{**uniform, "split": split, "series": f"{split}, uniform"} for split in ("val", "test")])
     compare(["A <b>{}</b>", "{}"])

@@ -23,7 +23,7 @@ LIBRARIES = (
     "pandas",
     "pyarrow",
     "pillow",
-    "matplotlib",
+    "vl-convert-python",
     "jinja2",
     "dvc",
 )

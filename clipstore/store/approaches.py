@@ -15,23 +15,6 @@ ENSEMBLE = "ensemble"  # marks the rows of all prompts together in plots/zero_sh
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """How to draw plots/STAGE/NAME-DATASET.csv: mean_per_class over a hyperparameter, one line per value of the column ``series``.
-
-    Attributes:
-        x: column of the hyperparameter.
-        x_label: title of the x axis.
-        log: whether the x axis is logarithmic.
-        caption: text below the figure, after the approach's title and name.
-    """
-
-    x: str
-    x_label: str
-    log: bool
-    caption: str
-
-
-@dataclass(frozen=True)
 class Approach:
     """One way to classify images.
 
@@ -40,14 +23,14 @@ class Approach:
         axis: the axis of params.yaml that lists its encoders or nets.
         title: its name in sentences and tables.
         trains: what it fits on images or vectors; for a "network", the report shows training curves and the printed network.
-        sweep: how to draw its plot of hyperparameters; None if it has no such plot.
+        sweep: caption of plots/STAGE/NAME-DATASET.csv, mean_per_class over a hyperparameter; None if there is no such plot.
     """
 
     stage: str
     axis: Literal["zero_shot", "encoders", "finetune", "scratch"]
     title: str
     trains: Literal["nothing", "classifier", "network"]
-    sweep: Sweep | None = None
+    sweep: str | None = None
 
 
 APPROACHES = (
@@ -57,14 +40,14 @@ APPROACHES = (
         "encoders",
         "linear probe",
         "classifier",
-        Sweep("C", "C, inverse strength of the penalty", True, "on val: strong penalty on the left, none on the right."),
+        "the larger C, the weaker the penalty.",
     ),
     Approach(
         "knn",
         "encoders",
         "kNN",
         "classifier",
-        Sweep("k", "neighbours k", False, "selected where val (dashed) is highest; test (solid) is shown for comparison only."),
+        "selected where val (dashed) is highest; test (solid) is shown for comparison only.",
     ),
     Approach("finetune", "finetune", "fine-tuning", "network"),
     Approach("scratch", "scratch", "training from scratch", "network"),
