@@ -77,7 +77,7 @@ def of_corpus(name: str, entry: Dataset) -> dict[str, Any]:
     folder_of_plots = Path("plots/tokenizers") / name
     metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
     captions = {
-        "fertility": "Tokens per word of test: the fewer, the shorter a text becomes.",
+        "fertility": "Tokens per word of test: the fewer, the shorter an encoded text.",
         "lengths": "Lengths of the tokens in test.",
         "ranks": "How often each token occurs in test, the most frequent first.",
     }

@@ -140,9 +140,7 @@ def confusion(dataset: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             table(Path(f"plots/score/{dataset}/confusion/{row['stage']}-{row['name']}.csv")),
             f"{dataset}-{row['stage']}-{row['name']}-confusion",
             f"confusion matrix of {name} on {dataset}",
-            sentence(
-                f"{name}: a row for each true class with its numbers of images; the stronger the colour, the larger their share of the row."
-            ),
+            sentence(f"{name}: one row per true class. Cells count its test images and are coloured by their share of the row."),
         )
         matrices.append({"name": name, "figure": figure, "pairs": records(pairs[pairs["approach"] == row["title"]])})
     return matrices

@@ -1,4 +1,4 @@
-"""Figures of the report, drawn by the Vega-Lite templates with which DVC draws the same files.
+"""Figures of the report, drawn by the Vega-Lite templates that DVC uses for the same files.
 
 A figure is an SVG element for a page: transparent, text and axes in the page's colour and font, and the same bytes for the same values.
 """
@@ -17,7 +17,8 @@ from clipstore.report.page import Figure
 TEMPLATES = Path(".dvc/plots")
 VEGA_LITE = "5.8"  # the oldest that vl-convert has; DVC's pages load 5.2
 SVG = "{http://www.w3.org/2000/svg}"
-CONTROLS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"  # what XML forbids: at it, vl-convert ends the process
+# vl-convert ends the process at characters that XML forbids, and fails where it shortens a text within a character beyond U+FFFF.
+UNSAFE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\U00010000-\U0010ffff]"
 INK = "currentColor"
 MARGIN = 70  # pixels beside the plot: figures with the same width are equally wide, whatever their labels
 SHRINK = 0.84  # of the text after its width was measured: some of the fonts that readers have are that much wider
@@ -54,7 +55,7 @@ def specification(template: str, rows: pd.DataFrame, y: str) -> dict[str, Any]:
     plot: dict[str, Any] = json.loads(text)["spec"]
     if isinstance(plot["width"], int):  # not a step for each column
         plot |= {"width": plot["width"] + MARGIN, "autosize": {"type": "fit-x", "contains": "padding"}}
-    values = rows.replace(CONTROLS, "\N{REPLACEMENT CHARACTER}", regex=True).to_json(orient="records", double_precision=15)
+    values = rows.replace(UNSAFE, "\N{REPLACEMENT CHARACTER}", regex=True).to_json(orient="records", double_precision=15)
     return plot | {"data": {"values": json.loads(values)}, "config": CONFIG}
 
 

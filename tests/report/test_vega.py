@@ -26,6 +26,7 @@ NAMES = [
     'a $x$ "b" & \\d\x01',
     "one two three four five six seven eight nine ten eleven",
     "x" * 200,
+    "🌷" * 200,
 ]
 OKABE_ITO = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"}
 
@@ -133,7 +134,7 @@ def test_long_names_are_wrapped_and_cut(figures: dict[str, str]) -> None:
 
 
 def test_columns_have_numbers_where_names_are_long(figures: dict[str, str]) -> None:
-    assert {"1", "2", "3", "4", "5", "6", "other"} <= set(texts(figures["confusion"]))
+    assert {"1", "2", "3", "4", "5", "6", "7", "other"} <= set(texts(figures["confusion"]))
     short = pd.DataFrame([{"actual": a, "predicted": b, "count": 1, "share": 0.5} for a in ("7", "x") for b in ("7", "x")])
     assert {"7", "x"} <= set(texts(str(draw("confusion", short).svg)))
 
