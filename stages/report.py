@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipstore.core import digests
-from clipstore.core.datasets import Dataset, Digits, Garden
+from clipstore.core.datasets import Dataset
 from clipstore.core.encoders import Encoder, GardenClip
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, Slug, section
@@ -40,8 +40,8 @@ class Report(Section):
     findings: int = Field(ge=0)  # of each kind of the audit
 
 
-def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
-    """Return everything that the page says of one data set."""
+def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[str, Any]:
+    """Return everything that the page shows for one data set."""
     sections.existing(index.path_of(name))
     indexed = index.read(name)
     rows = sections.results(json.loads(sections.existing(Path(f"metrics/{name}.json")).read_text()))
@@ -50,10 +50,12 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
     if set(approaches) != set(titles):
         raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(approaches)}: run `dvc repro`")
     pairs = sections.table(Path(f"plots/score/{name}/pairs.csv"))
+    counts = {split: int((indexed.usable["split"] == split).sum()) for split in index.SPLITS}
     return {
         "name": name,
+        "description": sentences.description(name, entry, len(indexed.classes), counts),
+        "warning": sentences.warning(entry),
         "classes": len(indexed.classes),
-        "counts": {split: int((indexed.usable["split"] == split).sum()) for split in index.SPLITS},
         "rows": rows,
         "headline": sentences.headline(rows),
         "sentences": sentences.of_pairs(pairs, titles),
@@ -71,8 +73,8 @@ def of_dataset(name: str, axes: Axes, settings: Report) -> dict[str, Any]:
     }
 
 
-def of_corpus(name: str) -> dict[str, Any]:
-    """Return everything that the page says of one corpus."""
+def of_corpus(name: str, entry: Dataset) -> dict[str, Any]:
+    """Return everything that the page shows for one corpus."""
     folder_of_plots = Path("plots/tokenizers") / name
     metrics = json.loads(sections.existing(Path(f"metrics/tokenizers-{name}.json")).read_text())
     plots = {
@@ -115,7 +117,14 @@ def of_corpus(name: str) -> dict[str, Any]:
         }
         for sentence, facts in metrics["sentences"].items()
     ]
-    return {"name": name, "measures": metrics["tokenizers"], "overlap": metrics["overlap"], "figures": drawings, "sentences": encodings}
+    return {
+        "name": name,
+        "description": f"{sentences.source(name, entry)}.",
+        "measures": metrics["tokenizers"],
+        "overlap": metrics["overlap"],
+        "figures": drawings,
+        "sentences": encodings,
+    }
 
 
 def networks(axes: Axes) -> list[dict[str, str]]:
@@ -156,17 +165,16 @@ def main() -> dict[str, Any]:
     """Write the page."""
     axes, settings = section(Axes, "axes"), section(Report, "report")
     tables = section(dict[Slug, Dataset], "datasets")
-    datasets = [of_dataset(name, axes, settings) for name in axes.datasets]
+    datasets = [of_dataset(name, tables[name], axes, settings) for name in axes.datasets]
     text = page.render(
         {
             "axes": axes,
             "datasets": datasets,
-            "corpora": [of_corpus(name) for name in axes.corpora],
+            "corpora": [of_corpus(name, tables[name]) for name in axes.corpora],
             "networks": networks(axes),
             "provenance": provenance_of(axes),
             "drawn_weights": [name for name, entry in section(dict[Slug, Encoder], "encoders").items() if isinstance(entry, GardenClip)],
-            "drawn": [name for name in axes.datasets if isinstance(tables[name], Garden)],
-            "scans": [name for name in axes.datasets if isinstance(tables[name], Digits)],
+            "meanings": sentences.MEANINGS,
             "application": page.markdown(sections.existing(Path("report/application.md")).read_text(encoding="utf-8")),
         }
     )

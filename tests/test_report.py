@@ -1,4 +1,4 @@
-"""The report of a small project that is made up: a class named like a script, one in Arabic."""
+"""The report of a tiny invented project: one class is named like a script, one in Arabic."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ PARAMS: dict[str, Any] = {
 
 
 class Page(HTMLParser):
-    """Every element with its attributes, in their order, and the text."""
+    """All elements with their attributes, in document order, and the text."""
 
     def __init__(self, path: Path = report.TARGET) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Page(HTMLParser):
 
 
 def start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``root`` the working folder: a project with an essay, in no git repository."""
+    """Make ``root`` the working folder: a project with an essay and without a git repository."""
     monkeypatch.chdir(root)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     Path("report").mkdir()
@@ -101,19 +101,19 @@ def make_index(splits: list[str], labels: list[int], classes: list[str]) -> inde
         Path(row["path"]).parent.mkdir(parents=True, exist_ok=True)
         Path(row["path"]).write_bytes(data)
         rows.loc[at, "sha256"] = hashlib.sha256(data).hexdigest()
-    made = index.Index("toy", rows)
-    index.write(made)
-    return made
+    indexed = index.Index("toy", rows)
+    index.write(indexed)
+    return indexed
 
 
-def predict(made: index.Index, stage: str, name: str, wrong: int, classes: list[str], **facts: Any) -> None:
-    """Write predictions of val and test of which the last ``wrong`` are wrong."""
-    rows = made.rows[made.rows["split"] != "train"][["image_id", "split", "label"]].reset_index(drop=True)
+def predict(indexed: index.Index, stage: str, name: str, wrong: int, classes: list[str], **facts: Any) -> None:
+    """Write predictions of val and test; the last ``wrong`` of them are wrong."""
+    rows = indexed.rows[indexed.rows["split"] != "train"][["image_id", "split", "label"]].reset_index(drop=True)
     right = np.arange(len(rows)) < len(rows) - wrong
     shares = np.full((len(rows), len(classes)), 0.2 / max(1, len(classes) - 1), np.float32)
     answers = np.where(right, rows["label"], (rows["label"] + 1) % len(classes))
     shares[np.arange(len(rows)), answers] = 0.8 if len(classes) > 1 else 1.0
-    predictions.write("toy", Predictions(stage, name, rows, shares, classes, 0, made.digest, "c0", **facts))
+    predictions.write("toy", Predictions(stage, name, rows, shares, classes, 0, indexed.digest, "c0", **facts))
 
 
 def csv(path: str, rows: list[dict[str, Any]]) -> None:
@@ -122,18 +122,18 @@ def csv(path: str, rows: list[dict[str, Any]]) -> None:
 
 
 def compare(prompts: list[str]) -> None:
-    """Write the accuracies of each prompt and of the ensemble: 0.5."""
+    """Write an accuracy of 0.5 for each prompt and the ensemble."""
     lines = [(template, split) for template in (*prompts, "ensemble") for split in ("val", "test")]
     accuracy = {"top1": 0.5, "mean_per_class": 0.5}
     csv("plots/zero_shot/enc-toy.csv", [{"template": template, "split": split, **accuracy} for template, split in lines])
 
 
 def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -> None:
-    """Write what the other stages would by one encoder: zero-shot and every approach on embeddings, with so many ``wrong`` answers."""
-    made = make_index(SPLITS, LABELS, CLASSES)
-    provenance = {"classes": CLASSES, "failed": 0, "index": made.digest, "contract": "c0"}
+    """Write the files of the other stages for one encoder: zero-shot and all approaches on embeddings, with ``wrong`` answers each."""
+    indexed = make_index(SPLITS, LABELS, CLASSES)
+    provenance = {"classes": CLASSES, "failed": 0, "index": indexed.digest, "contract": "c0"}
     vectors, _ = unit(blobs(0, LABELS))
-    embeddings.write_images(embeddings.folder("enc", "toy"), made.rows, {"embedding": vectors}, provenance, "float32")
+    embeddings.write_images(embeddings.folder("enc", "toy"), indexed.rows, {"embedding": vectors}, provenance, "float32")
     (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
     card = {
         "name": "enc",
@@ -146,10 +146,10 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -
     card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "weights_sha256": "ab" * 32}
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
-    predict(made, "zero_shot", "enc", wrong[0], CLASSES)
+    predict(indexed, "zero_shot", "enc", wrong[0], CLASSES)
     selected = {"linear_probe": {"C": 1.0, "vectors": "embedding_normalised"}, "knn": {"k": 3, "votes": "uniform"}}
     for stage in on_axis("encoders"):
-        predict(made, stage, "enc", wrong[1], CLASSES, selected=selected.get(stage, {}))
+        predict(indexed, stage, "enc", wrong[1], CLASSES, selected=selected.get(stage, {}))
     for approach in APPROACHES:
         if approach.sweep:
             csv(f"plots/{approach.stage}/enc-toy.csv", [{approach.sweep.x: x, "series": "a_b", "mean_per_class": 0.5} for x in (1, 2)])
@@ -165,7 +165,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with all its files and the page, made once."""
+    """The project with all its files and the page, created once."""
     root = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         start(root, patch)
@@ -176,7 +176,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def toy(finished: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
-    """The page of a copy of it, which is the working folder."""
+    """The page of a copy of that project, in the working folder."""
     shutil.copytree(finished, project, dirs_exist_ok=True)
     declare(monkeypatch, **TOY)
     return Page()
@@ -201,41 +201,78 @@ def test_names_with_markup_are_text_and_names_from_right_to_left_are_isolated(to
 
 
 def test_the_table_reads_and_sorts(toy: Page) -> None:
-    assert "top-1" in toy.text and "C 1, vectors embedding_normalised" in toy.text
+    assert "C: 1, vectors: embedding_normalised" in toy.text
     tables = [attributes for attributes in toy.all("table") if attributes.get("class") == "sortable"]
     heads = [attributes for attributes in toy.all("th") if attributes.get("scope") == "col"]
     assert len(tables) == len(toy.all("caption")) and len(heads) == len(toy.all("button"))
+    unbroken = toy.html.replace("\xa0", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
+    assert re.findall(r"<button[^>]*>(.*?)<", unbroken)[:9] == [
+        *("Approach", "Mean per-class accuracy (95 % interval)", "Gap to best", "Top-1", "Top-5"),
+        *("Trained on train only", "Chosen on val", "Test images", "Unreadable"),
+    ]
 
 
-def test_identical_approaches_are_said_to_be(toy: Page) -> None:
-    assert "Linear probe (enc) and kNN (enc) are right on exactly the same test images." in toy.text
-    assert "do not differ significantly (25.0 points between them)." in toy.text
+def test_identical_approaches_are_reported(toy: Page) -> None:
+    assert "Linear probe (enc) and kNN (enc) classify exactly the same test images correctly." in toy.text
+    assert "do not differ significantly (gap: 25.0 points)." in toy.text
 
 
-def test_what_a_sample_is_stands_beside_its_result_and_under_limits(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "87.5\xa0% mean per class (95\xa0% interval" in toy.text
-    assert toy.text.count("Scans of 8 × 8 pixels.") == 2
+def test_the_first_screen_is_data_set_answer_table_and_certainty(toy: Page) -> None:
+    text = " ".join(toy.text.replace("\xa0", " ").split())
+    steps = (
+        "8 × 8 pixel scans of handwritten digits from scikit-learn: 2 classes, 8 images for training (train), "
+        "4 for choosing settings (val) and 8 for testing (test).",
+        "Linear probe (enc) is the most accurate: 87.5 % mean per-class accuracy (95 % interval: ",
+        "kNN (enc)",
+        " and zero-shot (enc) do not differ significantly from it, although zero-shot needs no labelled images.",
+        "linear classifier on embeddings",
+        "vote of the nearest training images",
+        "class names, no training images",
+        "−25.0 n.s.",
+        "The 95 % interval is the range of true accuracies consistent with the answers on these 8 test images.",
+        "“Not significant” (n.s.) means that a difference could be due to chance: the two approaches may be equally accurate.",
+        "Training curves",
+    )
+    rest = text[text.index("Skip to the results") :].partition("An application")[2]  # after the links to the sections
+    for step in steps:
+        _, match, rest = rest.partition(step)
+        assert match, step
+
+
+def test_the_first_screen_without_zero_shot(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(monkeypatch, **TOY | {"zero_shot": []})
+    score.main("toy")
+    report.main()
+    text = Page().text
+    assert re.search(r"%\)\. kNN \(enc\)[^.]* not differ significantly from it\.", text)
+    assert "needs no labelled images" not in text and "class names, no training images" not in text
+
+
+def test_the_warning_about_drawings_is_with_the_result_and_under_limitations(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "say nothing about photographs" not in toy.text
     garden = {"kind": "garden", "image_size": 64, "train": 4, "val": 2, "test": 4, "seed": 0}
     monkeypatch.setitem(PARAMS, "datasets", {"toy": garden})
     declare(monkeypatch, **TOY)
     report.main()
-    assert Page().text.count("Drawn by this pipeline: it shows that everything works, and says nothing about photographs.") == 2
+    text = Page().text
+    assert "Drawings of flowers, generated by this pipeline: 2 classes, 8 images" in text
+    assert text.count("The results say nothing about photographs.") == 2
 
 
-def test_one_prompt_is_said_and_several_are_drawn(toy: Page) -> None:
+def test_one_prompt_is_a_sentence_and_several_are_a_figure(toy: Page) -> None:
     drawn = "prompts of enc on toy"
     assert drawn in [element.get("aria-label") for element in toy.all("svg")]
     compare(["A <b>{}</b>"])
     report.main()
     one = Page()
     assert drawn not in [element.get("aria-label") for element in one.all("svg")]
-    assert "enc with one prompt, “A <b>{}</b>”: 50.0\xa0% mean per class on test" in one.text
+    assert "enc has one prompt, “A <b>{}</b>”: 50.0\xa0% mean per-class accuracy on test." in one.text
 
 
-def test_galleries_show_what_was_wrong_beside_its_nearest(toy: Page) -> None:
+def test_galleries_show_wrong_answers_with_similar_training_images(toy: Page) -> None:
     images = toy.all("img")
     assert all(image["alt"] and str(image["src"]).startswith("data:image/") for image in images)
-    assert sum(str(image["alt"]).startswith("Near training image") for image in images) == 2 * 3  # one wrong of each of two approaches
+    assert sum(str(image["alt"]).startswith("Similar training image") for image in images) == 2 * 3  # two approaches, one wrong answer each
     assert max(len(str(image["src"])) for image in images) < 10_000
 
 
@@ -248,18 +285,22 @@ def test_provenance(toy: Page) -> None:
     assert "no git repository" in toy.text and "ab" * 32 in toy.text and "no stage ran on this machine" in toy.text
 
 
-def test_no_stage_of_an_empty_axis_is_missed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_axes_need_no_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(monkeypatch)
     report.main()
     page = Page()
     assert [element["id"] for element in page.all("section")] == SECTIONS
-    for axis in ("datasets names no data set", "corpora names no corpus", "finetune and axes.scratch name no network"):
-        assert f"axes.{axis}" in page.text
+    for text in (
+        *("axes.datasets is empty: no images were classified.", "axes.corpora is empty: no tokenizer was trained."),
+        *("axes.finetune and axes.scratch are empty: no network was trained.", "name neither a data set nor a corpus"),
+    ):
+        assert text in page.text
+    assert [element["id"] for element in page.all("section")] == SECTIONS and not page.all("table")
 
 
 def test_one_class_one_image_and_no_encoder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make_index(["test"], [0], ["only"])
-    predict(made, "scratch", "own", 0, ["only"])
+    indexed = make_index(["test"], [0], ["only"])
+    predict(indexed, "scratch", "own", 0, ["only"])
     checkpoint = Path("data/checkpoints/scratch/own-toy")
     checkpoint.mkdir(parents=True)
     (checkpoint / "network.txt").write_text("Conv2d <3>")
@@ -267,9 +308,13 @@ def test_one_class_one_image_and_no_encoder(project: Path, monkeypatch: pytest.M
     score.main("toy")
     report.main()
     text = Page().text
-    for said in ("One class: there is nothing", "nothing to compare it with", "without embeddings there is no audit", "Conv2d <3>"):
-        assert said in text
-    assert "1 test image, 1 in the smallest class" in text
+    for expected in (
+        *("With only one class, none can be confused.", "With only one approach, there is nothing to compare."),
+        *("No other approach was run.", "the answers on this one test image.", "without embeddings there is no audit", "Conv2d <3>"),
+        *("1 class, 0 images for training (train)", "1 test image, 1 in the smallest class"),
+    ):
+        assert expected in text
+    assert "Not significant" not in text
 
 
 def test_missing_predictions_are_one_line(toy: Page) -> None:

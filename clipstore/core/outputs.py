@@ -1,4 +1,4 @@
-"""Metric and plot files, with every float rounded to the same number of digits: differences in the last bits between machines disappear."""
+"""Metric and plot files. All floats are rounded to the same number of digits, which hides last-bit differences between machines."""
 
 import json
 from collections.abc import Collection, Mapping

@@ -32,5 +32,5 @@ def unit(vectors: Matrix) -> tuple[Matrix, Matrix]:
     norm = np.linalg.norm(vectors, axis=1)
     undirected = ~(np.isfinite(norm) & (norm > 0))
     if undirected.any():
-        raise InputError(f"{undirected.sum()} of {len(norm)} vectors are zero or not finite, so have no direction: try another precision")
+        raise InputError(f"{undirected.sum()} of {len(norm)} vectors are zero or not finite and have no direction: try another precision")
     return vectors / norm[:, None], norm

@@ -37,7 +37,7 @@ def difference(only_a: Right, only_b: Right, labels: Labels, resamples: int, see
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the p-value of McNemar's exact test, two-sided: do a and b get equally many of the images that only one got right?
+    """Return the p-value of McNemar's exact test, two-sided, for only a and only b being right equally often.
 
     Images on which both are right or both wrong do not count; without any others, p is 1. Computed by statsmodels.
     """

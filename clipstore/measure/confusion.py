@@ -64,7 +64,7 @@ def cells(counts: Matrix, names: list[str], worst: int) -> pd.DataFrame:
     """Return the matrix of the ``worst`` classes, row by row in `order`; columns actual, predicted, count, share (of the row).
 
     All cells are included, also empty ones, so the first row gives the order of the columns. Classes without test images have no row.
-    The last column counts the images predicted as any class that is not shown.
+    If some classes are not shown, the last column counts the images that were predicted as one of them.
     """
     selected = worst_classes(counts, worst)
     selected = selected[order(counts[np.ix_(selected, selected)])]

@@ -64,8 +64,8 @@ class LogisticProbe:
 def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[LogisticProbe]:
     """Yield one probe per C, the strongest penalty first, fitted to vectors float32 (n, d) and labels int64 (n,).
 
-    The vectors are centred, which L-BFGS needs to reach the optimum; it does not move, since the intercept is not penalised. Each fit
-    starts at the previous optimum. A fit that does not converge has ``converged`` False and raises nothing.
+    The vectors are centred, which L-BFGS needs to reach the optimum; the optimum itself stays the same, since the intercept is not
+    penalised. Each fit starts at the previous optimum. A fit that does not converge has ``converged`` False and raises nothing.
 
     The solver runs on one thread. It alternates between the thread pools of BLAS and OpenMP, which block each other if both have a thread
     per core (30 times slower on 2 cores). A single thread also makes results bit-identical for any number of cores.

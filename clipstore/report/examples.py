@@ -1,4 +1,4 @@
-"""Images that the report shows of a data set: right and wrong answers, findings of the audit."""
+"""The images of a data set that the report shows: right and wrong answers, findings of the audit."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from clipstore.store import audits, embeddings
 from clipstore.store.approaches import readable
 from clipstore.store.predictions import Predictions
 
-NEAREST = 3  # training images beside a wrong answer
-KINDS = {"pairs": ("copy", "near_duplicate", "mirrored"), "labels": ("label",), "outliers": ("outlier",)}  # of findings
+NEAREST = 3  # training images shown with a wrong answer
+KINDS = {"pairs": ("copy", "near_duplicate", "mirrored"), "labels": ("label",), "outliers": ("outlier",)}  # of findings, by group
 
 
 def neighbour_images(dataset: str, approach: Predictions, encoders: tuple[str, ...]) -> tuple[str, embeddings.Images] | None:
-    """Return the encoder, and its embeddings, that choose the nearest training images: the approach's own, else the axis's first."""
+    """Return the encoder whose embeddings rank the training images, and these embeddings: the approach's own encoder, else the first."""
     if not encoders:
         return None
     encoder = approach.name if approach.name in encoders else encoders[0]
@@ -26,18 +26,18 @@ def neighbour_images(dataset: str, approach: Predictions, encoders: tuple[str, .
 
 
 def galleries(dataset: str, approaches: list[Predictions], encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
-    """Return of each approach its surest right and its surest wrong answers, the latter with their nearest training images."""
-    pictured = []
+    """Return each approach's most confident right and wrong answers, the wrong ones with their nearest training images."""
+    shown = []
     for approach in approaches:
         encoder, images = neighbour_images(dataset, approach, encoders) or (None, None)
         near = (images.embedding, images.rows) if images else None
         right, wrong = (gallery.answers(approach, which, count, near, 0 if which else NEAREST) for which in (True, False))
-        pictured.append({"name": readable(approach.title), "encoder": encoder, "right": right, "wrong": wrong})
-    return pictured
+        shown.append({"name": readable(approach.title), "encoder": encoder, "right": right, "wrong": wrong})
+    return shown
 
 
 def audit_findings(dataset: str, encoders: tuple[str, ...], count: int) -> list[dict[str, Any]]:
-    """Return of each encoder what its audit found: counts of metrics/audit, findings by kind, and the classes by cohesion."""
+    """Return each encoder's audit: the counts of metrics/audit, the first ``count`` findings by kind, and the cohesion of the classes."""
     reports = []
     for encoder in encoders:
         cell = f"{encoder}-{dataset}"

@@ -1,4 +1,4 @@
-"""Which images to show, and small pictures of them that stand in a page."""
+"""Which images to show, and thumbnails of them as data URIs."""
 
 import base64
 import io
@@ -16,12 +16,12 @@ from clipstore.probes.neighbours import NearestNeighbours
 from clipstore.store.embeddings import Matrix
 from clipstore.store.predictions import Predictions
 
-TINY = 48  # pixels; smaller images are enlarged by whole pixels, as they are
+TINY = 48  # pixels; smaller images are enlarged by an integer factor
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A test image with what an approach says of it: class names, its probability, and the nearest training images (image_id)."""
+    """An approach's answer for a test image: class names, probability of the predicted class, nearest training images (image_id)."""
 
     image: str
     actual: str
@@ -31,40 +31,40 @@ class Answer:
 
 
 class Thumbnails:
-    """Small pictures of a data set's images as data URIs, each made once."""
+    """Thumbnails of a data set's images as data URIs, each created once."""
 
     def __init__(self, index: Index, size: int) -> None:
-        """Take the images of ``index``, at most ``size`` wide and high."""
+        """Prepare thumbnails of the images in ``index``, at most ``size`` pixels wide and high."""
         self.size = size
         self.rows = index.rows.set_index("image_id")
-        self.drawn: dict[str, str] = {}
+        self.cache: dict[str, str] = {}
 
     def __call__(self, image_id: str) -> str:
-        """Return the picture of an image.
+        """Return the thumbnail of an image.
 
         Raises:
-            InputError: its file is gone or has other bytes than were indexed.
+            InputError: its file is missing or has changed since it was indexed.
         """
-        if image_id not in self.drawn:
+        if image_id not in self.cache:
             row = self.rows.loc[image_id]
-            self.drawn[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
-        return self.drawn[image_id]
+            self.cache[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
+        return self.cache[image_id]
 
     def class_of(self, image_id: str) -> str:
         """Return the class name of an image."""
         return str(self.rows.loc[image_id, "class_name"])
 
     def classes_of(self, image_ids: list[str]) -> Counter[str]:
-        """Return the class names of images with how often each occurs, in their order."""
+        """Return the class names of images with their counts, in order of appearance."""
         return Counter(map(self.class_of, image_ids))
 
 
 def data_uri(image: Image.Image, size: int) -> str:
-    """Return the image, at most ``size`` wide and high, as a data URI: PNG where it is tiny, else WebP."""
+    """Return the image, at most ``size`` pixels wide and high, as a data URI: PNG if it is tiny, else WebP."""
     file = io.BytesIO()
     if max(image.size) <= TINY:
-        times = max(1, min(size, 2 * TINY) // max(image.size))
-        image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
+        factor = max(1, min(size, 2 * TINY) // max(image.size))
+        image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
     else:
         image = image.copy()
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
@@ -73,10 +73,10 @@ def data_uri(image: Image.Image, size: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def surest(approach: Predictions, right: bool, count: int) -> npt.NDArray[np.intp]:
-    """Return the positions of the ``count`` test images answered rightly, or wrongly, with the highest probability, the surest first.
+def most_confident(approach: Predictions, right: bool, count: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the ``count`` right, or wrong, answers with the highest probability, in descending order.
 
-    Of the right ones one a class: else an easy class would fill the gallery.
+    Right answers are limited to one per class; otherwise an easy class would fill the gallery.
     """
     selected = np.flatnonzero((approach.test_answers == approach.test_labels) == right)
     selected = selected[np.argsort(-approach.test_probabilities[selected].max(axis=1), kind="stable")]
@@ -90,9 +90,9 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
 
     Args:
         embedding: float32 (n, d), unit rows.
-        rows: image_id and split of each.
+        rows: image_id and split of each row.
         image_id: of the image.
-        count: how many.
+        count: number of training images.
     """
     train, image = np.flatnonzero(rows["split"] == "train"), np.flatnonzero(rows["image_id"] == image_id)
     positions = NearestNeighbours(embedding[train]).search(embedding[image], min(count, len(train))).positions[0]
@@ -101,11 +101,11 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
 
 
 def answers(approach: Predictions, right: bool, count: int, embedded: tuple[Matrix, pd.DataFrame] | None, neighbours: int) -> list[Answer]:
-    """Return the surest right or wrong answers of an approach; without embeddings there are no nearest training images."""
+    """Return the most confident right or wrong answers of an approach; without embeddings, they have no nearest training images."""
     names, shown_answers = approach.classes, []
-    for at in surest(approach, right, count):
+    for at in most_confident(approach, right, count):
         image = approach.test_ids[at]
-        close = nearest(*embedded, image, neighbours) if embedded and neighbours else []
+        near = nearest(*embedded, image, neighbours) if embedded and neighbours else []
         answer, confidence = int(approach.test_answers[at]), float(approach.test_probabilities[at].max())
-        shown_answers.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, close))
+        shown_answers.append(Answer(image, names[approach.test_labels[at]], names[answer], confidence, near))
     return shown_answers

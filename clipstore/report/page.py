@@ -1,4 +1,4 @@
-"""One page of HTML from its parts: Jinja2 with autoescape on, Markdown without HTML in it."""
+"""The HTML page from its parts: Jinja2 with autoescape on, Markdown with HTML off."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from clipstore.report.sentences import chosen
 from clipstore.store.approaches import readable
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -17,7 +18,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and what stands below it."""
+    """A figure and its caption."""
 
     svg: Markup
     caption: str
@@ -29,24 +30,19 @@ def percent(fraction: float) -> str:
 
 
 def points(difference: float) -> str:
-    """Return a difference of accuracies in points with its sign, "−3.1"; nothing is "0.0"."""
+    """Return a difference of accuracies in points with its sign, "−3.1"; a difference that rounds to zero is "0.0"."""
     count = f"{100 * difference:+.1f}".replace("-", "−")
     return "0.0" if count in ("+0.0", "−0.0") else count
 
 
 def sentence(text: str) -> str:
-    """Return ``text`` with a capital at its start, but for kNN, and no line broken before a percent sign."""
+    """Return ``text`` with a capital letter at its start, except for kNN, and no line break before a percent sign."""
     text = text.replace(" %", "\N{NO-BREAK SPACE}%")
     return text if text.startswith("kNN") else text[:1].upper() + text[1:]
 
 
-def plain(values: Mapping[str, Any]) -> str:
-    """Return what was selected, "k 5, votes uniform"."""
-    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items())
-
-
 def markdown(text: str) -> Markup:
-    """Return Markdown as HTML, its headings one level lower: the page has its own first one. HTML in it shows as text."""
+    """Return Markdown as HTML with its headings one level lower, below the page's own h1. HTML in it is shown as text."""
     tokens = (reader := MarkdownIt("commonmark", {"html": False})).parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
@@ -55,14 +51,14 @@ def markdown(text: str) -> Markup:
 
 
 def render(parts: Mapping[str, Any]) -> str:
-    """Return the page; a part that the template asks for and ``parts`` lacks is an error."""
+    """Return the page; a part that the template uses and ``parts`` lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         "percent": percent,
         "points": points,
-        "plain": plain,
+        "chosen": chosen,
         "sentence": sentence,
         "readable": readable,
         "json": lambda value: json.dumps(value, indent=2),

@@ -1,4 +1,4 @@
-"""Where a page's numbers come from: commit, library versions, and what each stage took. None of it is a dependency of any stage."""
+"""Where the report's figures come from: commit, library versions, time and memory of each stage. No stage depends on any of it."""
 
 import importlib.metadata
 import json
@@ -29,11 +29,11 @@ LIBRARIES = (
 )
 
 
-RESULTS = ("dvc.lock", "metrics", "plots")  # what a run writes itself
+RESULTS = ("dvc.lock", "metrics", "plots")  # written by every run
 
 
 def commit() -> dict[str, Any]:
-    """Return the commit checked out and the files but `RESULTS` that differ from it; {} where there is no repository or no commit."""
+    """Return the current commit and the changed files except `RESULTS`; {} without a repository or a commit."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
@@ -46,22 +46,22 @@ def commit() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that computed the results, as they are installed now."""
+    """Return the installed versions of Python and of the libraries that compute the results."""
     return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def last_runs(path: Path, names: set[str]) -> list[dict[str, Any]]:
-    """Return the last line of each cell in data/runs.jsonl, in the order they finished; [] without such a file.
+    """Return the last line of each cell in data/runs.jsonl, in the order in which they finished; [] without such a file.
 
     Args:
         path: of the file.
-        names: on the axes: a cell of any other is left out, it made nothing that is shown.
+        names: on the axes; cells with other names are left out, since the report shows none of their results.
     """
     if not path.exists():
         return []
     runs: dict[str, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
         run = json.loads(line)
-        runs.pop(run["cell"], None)  # a later line comes later
+        runs.pop(run["cell"], None)  # so that the later line is last
         runs[run["cell"]] = run
     return [run for cell, run in runs.items() if cell != "report" and set(cell.partition("@")[2].split("-")) <= {"", *names}]

@@ -57,7 +57,7 @@ APPROACHES = (
         "encoders",
         "linear probe",
         "classifier",
-        Sweep("C", "C, inverse strength of the penalty", True, "on val: strong penalty at the left, none at the right."),
+        Sweep("C", "C, inverse strength of the penalty", True, "on val: strong penalty on the left, none on the right."),
     ),
     Approach(
         "knn",

@@ -1,4 +1,4 @@
-"""A Chromium without a window for the tests of the report; without one, or without the report, they skip or, in CI, fail."""
+"""A headless Chromium for the tests of the report; without it, or without the report, they skip or, in CI, fail."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-backgroun
 
 
 def give_up(reason: str) -> Never:
-    """Skip, or fail where BROWSER_REQUIRED is set: a gate that skips them would not notice a broken report."""
+    """Skip, or fail if BROWSER_REQUIRED is set, so that CI cannot overlook a broken report."""
     if os.environ.get("BROWSER_REQUIRED"):
         pytest.fail(f"{reason} (BROWSER_REQUIRED is set)", pytrace=False)
     pytest.skip(reason)
@@ -24,7 +24,7 @@ def give_up(reason: str) -> Never:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    """One Chromium for a module's tests, with its console and network logged."""
+    """One Chromium for the tests of a module, with logs of its console and network."""
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not chromium or not driver:
         give_up("no chromium; apt-get install chromium chromium-driver")
@@ -43,7 +43,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The report, freshly loaded from disk at 1280 pixels with light colours; the last test's log is thrown away."""
+    """The report, loaded from disk at 1280 pixels in light mode; logs of earlier tests are discarded."""
     resize(browser, 1280)
     for log in ("browser", "performance"):
         browser.get_log(log)
@@ -54,6 +54,6 @@ def page(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
 
 
 def resize(browser: webdriver.Chrome, width: int) -> None:
-    """Make the page `width` pixels wide, as a phone would: a window cannot be as narrow."""
+    """Set the page to `width` pixels, like a phone; a window cannot be that narrow."""
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

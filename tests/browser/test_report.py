@@ -1,4 +1,4 @@
-"""The report in a real browser: from disk, by keyboard, on a phone, in the dark, without JavaScript and on paper."""
+"""The report in a real browser: from disk, by keyboard, on a phone, in dark mode, without JavaScript and on paper."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 
 from tests.browser.conftest import REPORT, resize
 
-pytestmark = pytest.mark.xdist_group("browser")  # one process: they share a browser
+pytestmark = pytest.mark.xdist_group("browser")  # one process, since the tests share a browser
 
 SECTIONS = (
     *("results", "curves", "sweeps", "few-shot", "prompts", "calibration", "confusion"),
@@ -22,8 +22,8 @@ SECTIONS = (
 
 HEADINGS = "return arguments[0].map(id => document.querySelector(`[id='${id}'] :is(h2, h3)`)?.innerText.trim() ?? '')"
 
-# What a screen reader would stumble over; each selector or expression should find nothing.
-STUMBLES = """
+# Obstacles to a screen reader; each selector or expression should find nothing.
+OBSTACLES = """
 const all = selector => [...document.querySelectorAll(selector)];
 const ids = all("[id]").map(element => element.id);
 return {
@@ -35,8 +35,8 @@ return {
 };
 """
 
-# Each button in the head of each sortable table is pressed twice: all rows, and what aria-sort says, after either. A cell's data-value is
-# what it sorts by where that isn't what it begins with.
+# Presses each button in the head of each sortable table twice; returns all rows and aria-sort after each press. A cell with a data-value
+# is sorted by it.
 PRESSED_TWICE = """
 return [...document.querySelectorAll("table.sortable")].map(table => {
   const heads = [...table.tHead.querySelectorAll("th")];
@@ -47,7 +47,7 @@ return [...document.querySelectorAll("table.sortable")].map(table => {
 });
 """
 
-# Lazy pictures are told to load, and waited for.
+# Loads lazy pictures and waits for them.
 PICTURES = """
 const [pictures, done] = [[...document.querySelectorAll("figure img")], arguments[0]];
 pictures.forEach(picture => { picture.loading = "eager"; });
@@ -55,7 +55,7 @@ Promise.allSettled(pictures.map(picture => picture.decode()))
   .then(() => done(pictures.map(picture => ({width: picture.naturalWidth, alt: picture.alt.trim(), source: picture.src.slice(0, 80)}))));
 """
 
-# With everything open that can be opened: the widths, and what sticks out without a container that scrolls. A plot's inside is its own.
+# Opens all details; returns the widths, and elements that overflow without a scrolling container. The inside of plots is ignored.
 WIDTHS = """
 document.querySelectorAll("details").forEach(details => { details.open = true; });
 const {clientWidth, scrollWidth} = document.documentElement;
@@ -77,13 +77,13 @@ return [styles[0].color, ...styles.map(style => style.backgroundColor)].map(colo
 
 
 def numbers(cells: list[str]) -> list[float]:
-    """Return the numbers that the cells begin with; nothing where most are words."""
+    """Return the numbers at the start of the cells; [] if most cells start with text."""
     found = [match for cell in cells if (match := re.match(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell))]
     return [float(match[0].replace("−", "-").replace(",", "")) for match in found] if len(found) > len(cells) / 2 else []
 
 
 def contrast(browser: Chrome, scheme: str) -> tuple[float, float]:
-    """Return WCAG 2's contrast of text and page, 1 to 21, and the page's relative luminance, 0 to 1, under a colour scheme."""
+    """Return the contrast of text and page by WCAG 2, 1 to 21, and the page's relative luminance, 0 to 1, in a colour scheme."""
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     text, *backgrounds = browser.execute_script(COLOURS)
     opaque = [colour for colour in backgrounds if colour[3]] or [[255, 255, 255, 255]]
@@ -97,29 +97,29 @@ def contrast(browser: Chrome, scheme: str) -> tuple[float, float]:
 
 
 def squeezed(text: str) -> str:
-    """Return the text without what a PDF takes liberties with: white space, ligatures, case."""
+    """Return the text without white space, ligatures and case, which a PDF may change."""
     return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
-def test_it_loads_from_disk_in_silence(page: Chrome) -> None:
-    page.execute_async_script("scrollTo(0, document.body.scrollHeight); setTimeout(arguments[0], 500)")  # so that what is lazy loads
+def test_it_loads_from_disk_without_warnings_or_requests(page: Chrome) -> None:
+    page.execute_async_script("scrollTo(0, document.body.scrollHeight); setTimeout(arguments[0], 500)")  # so that lazy elements load
     assert [entry for entry in page.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")] == []
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    assert {url for url in asked if not url.startswith("data:")} == {REPORT.as_uri()}
+    requested = [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    assert {url for url in requested if not url.startswith("data:")} == {REPORT.as_uri()}
 
 
-def test_every_section_has_a_heading_of_its_own(page: Chrome) -> None:
+def test_every_section_has_its_own_heading(page: Chrome) -> None:
     headings = dict(zip(SECTIONS, page.execute_script(HEADINGS, SECTIONS), strict=True))
     assert [section for section, heading in headings.items() if not heading] == []
     assert len(set(headings.values())) == len(SECTIONS)
 
 
-def test_a_screen_reader_finds_its_way(page: Chrome) -> None:
+def test_a_screen_reader_can_use_it(page: Chrome) -> None:
     assert page.title
     assert page.find_element(By.TAG_NAME, "html").get_dom_attribute("lang") == "en"
     assert len(page.find_elements(By.TAG_NAME, "h1")) == 1
-    assert {what: found for what, found in page.execute_script(STUMBLES).items() if found} == {}
+    assert {obstacle: elements for obstacle, elements in page.execute_script(OBSTACLES).items() if elements} == {}
 
 
 def test_every_sortable_table_sorts_by_its_columns(page: Chrome) -> None:
@@ -131,7 +131,7 @@ def test_every_sortable_table_sorts_by_its_columns(page: Chrome) -> None:
             for state in states or []:
                 assert state["sorts"][index] in ("ascending", "descending")
                 assert {*state["sorts"][:index], *state["sorts"][index + 1 :]} <= {"none"}
-                assert sorted(state["rows"]) == sorted(table["rows"])  # rows move whole
+                assert sorted(state["rows"]) == sorted(table["rows"])  # rows move as a whole
                 found = numbers([row[index] for row in state["rows"]])
                 assert found == sorted(found, reverse=state["sorts"][index] == "descending")
             assert not states or states[0]["sorts"] != states[1]["sorts"]
@@ -146,16 +146,29 @@ def test_the_results_sort_by_mouse_and_by_keyboard(page: Chrome) -> None:
         return rows, [head.get_dom_attribute("aria-sort") for head in heads]
 
     different = [len(set(column)) for column in zip(*state()[0], strict=True)]
-    button = heads[different.index(max(different))].find_element(By.TAG_NAME, "button")  # the column whose two orders differ if any do
+    button = heads[different.index(max(different))].find_element(By.TAG_NAME, "button")  # a column whose two orders differ if any do
     button.click()
     clicked = state()
     button.send_keys(Keys.ENTER)
     entered = state()
     button.send_keys(Keys.SPACE)
-    assert page.switch_to.active_element == button  # who sorts by keyboard stays where they are
+    assert page.switch_to.active_element == button  # focus stays on the button
     assert clicked[0] != entered[0]
     assert clicked[1] != entered[1]
     assert state() == clicked
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_answer_is_on_the_first_screen(page: Chrome, width: int) -> None:
+    resize(page, width)
+    answer = page.find_element(By.CSS_SELECTOR, "#results .answer").rect
+    assert answer["y"] + answer["height"] <= 800
+
+
+def test_the_table_is_on_the_first_screen(page: Chrome) -> None:
+    table = page.find_element(By.CSS_SELECTOR, "#results table")
+    assert table.rect["y"] + table.rect["height"] <= 800
+    assert page.execute_script("const box = arguments[0].parentElement; return box.scrollWidth <= box.clientWidth", table)
 
 
 def test_galleries_show_pictures_with_a_text_for_each(page: Chrome) -> None:
@@ -164,18 +177,18 @@ def test_galleries_show_pictures_with_a_text_for_each(page: Chrome) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_scrolls_sideways_but_tables_in_their_container(page: Chrome, width: int) -> None:
+def test_only_containers_scroll_sideways(page: Chrome, width: int) -> None:
     resize(page, width)
     assert page.execute_script(WIDTHS) == {"window": width, "scrolls": False, "out": []}
 
 
-def test_it_is_dark_where_dark_is_asked_for(page: Chrome) -> None:
+def test_it_follows_the_colour_scheme(page: Chrome) -> None:
     (light_contrast, light), (dark_contrast, dark) = contrast(page, "light"), contrast(page, "dark")
     assert light > 0.5 > 0.1 > dark
     assert min(light_contrast, dark_contrast) >= 7
 
 
-def test_tables_are_there_without_javascript(page: Chrome) -> None:
+def test_tables_are_complete_without_javascript(page: Chrome) -> None:
     tables = page.execute_script("return [...document.querySelectorAll('table')].map(table => table.rows.length)")
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     page.get(REPORT.as_uri())
@@ -186,9 +199,9 @@ def test_tables_are_there_without_javascript(page: Chrome) -> None:
 
 def test_it_prints_with_all_sections(page: Chrome) -> None:
     headings = page.execute_script(HEADINGS, SECTIONS)
-    page.execute_script("document.querySelectorAll('nav').forEach(nav => nav.remove())")  # names them all
+    page.execute_script("document.querySelectorAll('nav').forEach(nav => nav.remove())")  # it contains all headings
     paper = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     text = squeezed("".join(sheet.extract_text() for sheet in pypdf.PdfReader(io.BytesIO(paper)).pages))
     for heading in headings:
-        _, found, text = text.partition(squeezed(heading))  # in the page's order: a heading's word may stand in an earlier text too
+        _, found, text = text.partition(squeezed(heading))  # in the page's order, since an earlier text may contain a heading's words
         assert found, heading

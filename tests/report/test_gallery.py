@@ -23,10 +23,10 @@ def decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
 
 
-def test_the_surest_wrong_and_of_each_class_the_surest_right() -> None:
-    assert gallery.surest(approach(), False, 3).tolist() == [2]
-    assert gallery.surest(approach(), True, 3).tolist() == [4, 0]
-    assert gallery.surest(approach(), True, 1).tolist() == [4]
+def test_the_most_confident_wrong_answers_and_right_answers_one_per_class() -> None:
+    assert gallery.most_confident(approach(), False, 3).tolist() == [2]
+    assert gallery.most_confident(approach(), True, 3).tolist() == [4, 0]
+    assert gallery.most_confident(approach(), True, 1).tolist() == [4]
 
 
 def test_nearest_training_images_by_cosine() -> None:
@@ -36,12 +36,12 @@ def test_nearest_training_images_by_cosine() -> None:
     assert gallery.nearest(vectors, rows, "x", 9) == ["t3", "t2", "t1"]
 
 
-def test_an_answer_says_what_the_image_was_taken_for() -> None:
-    found = gallery.answers(approach(), False, 3, None, 3)
-    assert [(one.actual, one.predicted, round(one.confidence, 3), one.nearest) for one in found] == [("a", "b", 0.8, [])]
+def test_an_answer_has_true_and_predicted_class() -> None:
+    answers = gallery.answers(approach(), False, 3, None, 3)
+    assert [(answer.actual, answer.predicted, round(answer.confidence, 3), answer.nearest) for answer in answers] == [("a", "b", 0.8, [])]
 
 
-def test_a_thumbnail_is_bounded_and_a_tiny_image_enlarged_by_whole_pixels() -> None:
+def test_a_thumbnail_is_bounded_and_a_tiny_image_is_enlarged_by_an_integer_factor() -> None:
     large = gallery.data_uri(picture(0, (900, 300)), 128)
     assert large.startswith("data:image/webp;") and decoded(large).size == (128, 43) and len(large) < 12_000
     assert decoded(gallery.data_uri(picture(0, (6, 4)), 128)).size == (96, 64)

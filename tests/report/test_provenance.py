@@ -28,10 +28,10 @@ def test_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: pytest.Mon
     subprocess.run(["git", "init", "-q"], check=True)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "start"], check=True)
-    found = provenance.commit()
-    assert len(found["commit"]) == 40 and found["changed"] == []
+    state = provenance.commit()
+    assert len(state["commit"]) == 40 and state["changed"] == []
     Path("metrics").mkdir()
-    for name in ("new.txt", "dvc.lock", "metrics/toy.json"):  # the last two are what a run writes
+    for name in ("new.txt", "dvc.lock", "metrics/toy.json"):  # a run writes the last two
         Path(name).touch()
     assert provenance.commit()["changed"] == ["new.txt"]
 
