@@ -1,6 +1,6 @@
 """Check params.yaml before any work: `dvc repro -s validate`.
 
-Reads all of params.yaml. A wrong value stops `dvc repro` here, before DVC removes the outputs of the stage that uses it: every other stage
+Reads all of params.yaml, and lists the files of a user's own folders. A wrong value stops `dvc repro` here, before DVC removes the outputs of the stage that uses it: every other stage
 comes after data/params_checked, whose content never changes, so that a new value re-runs only the stages that use it.
 """
 
@@ -16,6 +16,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, check, load
 from clipstore.core.schema import Tables, problems
 from clipstore.core.stage import run
+from clipstore.data.tree import walk
 
 CHECKED = Path("data/params_checked")
 
@@ -51,9 +52,13 @@ def whole() -> type[Tables]:
 
 def main() -> None:
     """Stop at wrong values, naming each of them."""
-    lines = problems(check(whole(), load()))
+    params = check(whole(), load())
+    lines = problems(params)
     if lines:
         raise InputError("\n".join(f"params.yaml: {line}" for line in lines))
+    for name in params.axes.datasets + params.axes.corpora:
+        if name not in params.axes.download:
+            walk(Path("data/raw") / name)  # names what DVC would stop at, such as a broken link
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text("params.yaml is consistent\n")
 

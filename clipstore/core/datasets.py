@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clipstore.core.params import Md5, Section, Sha256, Url
+from clipstore.core.params import Md5, Name, Section, Sha256, Url
+
+Exif = Literal["apply", "ignore"]
 
 
 class Garden(Section):
@@ -65,6 +67,7 @@ class Official(Section):
     megabytes: int = Field(ge=1)  # of its archives
     class_names: Literal["openai", "torchvision"]  # whose list
     root: Path | None = None  # holds `folder`, extracted as torchvision does: it is copied, nothing is fetched
+    exif: Exif = "ignore"  # whether the EXIF orientation is applied; published figures were measured without
 
 
 class Flowers(Official):
@@ -83,9 +86,11 @@ class Pets(Official):
 
 
 class Folder(Section):
-    """The user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
+    """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
+    exif: Exif = "apply"  # whether the EXIF orientation is applied, without which a phone's photographs are embedded sideways
+    class_names: Mapping[str, Name] = {}  # class names to replace, of folders or the manifest, and what zero-shot and the report call them
 
 
 class Digests(Section):

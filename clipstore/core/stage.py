@@ -1,5 +1,6 @@
 """Start a stage from the command line and append a record of the run to data/runs.jsonl."""
 
+import errno
 import inspect
 import json
 import os
@@ -28,7 +29,7 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     if "DVC_STAGE" not in os.environ:
         raise InputError(f"DVC_STAGE is not set: run `dvc repro {stage}`, or a single cell with `dvc repro {stage}@VALUE-VALUE`")
     start = time.perf_counter()
-    facts = main(*sys.argv[1:]) or {}
+    facts = _call(main) or {}
     if "LOCAL_RANK" in os.environ:
         return  # a worker process: its parent writes the record
     record = {
@@ -41,6 +42,21 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     RUNS.parent.mkdir(exist_ok=True)
     with RUNS.open("a") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def _call(main: Callable[..., Mapping[str, object] | None]) -> Mapping[str, object] | None:
+    """Call ``main``; a full disk, or a file that belongs to another user, is reported in one line."""
+    try:
+        return main(*sys.argv[1:])
+    except OSError as error:
+        place = error.filename or Path.cwd()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"{place}: no space left; free some and run the same command again, which reuses all cached rows") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(
+                f"{place}: {error.strerror}; does it belong to another user, such as root in a container? Expected to write it"
+            ) from error
+        raise
 
 
 def _peak_mib() -> float:

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from clipstore.core.datasets import Exif
 from clipstore.core.errors import InputError
 
 SUFFIXES = frozenset(
@@ -78,8 +79,6 @@ _DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
-
-Exif = Literal["apply", "ignore"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

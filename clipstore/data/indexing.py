@@ -11,15 +11,16 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from clipstore.core.datasets import Exif
 from clipstore.core.errors import InputError
 from clipstore.data import folders, images, manifest
 from clipstore.data.index import SCHEMA, Index, class_order
 from clipstore.data.splitting import copies, splits
-from clipstore.data.tree import listed
+from clipstore.data.tree import listed, walk
 
 
 def make(
-    dataset: str, root: Path, val: float, test: float, seed: int, exif: images.Exif = "ignore", names: Mapping[str, str] | None = None
+    dataset: str, root: Path, val: float, test: float, seed: int, exif: Exif = "ignore", names: Mapping[str, str] | None = None
 ) -> Index:
     """Return the index of the images below ``root``: those that its manifest lists, or else all in its folders.
 
@@ -36,7 +37,7 @@ def make(
         InputError: manifest, folders, labels or given splits are wrong, a class has too few images, or a key of ``names`` is no class.
     """
     table = manifest.find(root)
-    rows, notes = (manifest.read(table), {}) if table else folders.read(root)
+    rows, notes = _listed_images(table, root) if table else folders.read(root)
     rows["class_name"] = class_names(rows["class_name"], names or {}, dataset)
     paths = [root / image_id for image_id in rows["image_id"]]
     examine = partial(images.examine, exif=exif)
@@ -53,6 +54,15 @@ def make(
         "warnings": warnings(rows),
     }
     return Index(dataset, rows[SCHEMA.names], notes)
+
+
+def _listed_images(table: Path, root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the images of a manifest, and the number of images in the folder that it does not list."""
+    rows = manifest.read(table)
+    files = [path for path in walk(root).files if path.suffix.lower() in images.SUFFIXES]
+    name_on_disk = {unicodedata.normalize("NFC", path.as_posix()): path.as_posix() for path in files}
+    rows["image_id"] = [name_on_disk.get(unicodedata.normalize("NFC", image_id), image_id) for image_id in rows["image_id"]]
+    return rows, {"not_listed": len({path.as_posix() for path in files} - set(rows["image_id"]))}
 
 
 def class_names(given: pd.Series, names: Mapping[str, str], dataset: str) -> pd.Series:
@@ -94,14 +104,18 @@ def warnings(rows: pd.DataFrame) -> list[str]:
         spellings.setdefault(re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold()), []).append(name)
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if alike:
-        lines.append(f"{len(alike)} class {_plural('name', len(alike))} differ only in case, blanks or hyphens and are separate classes: {listed(alike)}")
+        lines.append(
+            f"{len(alike)} class {_plural('name', len(alike))} differ only in case, blanks or hyphens and are separate classes: {listed(alike)}"
+        )
     usable = rows[rows["status"] == "ok"]
     in_train = set(usable.loc[usable["split"] == "train", "class_name"])
     for split in ("val", "test"):
         missing = [name for name in class_order(usable.loc[usable["split"] == split, "class_name"].tolist()) if name not in in_train]
         if missing:
             count = int((usable["class_name"].isin(missing) & (usable["split"] == split)).sum())
-            lines.append(f"{len(missing)} {_plural('class', len(missing))} of {split} ({count} {_plural('image', count)}) not in train: {listed(missing)}")
+            lines.append(
+                f"{len(missing)} {_plural('class', len(missing))} of {split} ({count} {_plural('image', count)}) not in train: {listed(missing)}"
+            )
     identifiers = [name for name in classes if identifier(name)]
     if identifiers:
         lines.append(

@@ -79,7 +79,9 @@ def walk(root: Path) -> Tree:
             path = below / name
             _check_name(root, path)
             if name == ".dvc":
-                raise InputError(f"{root / below}: contains another DVC repository (.dvc), which DVC does not track; move the data out of it")
+                raise InputError(
+                    f"{root / below}: contains another DVC repository (.dvc), which DVC does not track; move the data out of it"
+                )
             if name.casefold() in SYSTEM_FOLDERS or name.casefold().startswith(".trash-"):
                 passed_over[name] += 1
             elif name.startswith("."):
@@ -130,7 +132,9 @@ def _check_link(root: Path, path: Path, inside: Path) -> bool:
     target = real.relative_to(inside)
     here, there = (split_of(place.parts[0]) if place.parts else None for place in (path, target))
     if here and there and here != there:
-        raise InputError(f"{root / path}: a link from the split {here} to {target}, which is in {there}; expected files, or links within a split")
+        raise InputError(
+            f"{root / path}: a link from the split {here} to {target}, which is in {there}; expected files, or links within a split"
+        )
     return True
 
 
