@@ -33,9 +33,11 @@ Labels = npt.NDArray[np.int64]
 class Audit(label_errors.Folds):
     """What counts as a near-duplicate, and how labels and outliers are judged."""
 
-    neighbors: int = Field(ge=1)  # nearest images of each split whose pixels are compared; and that tell how far out an image lies
-    min_agreement: float = Field(gt=0, le=1)  # least agreement of the outlines of two near-duplicates, in cosine
-    outliers: int = Field(ge=0)  # how many are listed
+    neighbors: int = Field(
+        ge=1, description="Nearest images of each split whose pixels are compared; their mean cosine also measures how unusual an image is."
+    )
+    min_agreement: float = Field(gt=0, le=1, description="Least agreement of the outlines of two near-duplicates, as a cosine.")
+    outliers: int = Field(ge=0, description="Outliers to list.")
 
 
 def typicality(near: duplicates.Neighbours, groups: npt.NDArray[np.integer[Any]], k: int) -> npt.NDArray[np.float64]:

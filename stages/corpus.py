@@ -18,9 +18,9 @@ from clipstore.text import texts
 class Corpus(Section):
     """How texts without splits of their own are split."""
 
-    seed: int = Field(ge=0)
-    val: float = Field(gt=0, lt=0.5)  # share of the documents
-    test: float = Field(gt=0, lt=0.5)
+    seed: int = Field(ge=0, description="Seed of the split.")
+    val: float = Field(gt=0, lt=0.5, description="Share of the documents that becomes val if no splits are given.")
+    test: float = Field(gt=0, lt=0.5, description="Share of the documents that becomes test if no splits are given.")
 
 
 def main(corpus: str) -> dict[str, Any]:

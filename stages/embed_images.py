@@ -23,9 +23,11 @@ from clipstore.store import embeddings
 class EmbedImages(Section):
     """How images are embedded; batch_size and precision are part of the contract."""
 
-    batch_size: int = Field(ge=1, le=4096)  # images
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
-    vectors: Literal["float32", "float16"]  # as stored in images.parquet
+    batch_size: int = Field(ge=1, le=4096, description="Images per batch; part of the contract, since it can change the last bits.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        description="Precision of the computation; auto is bfloat16 where it is fast and measured to be accurate, else float32."
+    )
+    vectors: Literal["float32", "float16"] = Field(description="Type of the vectors in images.parquet.")
 
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:

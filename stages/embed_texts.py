@@ -25,8 +25,10 @@ from clipstore.store import embeddings
 class EmbedTexts(Section):
     """How texts are embedded; both are part of their contract."""
 
-    batch_size: int = Field(ge=1, le=4096)  # texts
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    batch_size: int = Field(ge=1, le=4096, description="Texts per batch; part of the contract, since it can change the last bits.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        description="Precision of the computation; auto is bfloat16 where it is fast and measured to be accurate, else float32."
+    )
 
 
 def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:

@@ -42,8 +42,12 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 class FewShot(Grid):
     """How many images a class are drawn, with which seeds, and the values that the methods try."""
 
-    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)]  # images a class; all images are used as well
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
+    shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_once)] = Field(
+        description="Training images per class; all images are used as well."
+    )
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)] = Field(
+        description="Seeds, each of which draws different images."
+    )
 
 
 def measurements(

@@ -21,10 +21,14 @@ from clipstore.data.tree import listed
 class Index(Section):
     """How images are split where the data set does not say, and how many unusable ones are too many."""
 
-    seed: int = Field(ge=0)
-    val: float = Field(gt=0, lt=0.5)  # share of each class, where no split is given; of train, where train is given without val
-    test: float = Field(gt=0, lt=0.5)
-    max_unusable: float = Field(ge=0, le=1)  # share of all images
+    seed: int = Field(ge=0, description="Seed of the split.")
+    val: float = Field(
+        gt=0,
+        lt=0.5,
+        description="Share of each class that becomes val: of all images if no splits are given, of train if only val is missing.",
+    )
+    test: float = Field(gt=0, lt=0.5, description="Share of each class that becomes test if no splits are given.")
+    max_unusable: float = Field(ge=0, le=1, description="Largest share of unusable images; more stop the run.")
 
 
 def make(dataset: str, entry: Dataset, root: Path, settings: Index) -> index.Index:

@@ -28,9 +28,11 @@ Labels = npt.NDArray[np.int64]
 class Knn(Section):
     """The values that are tried, of which val selects one."""
 
-    neighbors: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
-    votes: Annotated[tuple[Vote, ...], Field(min_length=1)]
-    temperature: float = Field(gt=0)  # of the softmax over the neighbours' cosines
+    neighbors: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="Numbers of neighbours (k) to try.")
+    votes: tuple[Vote, ...] = Field(
+        min_length=1, description="Kinds of vote to try: one vote per neighbour (uniform), or weights by a softmax of the cosines."
+    )
+    temperature: float = Field(gt=0, description="Temperature of the softmax over the neighbours' cosines.")
 
 
 def sweep(nearest: Voters, labels: Labels, settings: Knn, classes: int) -> pd.DataFrame:

@@ -30,8 +30,8 @@ Positions = npt.NDArray[np.intp]
 class LinearProbe(Section):
     """The values that are tried, of which val selects one."""
 
-    C: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]  # inverse strength of the L2 penalty
-    max_iter: int = Field(ge=1)  # of L-BFGS
+    C: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, description="Inverse strengths of the L2 penalty to try.")
+    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
 
 
 def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:

@@ -35,9 +35,9 @@ BEST = 2  # approaches of a data set that have galleries
 class Report(Section):
     """How many pictures the report shows, and how large they are."""
 
-    thumbnail_size: int = Field(ge=16, le=512)  # of a thumbnail's longer side
-    gallery: int = Field(ge=1)  # images of each kind in a gallery
-    findings: int = Field(ge=0)  # of each kind of the audit
+    thumbnail_size: int = Field(ge=16, le=512, description="Longer side of a thumbnail, in pixels.")
+    gallery: int = Field(ge=1, description="Images of each kind in a gallery.")
+    findings: int = Field(ge=0, description="Findings of each kind of the audit to show.")
 
 
 def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[str, Any]:

@@ -29,11 +29,11 @@ from clipstore.store.predictions import Predictions
 class Score(Section):
     """How results are measured and shown."""
 
-    threshold: float = Field(ge=0, le=1)  # of confidence, from which on an answer counts as covered
-    bins: int = Field(ge=1)  # of equal mass, in the calibration error and its plot
-    resamples: int = Field(ge=100)  # of the bootstrap
-    seed: int = Field(ge=0)  # of the bootstrap
-    worst: int = Field(ge=1)  # classes in a confusion matrix, and most confused pairs of classes, of each approach
+    threshold: float = Field(ge=0, le=1, description="Least confidence of an answer that counts as covered.")
+    bins: int = Field(ge=1, description="Bins of equal mass in the calibration error and its plot.")
+    resamples: int = Field(ge=100, description="Bootstrap resamples.")
+    seed: int = Field(ge=0, description="Seed of the bootstrap.")
+    worst: int = Field(ge=1, description="Classes in each approach's confusion matrix, and most confused pairs of classes in its list.")
 
 
 def measures(approach: Predictions, temperature: float, settings: Score) -> dict[str, Any]:

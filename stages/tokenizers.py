@@ -31,11 +31,13 @@ Sentence = Annotated[str, Field(pattern=r"\S")]
 class Tokenizers(Section):
     """What is trained, and which sentences are shown encoded."""
 
-    vocab_size: int = Field(ge=2)  # tokens
-    curve_vocab_sizes: tuple[Annotated[int, Field(ge=2)], ...]  # further sizes, for the plot of fertility alone
-    entries: Annotated[Mapping[Slug, Entry], Field(min_length=1)]
-    given: Sentence  # the example of the README and the report
-    sentences: tuple[Sentence, ...]  # the user's
+    vocab_size: int = Field(ge=2, description="Tokens in each vocabulary.")
+    curve_vocab_sizes: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        description="Further vocabulary sizes, in tokens; used only for the plot of fertility."
+    )
+    entries: Mapping[Slug, Entry] = Field(min_length=1, description="Tokenizers to train and compare.")
+    given: Sentence = Field(description="Example sentence, shown encoded in README and the report.")
+    sentences: tuple[Sentence, ...] = Field(description="Your sentences to show encoded in the report.")
 
 
 def encoded(tokenizer: Tokenizer, unknown: str | None, documents: Sequence[str], name: str) -> tuple[tokens.Tally, float]:

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
@@ -118,6 +120,43 @@ def test_python_runs_on_the_embeddings_of_a_project(block: Block, tmp_path: Path
     done = subprocess.run([sys.executable, "-c", block.text], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def query(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run docs/query_embeddings.py."""
+    command = [sys.executable, str(PROJECT / "docs/query_embeddings.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_query_runs_on_the_embeddings_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    project.prepare(24)
+    project.embed(monkeypatch)
+    Path("data/embeddings/tiny-own").rename("data/embeddings/garden_clip-garden")
+    done = query()
+    assert done.returncode == 0, done.stderr
+    assert "\nmost confused: even / odd, " in done.stdout
+
+
+def test_the_query_answers_with_the_pair_confused_most_and_the_largest_margins(tmp_path: Path) -> None:
+    images = [  # image_id, class_name, split, embedding; the means are the axes
+        ("a0", "a", "train", (1.0, 0.0, 0.0)),
+        ("b0", "b", "train", (0.0, 1.0, 0.0)),
+        ("c0", "c", "train", (0.0, 0.0, 1.0)),
+        ("a1", "a", "val", (0.6, 0.8, 0.0)),
+        ("b1", "b", "test", (1.0, 0.0, 0.0)),
+        ("c1", "c", "test", (0.0, 0.8, 0.6)),
+        ("c2", "c", "test", (0.0, 0.6, 0.8)),
+    ]
+    names = ("image_id", "class_name", "split", "embedding")
+    pq.write_table(pa.Table.from_pylist([dict(zip(names, image, strict=True)) for image in images]), tmp_path / "images.parquet")
+    assert query(str(tmp_path)).stdout.splitlines() == [
+        f"{tmp_path}: 4 images of val and test, accuracy 0.250",
+        "most confused: a / b, 2 images; those nearest to the other class's mean:",
+        "image_id class_name  margin",
+        "      b1          b     1.0",
+        "      a1          a     0.2",
+    ]
 
 
 def test_every_link_leads_to_a_file_and_its_heading() -> None:

@@ -20,9 +20,9 @@ Mask = npt.NDArray[np.bool_]
 class Folds(Section):
     """How the probes are trained that judge the labels."""
 
-    folds: int = Field(ge=2)
-    max_iter: int = Field(ge=1)  # of L-BFGS
-    seed: int = Field(ge=0)  # of the folds
+    folds: int = Field(ge=2, description="Number of cross-validation folds; the probes trained on them judge the labels.")
+    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
+    seed: int = Field(ge=0, description="Seed of the folds.")
 
 
 def out_of_sample(

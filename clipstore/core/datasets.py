@@ -15,11 +15,11 @@ class Garden(Section):
     """The generated sample: images per class in each split, and their side in pixels."""
 
     kind: Literal["garden"]
-    image_size: int = Field(ge=32, le=512)
-    train: int = Field(ge=1)
-    val: int = Field(ge=1)
-    test: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    image_size: int = Field(ge=32, le=512, description="Side of the square drawings, in pixels.")
+    train: int = Field(ge=1, description="Training images per class.")
+    val: int = Field(ge=1, description="Validation images per class.")
+    test: int = Field(ge=1, description="Test images per class.")
+    seed: int = Field(ge=0, description="Seed of the drawings.")
 
 
 class Digits(Section):
@@ -31,43 +31,50 @@ class Digits(Section):
 class Counts(Section):
     """Numbers of images in the official splits."""
 
-    train: int = Field(ge=1)
-    val: int = Field(default=0, ge=0)
-    test: int = Field(ge=1)
+    train: int = Field(ge=1, description="Images in the official training split.")
+    val: int = Field(
+        default=0,
+        ge=0,
+        description="Images in the official validation split. If it is 0, val is cut from train (`index.val`).",
+    )
+    test: int = Field(ge=1, description="Images in the official test split.")
 
 
 class Archive(Section):
     """One file of a data set: its address, at the publisher or a mirror, and its checksum."""
 
-    url: Url
-    md5: Md5
+    url: Url = Field(description="Address of the file, on the publisher's server or a mirror.")
+    md5: Md5 = Field(description="MD5 checksum that the file must have.")
 
 
 class FlowerArchives(Section):
     """The files of Oxford 102 Flowers."""
 
-    images: Archive
-    labels: Archive
-    splits: Archive
+    images: Archive = Field(description="102flowers.tgz: the images.")
+    labels: Archive = Field(description="imagelabels.mat: the class of each image.")
+    splits: Archive = Field(description="setid.mat: the official splits.")
 
 
 class PetArchives(Section):
     """The files of Oxford-IIIT Pet."""
 
-    images: Archive
-    annotations: Archive
+    images: Archive = Field(description="images.tar.gz: the images.")
+    annotations: Archive = Field(description="annotations.tar.gz: the classes and the official splits.")
 
 
 class Official(Section):
     """A published data set with official splits."""
 
-    folder: str  # in data/raw/NAME: torchvision's name for it
-    images: Counts
-    classes: int = Field(ge=2)
-    megabytes: int = Field(ge=1)  # of its archives
-    class_names: Literal["openai", "torchvision"]  # whose list
-    root: Path | None = None  # holds `folder`, extracted as torchvision does: it is copied, nothing is fetched
-    exif: Exif = "ignore"  # whether the EXIF orientation is applied; published figures were measured without
+    folder: str = Field(description="Folder below data/raw/NAME that the archives are extracted to, as torchvision names it.")
+    images: Counts = Field(description="Number of images in each official split; a different number stops the run.")
+    classes: int = Field(ge=2, description="Number of classes.")
+    megabytes: int = Field(ge=1, description="Size of the archives in MB; used by `make plan`.")
+    class_names: Literal["openai", "torchvision"] = Field(description="List of class names to use.")
+    root: Path | None = Field(
+        default=None,
+        description="Existing folder that contains `folder` as torchvision extracts it. It is copied, and nothing is downloaded.",
+    )
+    exif: Exif = Field(default="ignore", description="Whether the EXIF orientation is applied; published figures were measured without.")
 
 
 class Flowers(Official):
@@ -75,7 +82,9 @@ class Flowers(Official):
 
     kind: Literal["flowers102"]
     archives: FlowerArchives
-    openai_names: Mapping[str, str]  # torchvision's name -> OpenAI's, where they differ
+    openai_names: Mapping[str, str] = Field(
+        description="OpenAI's class name for each of torchvision's names from which it differs in more than case."
+    )
 
 
 class Pets(Official):
@@ -89,38 +98,47 @@ class Folder(Section):
     """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
-    exif: Exif = "apply"  # whether the EXIF orientation is applied, without which a phone's photographs are embedded sideways
-    class_names: Mapping[str, Name] = {}  # class names to replace, of folders or the manifest, and what zero-shot and the report call them
+    exif: Exif = Field(
+        default="apply",
+        description="Whether the EXIF orientation is applied. If it is ignored, photographs that a phone stores sideways are embedded sideways.",
+    )
+    class_names: Mapping[str, Name] = Field(
+        default={}, description="New names of classes by their names in the folders or the manifest, for example {blue_tit: blue tit}."
+    )
 
 
 class Digests(Section):
     """SHA-256 of the text of each split as its authors originally published it."""
 
-    folder: str  # in the hub's repository
-    train: Sha256
-    val: Sha256
-    test: Sha256
+    folder: str = Field(description="Folder in the repository.")
+    train: Sha256 = Field(description="SHA-256 of the training text.")
+    val: Sha256 = Field(description="SHA-256 of the validation text.")
+    test: Sha256 = Field(description="SHA-256 of the test text.")
 
 
 class WikiText(Section):
     """WikiText-2 from the Hugging Face hub, with all words (raw) or with rare words replaced by <unk> (tokenised)."""
 
     kind: Literal["wikitext2"]
-    repository: str
-    revision: str
-    version: Literal["raw", "tokenised"]
-    versions: Mapping[Literal["raw", "tokenised"], Digests]
-    markup: Literal["keep", "undo"]  # " @-@ " and blanks around punctuation, which both versions have
-    megabytes: int = Field(ge=1)
+    repository: str = Field(description="Repository on the Hugging Face hub.")
+    revision: str = Field(description="Commit of the repository.")
+    version: Literal["raw", "tokenised"] = Field(
+        description="Version to use: all words (raw), or rare words replaced by <unk> (tokenised)."
+    )
+    versions: Mapping[Literal["raw", "tokenised"], Digests] = Field(description="Folder and checksums of each version.")
+    markup: Literal["keep", "undo"] = Field(
+        description='Keep WikiText\'s markup (" @-@ " and spaces around punctuation, in both versions) or undo it.'
+    )
+    megabytes: int = Field(ge=1, description="Size of the text in MB; used by `make plan`.")
 
 
 class PythonDocs(Section):
     """The sample of English prose: reference topics and standard-library docstrings of the running Python, split by module."""
 
     kind: Literal["python_docs"]
-    val: float = Field(gt=0, lt=0.5)  # share of the modules
-    test: float = Field(gt=0, lt=0.5)
-    seed: int = Field(ge=0)
+    val: float = Field(gt=0, lt=0.5, description="Share of the modules that becomes val.")
+    test: float = Field(gt=0, lt=0.5, description="Share of the modules that becomes test.")
+    seed: int = Field(ge=0, description="Seed of the split.")
 
 
 class Text(Section):

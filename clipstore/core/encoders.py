@@ -14,8 +14,11 @@ from clipstore.core.params import Section, Sha256, Url
 class LocalFile(Section):
     """Weights in a local file. The entry includes its SHA-256, so that DVC notices when the file is replaced."""
 
-    file: Path
-    sha256: Sha256 | None = None
+    file: Path = Field(description="Path of the file with the weights.")
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 of the file. Required for an encoder on `axes.weights`; if it is missing, the error message gives it.",
+    )
 
     def problem(self) -> str | None:
         """Return why the file cannot be used, or None. Only entries on an axis are checked: others may name files of another machine."""
@@ -30,23 +33,23 @@ class GardenClip(Section):
     """A small CLIP that the ``weights`` stage trains on captioned drawings of flowers that are not in the sample."""
 
     source: Literal["garden"]
-    image_size: int = Field(ge=32, le=512)  # pixels, square
-    drawings: int = Field(ge=1)  # of every captioned flower
-    steps: int = Field(ge=1)  # of the optimiser
+    image_size: int = Field(ge=32, le=512, description="Side of the square input, in pixels.")
+    drawings: int = Field(ge=1, description="Training drawings of each captioned flower.")
+    steps: int = Field(ge=1, description="Optimiser steps.")
 
 
 class HubFile(Section):
     """Published weights from the Hugging Face hub; the file is checked against ``sha256`` if that is given."""
 
-    sha256: Sha256 | None = None
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 that the downloaded file must have; without it any file is accepted.")
 
 
 class OpenClipTag(HubFile):
     """Weights that open_clip publishes for this architecture and tag."""
 
     source: Literal["open_clip"]
-    architecture: str
-    tag: str
+    architecture: str = Field(description="open_clip's name of the architecture, for example ViT-B-32-quickgelu.")
+    tag: str = Field(description="open_clip's tag of the weights, for example openai.")
 
 
 def _named_after_digest(url: str) -> str:
@@ -59,18 +62,25 @@ class Torchvision(Section):
     """Weights that torchvision publishes for this architecture, for example IMAGENET1K_V1 for resnet34."""
 
     source: Literal["torchvision"]
-    architecture: str
-    weights: str
-    url: Annotated[Url, AfterValidator(_named_after_digest)] | None = None  # of a mirror, instead of torchvision's own
+    architecture: str = Field(description="torchvision's name of the architecture, for example resnet34.")
+    weights: str = Field(description="torchvision's name of the weights, for example IMAGENET1K_V1.")
+    url: Annotated[Url, AfterValidator(_named_after_digest)] | None = Field(
+        default=None, description="Mirror to fetch the file from, instead of torchvision's server."
+    )
 
 
 class OpenClipFile(LocalFile):
     """An open_clip checkpoint: open_clip's name of the ``architecture``, and either the tag it was trained under or its activation."""
 
     source: Literal["open_clip_file"]
-    architecture: str
-    tag: str | None = None
-    activation: Literal["gelu", "quick_gelu"] | None = None
+    architecture: str = Field(description="open_clip's name of the architecture.")
+    tag: str | None = Field(
+        default=None,
+        description="open_clip's tag whose activation and preprocessing the weights were trained with. Give either `tag` or `activation`.",
+    )
+    activation: Literal["gelu", "quick_gelu"] | None = Field(
+        default=None, description="Activation that the weights were trained with. Give either `tag` or `activation`."
+    )
 
     @model_validator(mode="after")
     def _tag_or_activation(self) -> "OpenClipFile":
@@ -82,32 +92,34 @@ class OpenClipFile(LocalFile):
 class TimmPreprocess(Section):
     """Settings of timm's evaluation transform: size in pixels, mean and std in [0, 1], and the crop as a fraction of the resized side."""
 
-    size: int = Field(ge=16)
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bicubic", "bilinear"]
-    crop_pct: float = Field(gt=0, le=1)
+    size: int = Field(ge=16, description="Side of the square input, in pixels.")
+    mean: tuple[float, float, float] = Field(description="Mean of red, green and blue, as fractions of [0, 1].")
+    std: tuple[float, float, float] = Field(description="Standard deviation of red, green and blue, as fractions of [0, 1].")
+    interpolation: Literal["bicubic", "bilinear"] = Field(description="Filter for resizing.")
+    crop_pct: float = Field(gt=0, le=1, description="Side of the centre crop, as a fraction of the resized shorter side.")
 
 
 class Timm(Section):
     """An image encoder from timm; it has no text tower."""
 
-    architecture: str
-    arguments: Mapping[str, Any] = {}  # of timm.create_model
+    architecture: str = Field(
+        description="timm's name of the architecture, for published weights with the tag, for example convnext_tiny.in12k."
+    )
+    arguments: Mapping[str, Any] = Field(default={}, description="Further arguments of timm.create_model.")
 
 
 class TimmTag(HubFile, Timm):
     """Weights that timm publishes: ``architecture`` includes the tag, whose preprocessing applies unless ``preprocess`` is given."""
 
     source: Literal["timm"]
-    preprocess: TimmPreprocess | None = None
+    preprocess: TimmPreprocess | None = Field(default=None, description="Preprocessing; without it the tag's own is used.")
 
 
 class TimmFile(LocalFile, Timm):
     """A state dict in a local file."""
 
     source: Literal["timm_file"]
-    preprocess: TimmPreprocess
+    preprocess: TimmPreprocess = Field(description="Preprocessing that the weights were trained with.")
 
 
 Encoder = Annotated[GardenClip | OpenClipTag | OpenClipFile | Torchvision | TimmTag | TimmFile, Field(discriminator="source")]

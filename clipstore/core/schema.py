@@ -28,25 +28,31 @@ Prompts = Annotated[tuple[Prompt, ...], Field(min_length=1)]
 class Axes(Section):
     """The cells to run: each axis lists entries of the tables."""
 
-    download: Names
-    datasets: Names
-    weights: Names
-    encoders: Names
-    zero_shot: Names
-    finetune: Names
-    scratch: Names
-    corpora: Names
+    download: Names = Field(description="Data sets to download or generate: names of `datasets`.")
+    datasets: Names = Field(description="Data sets of images: names of `datasets`. One not on `download` must be in data/raw.")
+    weights: Names = Field(description="Encoders whose weights are prepared: names of `encoders`.")
+    encoders: Names = Field(description="Encoders that embed images: names on `weights`.")
+    zero_shot: Names = Field(description="Encoders that classify zero-shot: names on `encoders` with a text tower.")
+    finetune: Names = Field(description="Networks to fine-tune: names of `nets` of kind finetune, with weights on `weights`.")
+    scratch: Names = Field(description="Networks to train from scratch: names of `nets` of kind scratch.")
+    corpora: Names = Field(
+        description="Texts for the tokenizers: names of `datasets` with text. One not on `download` must be in data/raw."
+    )
 
 
 class Tables(Section):
     """All of params.yaml except the sections of the stages."""
 
-    seed: int = Field(ge=0)  # of training
+    seed: int = Field(ge=0, description="Seed of training; used by weights, finetune and scratch.")
     axes: Axes
-    datasets: dict[Slug, Dataset]
-    prompts: dict[Slug, Prompts]
-    encoders: dict[Slug, Encoder]
-    nets: dict[Slug, Net]
+    datasets: dict[Slug, Dataset] = Field(description="Images and texts, and where they come from. The key is the name to use on `axes`.")
+    prompts: dict[Slug, Prompts] = Field(
+        description="Prompts of each data set; {} is replaced by the class name. Several prompts make an ensemble."
+    )
+    encoders: dict[Slug, Encoder] = Field(description="Encoders, and where their weights come from. The key is the name to use on `axes`.")
+    nets: dict[Slug, Net] = Field(
+        description="Networks, and how they are trained. One of kind finetune starts from the weights of the same name."
+    )
 
 
 def problems(tables: Tables) -> list[str]:

@@ -54,7 +54,7 @@ def _call(main: Callable[..., Mapping[str, object] | None]) -> Mapping[str, obje
             raise InputError(f"{place}: no space left; free some and run the same command again, which reuses all cached rows") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(
-                f"{place}: {error.strerror}; does it belong to another user, such as root in a container? Expected to write it"
+                f"{place}: {error.strerror}; expected write access: does it belong to another user, such as root in a container?"
             ) from error
         raise
 

@@ -19,7 +19,8 @@ def read(root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     The notes are ``other_files``, the number of files that are not images by suffix, and ``passed_over`` (see `Tree`).
 
     Raises:
-        InputError: there are no images, one is outside the class folders, a class folder has none, or split folders have others beside them.
+        InputError: there are no images, one is outside the class folders, a class folder has none, or there are other folders beside split
+            folders.
     """
     tree = walk(root)
     paths = [path for path in tree.files if path.suffix.lower() in images.SUFFIXES]
@@ -47,16 +48,13 @@ def _count(number: int, noun: str) -> str:
 def _check_empty(tree: Tree, paths: list[Path], depth: int) -> None:
     """Refuse class folders that have no image."""
     with_images = {path.parts[:depth] for path in paths}
-    empty = [folder for folder in tree.folders if len(folder.parts) == depth and folder.parts not in with_images]
-    if empty:
-        counts = Counter(
-            (path.parts[:depth], path.suffix.lower() or "no suffix") for path in tree.files if path.suffix.lower() not in images.SUFFIXES
-        )
-        contents = [
-            f"{folder} ({', '.join(f'{count} {suffix}' for (parts, suffix), count in counts.items() if parts == folder.parts) or 'no file'})"
-            for folder in empty
-        ]
+    contents = []
+    for folder in tree.folders:
+        if len(folder.parts) == depth and folder.parts not in with_images:
+            suffixes = Counter(path.suffix.lower() or "no suffix" for path in tree.files if path.parts[:depth] == folder.parts)
+            contents.append(f"{folder} ({', '.join(f'{count} {suffix}' for suffix, count in suffixes.items()) or 'no file'})")
+    if contents:
         raise InputError(
-            f"{tree.root}: no image in {_count(len(empty), 'class folder')}: {listed(contents)}; add images, or remove the folder. "
+            f"{tree.root}: no image in {_count(len(contents), 'class folder')}: {listed(contents)}; add images, or remove the folder. "
             f"Images have the suffixes {' '.join(sorted(images.SUFFIXES))}"
         )

@@ -24,8 +24,8 @@ from clipstore.core.errors import InputError
 
 SUFFIXES = frozenset(
     {
-        ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx",
-        ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
+        ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg",
+        ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
     }
 )  # fmt: skip
 DECODING = {
@@ -116,7 +116,7 @@ def decoding(exif: Exif) -> dict[str, str]:
     return terms | ({"heif": f"pillow-heif {heif}"} if heif else {})
 
 
-def decode(data: bytes, exif: Exif) -> Image.Image:
+def decode(data: bytes, exif: Exif = "ignore") -> Image.Image:
     """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
 
     Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image. Cameras and scanners store 10, 12 or 14

@@ -76,7 +76,8 @@ def class_names(given: pd.Series, names: Mapping[str, str], dataset: str) -> pd.
     unknown = sorted(set(replace) - set(tidy))
     if unknown:
         raise InputError(
-            f"params.yaml: datasets.{dataset}.class_names: {listed(map(repr, unknown))}: no such class; expected {listed(class_order(tidy), 20)}"
+            f"params.yaml: datasets.{dataset}.class_names: {listed(map(repr, unknown))}: no such class; "
+            f"expected names of {listed(class_order(tidy), 20)}"
         )
     return tidy.map(lambda name: tidied(replace.get(name, name)))
 
@@ -105,7 +106,8 @@ def warnings(rows: pd.DataFrame) -> list[str]:
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if alike:
         lines.append(
-            f"{len(alike)} class {_plural('name', len(alike))} differ only in case, blanks or hyphens and are separate classes: {listed(alike)}"
+            f"{len(alike)} {_plural('group', len(alike))} of class names differ only in case, blanks or hyphens, and are separate classes: "
+            f"{listed(alike)}"
         )
     usable = rows[rows["status"] == "ok"]
     in_train = set(usable.loc[usable["split"] == "train", "class_name"])
@@ -114,13 +116,14 @@ def warnings(rows: pd.DataFrame) -> list[str]:
         if missing:
             count = int((usable["class_name"].isin(missing) & (usable["split"] == split)).sum())
             lines.append(
-                f"{len(missing)} {_plural('class', len(missing))} of {split} ({count} {_plural('image', count)}) not in train: {listed(missing)}"
+                f"{len(missing)} {_plural('class', len(missing))} of {split} ({count} {_plural('image', count)}) not in train: "
+                f"{listed(missing)}"
             )
     identifiers = [name for name in classes if identifier(name)]
     if identifiers:
         lines.append(
-            f"{len(identifiers)} of {len(classes)} class names look like identifiers, which zero-shot reads as they are: {listed(identifiers)}; "
-            "class_names in the data set's entry replaces them"
+            f"{len(identifiers)} of {len(classes)} class names look like identifiers, and zero-shot reads them as they are: "
+            f"{listed(identifiers)}; class_names in the data set's entry replaces them"
         )
     for split, *others in (("test", "train", "val"), ("val", "train")):
         count = copies(usable, split, *others)

@@ -52,11 +52,7 @@ def read(manifest: Path) -> pd.DataFrame:
 def _check_header(manifest: Path, header: list[str]) -> None:
     missing = {"path", "class_name"} - set(header)
     if missing:
-        hint = (
-            ". Are its fields separated by ';' or tabs? Expected commas"
-            if len(header) == 1 and any(mark in header[0] for mark in ";\t")
-            else ""
-        )
+        hint = "; expected commas between the columns" if len(header) == 1 and set(header[0]) & {";", "\t"} else ""
         raise InputError(f"{manifest}: column {' and '.join(sorted(missing))} is missing; the columns are {', '.join(header)}{hint}")
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:

@@ -52,8 +52,8 @@ def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -
     short += [f"{name!r} (0)" for name in dict.fromkeys(rows.loc[given == "train", "class_name"]) if name not in set(usable["class_name"])]
     if short:
         raise InputError(
-            f"{root}: {len(short)} {'class has' if len(short) == 1 else 'classes have'} too few usable images to split: {listed(short, 20)}; "
-            f"expected at least {len(needed)} that are not copies and not of one group: add images, or remove the class"
+            f"{root}: {len(short)} {'class has' if len(short) == 1 else 'classes have'} too few usable images to split: "
+            f"{listed(short, 20)}; expected at least {len(needed)} that are not copies and not of one group: add images, or remove the class"
         )
     return split, f"{source}, seed {seed}"
 

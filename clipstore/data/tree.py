@@ -37,7 +37,8 @@ class Tree:
         root: the folder.
         folders: every folder below it, relative to it.
         files: every file below it, relative to it, in order.
-        passed_over: number of entries left out, by kind: system folders by their names, "hidden files", "hidden folders", "repeated folders" (links to a folder that is listed anyway).
+        passed_over: number of entries left out, by kind: system folders by their names, "hidden files", "hidden folders", "repeated folders"
+            (links to a folder that is listed anyway).
     """
 
     root: Path
@@ -80,7 +81,7 @@ def walk(root: Path) -> Tree:
             _check_name(root, path)
             if name == ".dvc":
                 raise InputError(
-                    f"{root / below}: contains another DVC repository (.dvc), which DVC does not track; move the data out of it"
+                    f"{root / below}: is another DVC repository (has .dvc), whose files DVC would not track; copy the data out of it"
                 )
             if name.casefold() in SYSTEM_FOLDERS or name.casefold().startswith(".trash-"):
                 passed_over[name] += 1
@@ -126,15 +127,13 @@ def _check_link(root: Path, path: Path, inside: Path) -> bool:
     """Refuse a broken link and one between two splits; return whether it leads to a place inside ``root``."""
     real = Path(os.path.realpath(root / path))
     if not real.exists():
-        raise InputError(f"{root / path}: broken link to {os.readlink(root / path)}; delete it, or restore what it points to")
+        raise InputError(f"{root / path}: broken link to {(root / path).readlink()}; delete it, or restore what it points to")
     if not real.is_relative_to(inside):
         return False
     target = real.relative_to(inside)
     here, there = (split_of(place.parts[0]) if place.parts else None for place in (path, target))
     if here and there and here != there:
-        raise InputError(
-            f"{root / path}: a link from the split {here} to {target}, which is in {there}; expected files, or links within a split"
-        )
+        raise InputError(f"{root / path}: a link from the split {here} to {target} of {there}; expected files, or links within a split")
     return True
 
 

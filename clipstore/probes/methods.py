@@ -24,10 +24,12 @@ Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length
 class Grid(Section):
     """The hyperparameter values that the methods try."""
 
-    C: Positive  # inverse strength of the probes' penalty
-    alpha: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]  # weight of Tip-Adapter's cache; 0 is zero-shot
-    beta: Positive  # sharpness of Tip-Adapter's cache
-    max_iter: int = Field(ge=1)  # of L-BFGS
+    C: Positive = Field(description="Inverse strengths of the probes' penalty to try.")
+    alpha: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        min_length=1, description="Weights of Tip-Adapter's cache to try; 0 is zero-shot."
+    )
+    beta: Positive = Field(description="Sharpness values of Tip-Adapter's cache to try.")
+    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
 
 
 class Task(NamedTuple):

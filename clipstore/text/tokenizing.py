@@ -36,7 +36,7 @@ class Part(Section):
     """A component of the library by its name there, ``{type: Metaspace}``, and what its constructor takes besides."""
 
     model_config = Section.model_config | {"extra": "allow"}
-    type: str
+    type: str = Field(description="Name of the component in the tokenizers library; other keys are arguments of its constructor.")
 
     def built(self, module: str) -> Any:
         """Return the component from a module of the library: normalizers, pre_tokenizers or decoders."""
@@ -67,12 +67,21 @@ def _of(module: str, base: type) -> AfterValidator:
 class Entry(Section):
     """How a tokenizer is built and trained."""
 
-    model: Literal["BPE", "WordPiece", "Unigram", "WordLevel"]
-    normalizer: tuple[Annotated[Part, _of("normalizers", Normalizer)], ...] = ()  # one after the other
-    pre_tokenizer: Annotated[tuple[Annotated[Part, _of("pre_tokenizers", PreTokenizer)], ...], Field(min_length=1)]
-    decoder: Annotated[Part, _of("decoders", Decoder)]
-    unknown: str | None = None  # the token for what the vocabulary lacks; byte-level vocabularies lack nothing
-    trainer: Mapping[str, bool | int | float | str] = {}  # further options of the model's trainer, for example min_frequency
+    model: Literal["BPE", "WordPiece", "Unigram", "WordLevel"] = Field(description="Model of the tokenizers library.")
+    normalizer: tuple[Annotated[Part, _of("normalizers", Normalizer)], ...] = Field(
+        default=(), description="Normalizers, applied in this order."
+    )
+    pre_tokenizer: tuple[Annotated[Part, _of("pre_tokenizers", PreTokenizer)], ...] = Field(
+        min_length=1, description="Pre-tokenizers, applied in this order."
+    )
+    decoder: Annotated[Part, _of("decoders", Decoder)] = Field(description="Decoder, which turns tokens back into text.")
+    unknown: str | None = Field(
+        default=None,
+        description="Token for characters missing from the vocabulary, for example [UNK]; only byte-level vocabularies need none.",
+    )
+    trainer: Mapping[str, bool | int | float | str] = Field(
+        default={}, description="Further options of the model's trainer, for example min_frequency."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Entry":
