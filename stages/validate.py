@@ -1,8 +1,8 @@
 """Check params.yaml before any work: `dvc repro -s validate`.
 
-Reads all of params.yaml, and lists the files of the user's own folders. A wrong value stops `dvc repro` here, before DVC removes the outputs
-of the stage that uses it: every other stage depends on data/params_checked, whose content never changes, so a new value re-runs only the
-stages that use it.
+Reads all of params.yaml, and lists the files of the user's own folders. A wrong value stops `dvc repro` here, before DVC removes the
+outputs of the stage that uses it: every other stage depends on data/params_checked, whose content never changes, so a new value re-runs
+only the stages that use it.
 """
 
 import importlib

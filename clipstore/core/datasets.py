@@ -100,7 +100,7 @@ class Folder(Section):
     kind: Literal["folder"]
     exif: Exif = Field(
         default="apply",
-        description="Whether the EXIF orientation is applied. If it is ignored, photographs that a phone stores sideways are embedded sideways.",
+        description="Whether the EXIF orientation is applied. Without it, photographs that a phone stores sideways are embedded sideways.",
     )
     class_names: Mapping[str, Name] = Field(
         default={}, description="New names of classes by their names in the folders or the manifest, for example {blue_tit: blue tit}."

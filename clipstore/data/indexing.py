@@ -77,9 +77,9 @@ def class_names(given: pd.Series, names: Mapping[str, str], dataset: str) -> pd.
     if unknown:
         raise InputError(
             f"params.yaml: datasets.{dataset}.class_names: {listed(map(repr, unknown))}: no such class; "
-            f"expected names of {listed(class_order(tidy), 20)}"
+            f"expected names of {listed(class_order(tidy.tolist()), 20)}"
         )
-    return tidy.map(lambda name: tidied(replace.get(name, name)))
+    return pd.Series([tidied(replace.get(name, name)) for name in tidy], index=given.index)
 
 
 def tidied(name: str) -> str:

@@ -1,6 +1,7 @@
 """Train, val and test: existing splits are kept; missing ones are generated class by class, in an order that a seed determines."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,8 @@ def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -
     short += [f"{name!r} (0)" for name in dict.fromkeys(rows.loc[given == "train", "class_name"]) if name not in set(usable["class_name"])]
     if short:
         raise InputError(
-            f"{root}: {len(short)} {'class has' if len(short) == 1 else 'classes have'} too few usable images to split: "
-            f"{listed(short, 20)}; expected at least {len(needed)} that are not copies and not of one group: add images, or remove the class"
+            f"{root}: too few usable images to split in {len(short)} class{'' if len(short) == 1 else 'es'}: {listed(short, 20)}; "
+            f"expected at least {len(needed)}, neither copies nor of one group: add images, or remove the class"
         )
     return split, f"{source}, seed {seed}"
 
@@ -89,10 +90,11 @@ def stratified(rows: pd.DataFrame, fractions: dict[str, float], rest: str, seed:
     """
     unit = units(rows)
     names = rows["group"].where(rows["group"] != "", rows["sha256"]) if "group" in rows else rows["sha256"]
-    rank = {key: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for key, name in names.groupby(unit).min().items()}
+    rank = {int(key): hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for key, name in names.groupby(unit).min().to_dict().items()}
     split_of_unit: dict[int, str] = {}
     for _, of_class in rows.groupby("label"):
-        size = of_class["sha256"].groupby(unit[of_class.index]).nunique().to_dict()  # distinct images of each unit in this class
+        distinct = {(int(unit[row]), sha256) for row, sha256 in of_class["sha256"].items()}
+        size = Counter(key for key, _ in distinct)  # images of each unit in this class, copies counted once
         free = sorted((key for key in size if key not in split_of_unit), key=rank.__getitem__)
         taken = dict.fromkeys((*fractions, rest), 0)
         for key in size.keys() & split_of_unit.keys():

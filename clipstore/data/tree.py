@@ -37,7 +37,7 @@ class Tree:
         root: the folder.
         folders: every folder below it, relative to it.
         files: every file below it, relative to it, in order.
-        passed_over: number of entries left out, by kind: system folders by their names, "hidden files", "hidden folders", "repeated folders"
+        passed_over: number of entries left out by kind: system folders by their names, "hidden files", "hidden folders", "repeated folders"
             (links to a folder that is listed anyway).
     """
 

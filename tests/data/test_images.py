@@ -94,7 +94,7 @@ def test_the_first_frame_of_an_animation_is_used() -> None:
 
 def test_digest_and_size_of_a_good_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert images.examine(path) == (hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
+    assert images.examine(path) == images.Facts(hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
 
 
 def test_suffix_may_be_wrong(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
 
 def test_load_returns_the_indexed_image(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert pixels(images.load(str(path), images.examine(path).sha256)) == pixels(picture(0))
+    assert pixels(images.load(str(path), images.examine(path).sha256, "ignore")) == pixels(picture(0))
 
 
 def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
     indexed = images.examine(path).sha256
     put(path, 1)
     with pytest.raises(InputError, match=f"^{path}: the file has changed since it was indexed .*{indexed}"):
-        images.load(str(path), indexed)
+        images.load(str(path), indexed, "ignore")
 
 
 def test_load_reports_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with pytest.raises(InputError, match=f"^{path}: No such file or directory, although the index lists the file"):
-        images.load(str(path), "0" * 64)
+        images.load(str(path), "0" * 64, "ignore")
 
 
 def test_results_are_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:

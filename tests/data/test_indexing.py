@@ -57,7 +57,9 @@ def test_unknown_split(root: Path, split: str) -> None:
 def test_class_with_too_few_images(root: Path) -> None:
     classes_of(root, 3, "many")
     classes_of(root, 2, "few")
-    assert message(root) == ("data/raw/toy: class 'few' has 2 usable image(s), too few to split: add images or remove the class")
+    classes_of(root, 1, "fewer")
+    expected = "expected at least 3, neither copies nor of one group: add images, or remove the class"
+    assert message(root) == f"data/raw/toy: too few usable images to split in 2 classes: 'few' (2), 'fewer' (1); {expected}"
 
 
 def test_unreadable_images_have_a_status_and_do_not_count_for_the_splits(root: Path) -> None:
@@ -65,7 +67,7 @@ def test_unreadable_images_have_a_status_and_do_not_count_for_the_splits(root: P
     (root / "a/1.png").write_bytes(b"")
     (root / "a/2.png").write_text("text")
     index = make(root)
-    assert index.rows["status"].tolist() == ["ok", "empty file", "not an image", "ok", "ok"]
+    assert index.rows["status"].tolist() == ["ok", "empty file", "not an image but text", "ok", "ok"]
     assert index.usable["image_id"].tolist() == ["a/0.png", "a/3.png", "a/4.png"]
     assert sorted(index.usable["split"]) == ["test", "train", "val"]
 

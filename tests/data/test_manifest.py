@@ -21,7 +21,7 @@ def test_manifest_with_paths_and_class_names(root: Path) -> None:
 
 def test_values_of_a_manifest_are_read_as_text(root: Path) -> None:
     manifest(root, "path,class_name,split\n" + "".join(f"{i}.png,{i:03},{split}\n" for i, split in enumerate(["train", "test"] * 2)))
-    with pytest.raises(InputError, match="class '000' has 1 usable image"):
+    with pytest.raises(InputError, match=r"too few usable images to split in 2 classes: '000' \(1\), '002' \(1\)"):
         make(root)
     manifest(root, "path,class_name,split\n1.png,NA,train\n2.png,NA,test\n3.png,007,val\n")
     assert make(root).classes == ["007", "NA"]
@@ -69,7 +69,10 @@ def test_missing_column(root: Path) -> None:
     manifest(root, "path,name\n1.png,a\n")
     assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; the columns are path, name"
     manifest(root, "file;name\n1.png;a\n", images=False)
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; the columns are file;name"
+    assert (
+        message(root)
+        == "data/raw/toy/manifest.csv: column class_name and path is missing; the columns are file;name; expected commas between the columns"
+    )
 
 
 @pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])
