@@ -92,7 +92,7 @@ def test_commands_exist_and_their_overrides_are_valid(block: Block, tmp_path: Pa
     targets = set(re.findall(r"^([\w./$()-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)) | {".venv/.installed"}
     for command in commands(block):
         match command:
-            case ["git", "clone", *_] | ["cd", _] | ["pre-commit", "install"] | [".ci/run"]:
+            case ["git", "clone", *_] | ["cd", _] | ["source", ".venv/bin/activate"] | ["pre-commit", "install"] | [".ci/run"]:
                 pass
             case ["make", target, *variables]:
                 assert target in targets
