@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -48,13 +49,17 @@ def _call(main: Callable[..., Mapping[str, object] | None]) -> Mapping[str, obje
     """Call ``main``; a full disk, or a file that belongs to another user, is reported in one line."""
     try:
         return main(*sys.argv[1:])
-    except OSError as error:
-        place = error.filename or Path.cwd()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"{place}: no space left; free some and run the same command again, which reuses all cached rows") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    except Exception as error:
+        place = getattr(error, "filename", None) or Path.cwd()
+        number = getattr(error, "errno", None)
+        # NumPy, torch and safetensors raise errors of their own on a full disk, without its number.
+        if number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(Path.cwd()).free < 2**20:
             raise InputError(
-                f"{place}: {error.strerror}; expected write access: does it belong to another user, such as root in a container?"
+                f"{place}: no space left on the disk; free some and run the same command again: nothing cached is lost"
+            ) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(
+                f"{place}: {os.strerror(number)}; expected write access: does it belong to another user, such as root in a container?"
             ) from error
         raise
 

@@ -187,7 +187,7 @@ def kind_of(data: bytes) -> str:
     start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if data[4:8] == b"ftyp":
         if data[8:12] in HEIF_BRANDS:
-            return "a HEIC image; `pip install pillow-heif` lets it be read"
+            return "a HEIC image, which needs the package pillow-heif: `.venv/bin/pip install pillow-heif`"
         if data[8:12].startswith(VIDEO_BRANDS):
             return "not an image but a video"
         if data[8:12] == b"crx ":

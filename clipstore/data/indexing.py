@@ -44,14 +44,15 @@ def make(
     facts = list(tqdm(images.in_order(examine, paths), f"index {dataset}", len(paths), unit="img", mininterval=1))
     rows = rows.assign(path=[path.as_posix() for path in paths], **pd.DataFrame(facts, columns=images.Facts._fields))
     rows["label"] = labels(rows, root)
-    rows["split"], source = splits(rows, val, test, seed, root)
+    usable = bool((rows["status"] == "ok").any())
+    rows["split"], source = splits(rows, val, test, seed, root) if usable else (rows.get("split", "train"), "none: no usable image")
     rows = rows.sort_values(["label", "image_id"], ignore_index=True)
     notes |= {
         "split": source,
         "exif": exif,
         "turned": int(rows["turned"].sum()),
         "grey_bits": {str(bits): count for bits, count in sorted(Counter(rows["grey_bits"]).items()) if bits},
-        "warnings": warnings(rows),
+        "warnings": notes.get("warnings", []) + warnings(rows),
     }
     return Index(dataset, rows[SCHEMA.names], notes)
 

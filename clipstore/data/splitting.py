@@ -90,10 +90,13 @@ def stratified(rows: pd.DataFrame, fractions: dict[str, float], rest: str, seed:
     """
     unit = units(rows)
     names = rows["group"].where(rows["group"] != "", rows["sha256"]) if "group" in rows else rows["sha256"]
-    rank = {int(key): hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for key, name in names.groupby(unit).min().to_dict().items()}
+    first_name: dict[int, str] = {}
+    for key, name in zip(unit.tolist(), names.tolist(), strict=True):
+        first_name[key] = min(name, first_name.get(key, name))
+    rank = {key: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for key, name in first_name.items()}
     split_of_unit: dict[int, str] = {}
-    for _, of_class in rows.groupby("label"):
-        distinct = {(int(unit[row]), sha256) for row, sha256 in of_class["sha256"].items()}
+    for _, of_class in rows.assign(unit=unit).groupby("label"):
+        distinct = set(zip(of_class["unit"].tolist(), of_class["sha256"].tolist(), strict=True))
         size = Counter(key for key, _ in distinct)  # images of each unit in this class, copies counted once
         free = sorted((key for key in size if key not in split_of_unit), key=rank.__getitem__)
         taken = dict.fromkeys((*fractions, rest), 0)

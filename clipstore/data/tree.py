@@ -37,13 +37,15 @@ class Tree:
         root: the folder.
         folders: every folder below it, relative to it.
         files: every file below it, relative to it, in order.
-        passed_over: number of entries left out by kind: system folders by their names, "hidden files", "hidden folders", "repeated folders"
-            (links to a folder that is listed anyway).
+        hidden: hidden folders that no system makes, relative to it; their files are passed over.
+        passed_over: number of files left out, by kind: the name of a system folder, "hidden", or "repeated links", each to a folder that is
+            listed anyway.
     """
 
     root: Path
     folders: list[Path]
     files: list[Path]
+    hidden: list[Path]
     passed_over: dict[str, int]
 
 
@@ -54,8 +56,8 @@ def split_of(name: str) -> str | None:
 
 def listed(names: Iterable[object], limit: int = 5) -> str:
     """Return the first names, separated by commas, and the number of those left out."""
-    names = list(map(str, names))
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    texts = list(map(str, names))
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
 
 
 def walk(root: Path) -> Tree:
@@ -65,7 +67,7 @@ def walk(root: Path) -> Tree:
         InputError: a name is not UTF-8 or has control characters, a link is broken or leads to another split, a folder cannot be read,
             or ``root`` contains another DVC repository.
     """
-    tree = Tree(root, [], [], {})
+    tree = Tree(root, [], [], [], {})
     passed_over: Counter[str] = Counter()
     inside = Path(os.path.realpath(root))
     visited = {os.path.realpath(root)}
@@ -84,16 +86,17 @@ def walk(root: Path) -> Tree:
                     f"{root / below}: is another DVC repository (has .dvc), whose files DVC would not track; copy the data out of it"
                 )
             if name.casefold() in SYSTEM_FOLDERS or name.casefold().startswith(".trash-"):
-                passed_over[name] += 1
+                passed_over[name] += _count_files(root / path)
             elif name.startswith("."):
-                passed_over["hidden folders"] += 1
+                passed_over["hidden"] += _count_files(root / path)
+                tree.hidden.append(path)
             else:
                 real = os.path.realpath(root / path)
                 repeated = real in visited
                 if (root / path).is_symlink():
                     repeated |= _check_link(root, path, inside)
                 if repeated:
-                    passed_over["repeated folders"] += 1
+                    passed_over["repeated links"] += 1
                 else:
                     visited.add(real)
                     kept.append(name)
@@ -105,12 +108,16 @@ def walk(root: Path) -> Tree:
             if name == ".dvcignore":
                 raise InputError(f"{root / path}: DVC refuses a .dvcignore below a data folder; delete it")
             if name.startswith("."):
-                passed_over["hidden files"] += 1
+                passed_over["hidden"] += 1
                 continue
             if (root / path).is_symlink():
                 _check_link(root, path, inside)
             tree.files.append(path)
-    return Tree(root, sorted(tree.folders), sorted(tree.files), dict(passed_over))
+    return Tree(root, sorted(tree.folders), sorted(tree.files), tree.hidden, {kind: count for kind, count in passed_over.items() if count})
+
+
+def _count_files(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
 
 
 def _check_name(root: Path, path: Path) -> None:
