@@ -55,7 +55,7 @@ def _doubts(paths: list[Path], depth: int) -> list[str]:
         count = sum(name in splits for name in inner)
         lines.append(f"{_count(count, 'image')} in folders {listed(splits)} below class folders, which are not taken as splits")
     repeated = sorted(name for name, classes in classes_of.items() if len(classes) > 1 and name not in splits)
-    if repeated and all(inner):
+    if all(inner) and len(repeated) >= len({path.parts[depth - 1] for path in paths}):  # years in each class folder are no doubt
         classes = sorted(set.union(*(classes_of[name] for name in repeated)))
         lines.append(
             f"the class folders {listed(classes)} contain folders of the same names ({listed(repeated)}): the classes are the outer ones"
