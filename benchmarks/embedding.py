@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from clipstore.core import caches
+from clipstore.core.datasets import Folder
 from clipstore.data import garden
 from clipstore.data import index as index_file
 from clipstore.encoders.open_clip import write_folder
@@ -51,7 +52,7 @@ def prepare(count: int) -> list[str]:
         path = root / f"{number % 2}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         garden.draw(flower, np.random.default_rng(number), 128).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=92)
-    images_index = index.make("drawn", root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
+    images_index = index.make("drawn", Folder(kind="folder"), root, index.Index(seed=0, val=0.2, test=0.2, max_unusable=0.0))
     index_file.write(images_index)
     torch.manual_seed(0)
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)

@@ -129,7 +129,7 @@ def main(encoder: str, dataset: str) -> None:
     (probe,) = read_all(dataset, [("linear_probe", encoder)], indexed.digest)
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
-    decoded = images.in_order(lambda place: duplicates.thumbnail(images.load(*place)), places)
+    decoded = images.in_order(lambda place: duplicates.thumbnail(images.load(*place, indexed.exif)), places)
     thumbnails = np.stack(list(tqdm(decoded, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
     splits = rows["split"].to_numpy(str)
     near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)

@@ -28,13 +28,15 @@ def main(corpus: str) -> dict[str, Any]:
     """Write data/corpora/CORPUS; return the number of documents and bytes in each split."""
     settings = section(Corpus, "corpus")
     entry: Dataset = section(Dataset, f"datasets.{corpus}")
-    documents_of = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)
+    documents_of, passed_over = texts.folder(Path("data/raw") / corpus, settings.val, settings.test, settings.seed)
     undo = isinstance(entry, WikiText) and entry.markup == "undo"
     facts: dict[str, Any] = {}
     for split, documents in documents_of.items():
         path = Path("data/corpora") / corpus / f"{split}.txt"
         texts.write(path, map(texts.plain, documents) if undo else documents)
         facts |= {f"{split}_documents": len(documents), f"{split}_bytes": path.stat().st_size}
+    if passed_over:
+        print(f"corpus {corpus}: passed over: {', '.join(f'{count} {kind}' for kind, count in passed_over.items())}")
     print(f"corpus {corpus}: " + ", ".join(f"{split} {facts[f'{split}_bytes'] / 1e6:.2f} MB" for split in documents_of))
     return facts
 

@@ -42,7 +42,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows = images_index.usable
     info = read_info(encoder)
     precision = resolve(settings.precision, info)
-    terms = contract.of_images(info, precision, settings.batch_size, device())
+    terms = contract.of_images(info, precision, settings.batch_size, device(), images_index.exif)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
@@ -51,7 +51,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
         model = Encoder(info, precision, settings.batch_size)
 
         def pixels(position: int) -> torch.Tensor:
-            return model.transform(images.load(paths[position], keys[position]))
+            return model.transform(images.load(paths[position], keys[position], images_index.exif))
 
         start = time.perf_counter()
         decoded = images.in_order(pixels, missing, ahead=2 * settings.batch_size)

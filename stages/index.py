@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
-from clipstore.core.datasets import Dataset, Official
+from clipstore.core.datasets import Dataset, Folder, Official
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.data import index, indexing
-from clipstore.data.splitting import leaked
+from clipstore.data.tree import listed
 
 
 class Index(Section):
@@ -31,36 +31,66 @@ class Index(Section):
     max_unusable: float = Field(ge=0, le=1, description="Largest share of unusable images; more stop the run.")
 
 
-def make(dataset: str, root: Path, settings: Index) -> index.Index:
+def make(dataset: str, entry: Dataset, root: Path, settings: Index) -> index.Index:
     """Return the index of the images below ``root``."""
-    return indexing.make(dataset, root, settings.val, settings.test, settings.seed)
+    exif = entry.exif if isinstance(entry, Folder | Official) else "ignore"
+    names = entry.class_names if isinstance(entry, Folder) else {}
+    return indexing.make(dataset, root, settings.val, settings.test, settings.seed, exif, names)
+
+
+def check(images: index.Index, root: Path, settings: Index) -> None:
+    """Refuse an index that cannot be trained and tested on.
+
+    Raises:
+        InputError: too many images are unusable, a split has no usable image, or there is only one class.
+    """
+    usable, unusable = images.usable, images.rows[images.rows["status"] != "ok"]
+    if len(unusable) / len(images.rows) > settings.max_unusable or usable.empty:
+        first = unusable.iloc[0]
+        raise InputError(
+            f"{root}: {len(unusable)} of {len(images.rows)} images are unusable ({first['path']}: {first['status']}), "
+            f"more than index.max_unusable = {settings.max_unusable}"
+        )
+    for split in index.SPLITS:
+        if not (usable["split"] == split).any():
+            raise InputError(f"{root}: no usable {split} images")
+    if len(images.classes) == 1:
+        name = images.classes[0]
+        parts = [Path(image_id).parts for image_id in images.rows["image_id"]]
+        inner = sorted({path[path.index(name) + 1] for path in parts if name in path[:-2]})
+        hint = f"; are its folders {listed(inner)} the classes? Move them up by one level" if inner else ""
+        raise InputError(f"{root}: only one class, {name!r}, expected at least two{hint}")
+
+
+def report(images: index.Index) -> None:
+    """Print what was found, what was left out, and what is doubtful."""
+    name, notes = f"index {images.dataset}", images.notes
+    unusable = images.rows[images.rows["status"] != "ok"]
+    for row in unusable.head(10).itertuples():
+        print(f"{row.path}: {row.status}")
+    counts = ", ".join(f"{split} {(images.rows['split'] == split).sum()}" for split in index.SPLITS)
+    print(f"{name}: {len(images.rows)} images of {len(images.classes)} classes ({counts}), {len(unusable)} unusable")
+    for what, number_by_kind in (("other files left out", "other_files"), ("passed over", "passed_over")):
+        if found := notes.get(number_by_kind):
+            print(f"{name}: {what}: {', '.join(f'{count} {kind}' for kind, count in found.items())}")
+    if notes.get("not_listed"):
+        print(f"{name}: {notes['not_listed']} image(s) in the folder are not in the manifest")
+    if notes["turned"]:
+        print(f"{name}: {notes['turned']} image(s) with an EXIF orientation, which is {'applied' if images.exif == 'apply' else 'ignored'}")
+    if notes["grey_bits"]:
+        print(f"{name}: 16-bit grey scaled: {', '.join(f'{count} image(s) of {bits} bits' for bits, count in notes['grey_bits'].items())}")
+    for line in notes["warnings"]:
+        print(f"warning: {name}: {line}")
 
 
 def main(dataset: str) -> dict[str, Any]:
     """Write the index of ``dataset``; fail if too many images are unusable."""
     settings = section(Index, "index")
     entry: Dataset = section(Dataset, f"datasets.{dataset}")
-    images = make(dataset, Path("data/raw") / dataset, settings)
-    usable, unusable = images.usable, images.rows[images.rows["status"] != "ok"]
-    for row in unusable.head(10).itertuples():
-        print(f"{row.path}: {row.status}")
-    counts = ", ".join(f"{split} {(images.rows['split'] == split).sum()}" for split in index.SPLITS)
-    print(f"index {dataset}: {len(images.rows)} images of {len(images.classes)} classes ({counts}), {len(unusable)} unusable")
-    if images.notes["other_files"]:
-        print(f"index {dataset}: {images.notes['other_files']} file(s) skipped that are not images")
-    copies = leaked(usable)
-    if copies:
-        print(f"warning: index {dataset}: {copies} val or test image(s) are byte-identical to a training image")
-    share = len(unusable) / len(images.rows)
-    if share > settings.max_unusable or len(unusable) == len(images.rows):
-        first = unusable.iloc[0]
-        raise InputError(
-            f"data/raw/{dataset}: {len(unusable)} of {len(images.rows)} images are unusable ({first['path']}: {first['status']}), "
-            f"more than index.max_unusable = {settings.max_unusable}"
-        )
-    for split in index.SPLITS:
-        if not (usable["split"] == split).any():
-            raise InputError(f"data/raw/{dataset}: no usable {split} images")
+    root = Path("data/raw") / dataset
+    images = make(dataset, entry, root, settings)
+    report(images)
+    check(images, root, settings)
     if isinstance(entry, Official):
         images.notes["class_names"] = entry.class_names
     index.write(images)

@@ -54,6 +54,7 @@ def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[
         "name": name,
         "description": sentences.description(name, entry, len(indexed.classes), counts),
         "warning": sentences.warning(entry),
+        "doubts": indexed.notes.get("warnings", []),
         "classes": len(indexed.classes),
         "rows": rows,
         "headline": sentences.headline(rows),

@@ -1,7 +1,8 @@
 """Check params.yaml before any work: `dvc repro -s validate`.
 
-Reads all of params.yaml. A wrong value stops `dvc repro` here, before DVC removes the outputs of the stage that uses it. All other stages
-depend on data/params_checked. Its content never changes, so a new value re-runs only the stages that use it.
+Reads all of params.yaml, and lists the files of the user's own folders. A wrong value stops `dvc repro` here, before DVC removes the
+outputs of the stage that uses it: every other stage depends on data/params_checked, whose content never changes, so a new value re-runs
+only the stages that use it.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, check, load
 from clipstore.core.schema import Tables, problems
 from clipstore.core.stage import run
+from clipstore.data.tree import walk
 
 CHECKED = Path("data/params_checked")
 
@@ -50,10 +52,14 @@ def whole() -> type[Tables]:
 
 
 def main() -> None:
-    """Stop with an error that names each wrong value."""
-    lines = problems(check(whole(), load()))
+    """Stop at wrong values, naming each of them."""
+    params = check(whole(), load())
+    lines = problems(params)
     if lines:
         raise InputError("\n".join(f"params.yaml: {line}" for line in lines))
+    for name in params.axes.datasets + params.axes.corpora:
+        if name not in params.axes.download:
+            walk(Path("data/raw") / name)  # names what DVC would stop at, such as a broken link
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text("params.yaml is consistent\n")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clipstore.core.datasets import Folder
 from clipstore.core.encoders import Encoder
 from clipstore.core.params import check
 from clipstore.data import index as index_file
@@ -42,7 +43,7 @@ def make_images(count: int, dataset: str = "own") -> Path:
 
 def make_index(dataset: str = "own") -> index_file.Index:
     """Index data/raw/DATASET."""
-    images_index = index.make(dataset, Path("data/raw") / dataset, SETTINGS)
+    images_index = index.make(dataset, Folder(kind="folder"), Path("data/raw") / dataset, SETTINGS)
     index_file.write(images_index)
     return images_index
 

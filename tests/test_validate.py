@@ -105,3 +105,17 @@ def test_main_writes_the_same_bytes_whatever_the_values(values: dict[str, Any], 
     values["seed"] += 1
     validate.main()
     assert (tmp_path / "data/params_checked").read_bytes() == first != b""
+
+
+def test_what_dvc_would_stop_at_is_named_before(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values["datasets"]["mine"] = {"kind": "folder"}
+    values["axes"] |= {"datasets": ["mine"], "zero_shot": []}
+    monkeypatch.setattr(validate, "load", lambda: values)
+    (tmp_path / "data/raw/mine/rose").mkdir(parents=True)
+    (tmp_path / "data/raw/mine/rose/gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match=r"^data/raw/mine/rose/gone\.jpg: broken link to nowhere\.jpg; "):
+        validate.main()
+    assert not (tmp_path / "data/params_checked").exists()
+    (tmp_path / "data/raw/mine/rose/gone.jpg").unlink()
+    validate.main()
+    assert (tmp_path / "data/params_checked").exists()

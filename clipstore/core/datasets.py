@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clipstore.core.params import Md5, Section, Sha256, Url
+from clipstore.core.params import Md5, Name, Section, Sha256, Url
+
+Exif = Literal["apply", "ignore"]
 
 
 class Garden(Section):
@@ -72,6 +74,7 @@ class Official(Section):
         default=None,
         description="Existing folder that contains `folder` as torchvision extracts it. It is copied, and nothing is downloaded.",
     )
+    exif: Exif = Field(default="ignore", description="Whether the EXIF orientation is applied; published figures were measured without.")
 
 
 class Flowers(Official):
@@ -92,9 +95,16 @@ class Pets(Official):
 
 
 class Folder(Section):
-    """The user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
+    """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
+    exif: Exif = Field(
+        default="apply",
+        description="Whether the EXIF orientation is applied. Without it, photographs that a phone stores sideways are embedded sideways.",
+    )
+    class_names: Mapping[str, Name] = Field(
+        default={}, description="New names of classes by their names in the folders or the manifest, for example {blue_tit: blue tit}."
+    )
 
 
 class Digests(Section):

@@ -11,6 +11,8 @@ from clipstore.core.errors import InputError
 # No hyphen: DVC joins matrix values with "-", and if two cells get the same joined name, it silently drops one.
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Names = tuple[Slug, ...]
+TABLES = ("datasets", "prompts", "encoders", "nets")  # whose keys are names that axes use
+Name = Annotated[str, Field(pattern=r"\S")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
@@ -40,8 +42,32 @@ def load() -> dict[str, Any]:
         raise InputError("DVC_STAGE is not set: run stages with `dvc repro -s STAGE`, for example `dvc repro -s knn@garden_clip-garden`")
     import dvc.api
 
-    declared: dict[str, Any] = dvc.api.params_show(stages=os.environ["DVC_STAGE"])
-    return declared
+    return text_names(dvc.api.params_show(stages=os.environ["DVC_STAGE"]))
+
+
+def text_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return params.yaml with the names of its tables and axes as text: YAML reads a data set called 2024 as a number.
+
+    Raises:
+        InputError: a name is of another type, such as null or true, whose spelling YAML does not keep.
+    """
+
+    def text(name: object, where: str) -> str:
+        if isinstance(name, str):
+            return name
+        if type(name) is int:
+            return str(name)
+        raise InputError(f"params.yaml: {where}: the name {name!r} is not text for YAML; put quotes around it")
+
+    named = dict(values)
+    for table in TABLES:
+        if isinstance(entries := values.get(table), dict):
+            named[table] = {text(name, table): entry for name, entry in entries.items()}
+    if isinstance(axes := values.get("axes"), dict):
+        named["axes"] = {
+            axis: [text(name, f"axes.{axis}") for name in names] if isinstance(names, list) else names for axis, names in axes.items()
+        }
+    return named
 
 
 @overload

@@ -1,8 +1,10 @@
 """Start a stage from the command line and append a record of the run to data/runs.jsonl."""
 
+import errno
 import inspect
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     if "DVC_STAGE" not in os.environ:
         raise InputError(f"DVC_STAGE is not set: run `dvc repro {stage}`, or a single cell with `dvc repro {stage}@VALUE-VALUE`")
     start = time.perf_counter()
-    facts = main(*sys.argv[1:]) or {}
+    facts = _call(main) or {}
     if "LOCAL_RANK" in os.environ:
         return  # a worker process: its parent writes the record
     record = {
@@ -41,6 +43,25 @@ def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     RUNS.parent.mkdir(exist_ok=True)
     with RUNS.open("a") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def _call(main: Callable[..., Mapping[str, object] | None]) -> Mapping[str, object] | None:
+    """Call ``main``; a full disk, or a file that belongs to another user, is reported in one line."""
+    try:
+        return main(*sys.argv[1:])
+    except Exception as error:
+        place = getattr(error, "filename", None) or Path.cwd()
+        number = getattr(error, "errno", None)
+        # NumPy, torch and safetensors raise errors of their own on a full disk, without its number.
+        if number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(Path.cwd()).free < 2**20:
+            raise InputError(
+                f"{place}: no space left on the disk; free some and run the same command again: nothing cached is lost"
+            ) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(
+                f"{place}: {os.strerror(number)}; expected write access: does it belong to another user, such as root in a container?"
+            ) from error
+        raise
 
 
 def _peak_mib() -> float:

@@ -1,44 +1,85 @@
 """Image folders: one folder per class, optionally inside train/, val/ and test/."""
 
-import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.data import images
-from clipstore.data.index import SPLITS
+from clipstore.data.tree import Tree, given_splits, listed, split_of, walk
 
-SPLIT_LIKE = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-
-
-def files_below(root: Path) -> list[Path]:
-    """Return the files below ``root``, relative to it, without hidden ones; links to folders are followed, each folder once."""
-    files, visited = [], set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        visited.add(os.path.realpath(folder))
-        subfolders[:] = [name for name in sorted(subfolders) if name[0] != "." and os.path.realpath(Path(folder, name)) not in visited]
-        files += [Path(folder, name).relative_to(root) for name in sorted(names) if name[0] != "."]
-    return files
+EXPECTED = "expected class folders of images, or a manifest.csv with the columns path and class_name"
 
 
-def read(root: Path) -> tuple[pd.DataFrame, int]:
-    """Return the images in class folders (image_id, class_name, and split if there are split folders) and the number of other files.
+def read(root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the images in class folders: image_id, class_name, and split if there are split folders; and notes for the index.
+
+    The notes are ``other_files``, the number of files that are not images by suffix; ``passed_over`` (see `Tree`); and ``warnings``.
 
     Raises:
-        InputError: there are no images, an image is outside the class folders, or split folders are not named train, val and test.
+        InputError: there are no images, one is outside the class folders, a class folder has none, or there are other folders beside split
+            folders.
     """
-    files = files_below(root)
-    paths = [path for path in files if path.suffix.lower() in images.SUFFIXES]
-    stray = [path for path in paths if len(path.parts) < 2]
-    if not paths or stray:
-        problem = f"image {stray[0]} is not in a class folder" if stray else "no images"
-        raise InputError(f"{root}: {problem}; expected class folders of images, or a manifest.csv with the columns path and class_name")
-    rows = pd.DataFrame({"image_id": [path.as_posix() for path in paths], "class_name": [path.parts[0] for path in paths]})
-    top_folders = set(rows["class_name"])
-    if all(len(path.parts) > 2 for path in paths) and {name.lower() for name in top_folders} <= SPLIT_LIKE:
-        if not top_folders <= set(SPLITS):
-            raise InputError(f"{root}: folders {', '.join(sorted(top_folders))}: split folders must be named train, val and test")
-        rows["split"] = rows["class_name"]
-        rows["class_name"] = [path.parts[1] for path in paths]
-    return rows, len(files) - len(paths)
+    tree = walk(root)
+    paths = [path for path in tree.files if path.suffix.lower() in images.SUFFIXES]
+    others = Counter(path.suffix.lower() or "no suffix" for path in tree.files if path.suffix.lower() not in images.SUFFIXES)
+    split_by_folder = given_splits(tree, paths)
+    depth = 2 if split_by_folder else 1  # of class folders
+    stray = [path for path in paths if len(path.parts) <= depth]
+    if stray:
+        raise InputError(f"{root}: {_count(len(stray), 'image')} outside the class folders ({listed(stray)}); {EXPECTED}")
+    if not paths:
+        known = " ".join(sorted(images.SUFFIXES))
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())) or "no file"
+        raise InputError(f"{root}: no images, but {found}; {EXPECTED}. Images have the suffixes {known}")
+    _check_empty(tree, paths, depth)
+    rows = pd.DataFrame({"image_id": [path.as_posix() for path in paths], "class_name": [path.parts[depth - 1] for path in paths]})
+    if split_by_folder:
+        rows["split"] = [split_by_folder[path.parts[0]] for path in paths]
+    notes = {"warnings": _doubts(paths, depth)}
+    return rows, notes | {"other_files": dict(sorted(others.items())), "passed_over": tree.passed_over}
+
+
+def _doubts(paths: list[Path], depth: int) -> list[str]:
+    """Return what is doubtful about the folders below the class folders, a sentence each."""
+    classes_of: dict[str, set[str]] = {}
+    for path in paths:
+        if len(path.parts) > depth + 1:
+            classes_of.setdefault(path.parts[depth], set()).add(path.parts[depth - 1])
+    lines = []
+    inner = [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in paths]
+    splits = sorted(name for name in classes_of if split_of(name))
+    if splits:
+        count = sum(name in splits for name in inner)
+        lines.append(f"{_count(count, 'image')} in folders {listed(splits)} below class folders, which are not taken as splits")
+    repeated = sorted(name for name, classes in classes_of.items() if len(classes) > 1 and name not in splits)
+    if all(inner) and len(repeated) >= len({path.parts[depth - 1] for path in paths}):  # years in each class folder are no doubt
+        classes = sorted(set.union(*(classes_of[name] for name in repeated)))
+        lines.append(
+            f"the class folders {listed(classes)} contain folders of the same names ({listed(repeated)}): the classes are the outer ones"
+        )
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _check_empty(tree: Tree, paths: list[Path], depth: int) -> None:
+    """Refuse class folders that give no image."""
+    with_images = {path.parts[:depth] for path in paths}
+    contents = []
+    for folder in tree.folders:
+        if len(folder.parts) == depth and folder.parts not in with_images:
+            suffixes = Counter(path.suffix.lower() or "no suffix" for path in tree.files if path.parts[:depth] == folder.parts)
+            contents.append(f"{folder} ({', '.join(f'{count} {suffix}' for suffix, count in suffixes.items()) or 'no file'})")
+    for folder in tree.hidden:
+        if len(folder.parts) == depth and any(path.suffix.lower() in images.SUFFIXES for path in (tree.root / folder).rglob("*")):
+            contents.append(f"{folder} (hidden, since its name begins with a dot)")
+    if contents:
+        raise InputError(
+            f"{tree.root}: no image in {_count(len(contents), 'class folder')}: {listed(contents)}; add images, or remove the folder. "
+            f"Images have the suffixes {' '.join(sorted(images.SUFFIXES))}"
+        )

@@ -1,7 +1,7 @@
-"""Read, check and decode image files. Pillow decodes them, converts them to RGB before any resizing, and ignores the EXIF orientation.
+"""Read, check and decode image files. Pillow decodes them and converts them to RGB before any resizing.
 
-Pillow resizes palette images by nearest neighbour, hence the conversion first. open_clip's own loader does not rotate images by their EXIF
-tag either, so published results were measured without rotation.
+Pillow resizes palette images by nearest neighbour, hence the conversion first. Whether the EXIF orientation is applied is a setting of the
+data set: open_clip's own loader ignores it, so published results were measured without rotation, but a phone's photographs need it.
 """
 
 import hashlib
@@ -19,15 +19,48 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from clipstore.core.datasets import Exif
 from clipstore.core.errors import InputError
 
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {
+        ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg",
+        ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
+    }
+)  # fmt: skip
 DECODING = {
     "decoder": f"Pillow {PIL.__version__}",
     "mode": "RGB before resizing",
-    "grey_of_16_bits": "scaled to 8",
-    "exif_orientation": "ignored",
+    "grey_of_16_bits": "scaled to 8 from the fewest of 10, 12, 14, 16 bits that hold the maximum",
 }
+GREY_BITS = (10, 12, 14, 16)
+ORIENTATION = 0x0112  # EXIF tag
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the value of the tag; 1 is upright
+
+# How the first bytes of files begin that people take for images and Pillow does not read.
+SIGNATURES = (
+    (b"%PDF", "a PDF document"),
+    (b"8BPS", "a Photoshop document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"<svg", "an SVG drawing"),
+    (b"<!DOCTYPE html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML document"),
+    (b"FUJIFILMCCD-RAW", "a raw photograph"),
+    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
+)
+VIDEO_BRANDS = (b"qt  ", b"isom", b"iso2", b"mp41", b"mp42", b"M4V ", b"3gp", b"avc1")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # of PNG: descriptions and colour profiles, which change no pixel here
 
 THIN = 100  # aspect ratio of images to reject: resized by the shorter side to fit an encoder, they would fill the memory
 
@@ -52,33 +85,126 @@ Result = TypeVar("Result")
 
 
 class Facts(NamedTuple):
-    """The columns of the index that come from the file; ``width`` and ``height`` in pixels, 0 unless ``status`` is "ok"."""
+    """What the index records of one file.
+
+    ``width`` and ``height`` are in pixels, 0 unless ``status`` is "ok"; ``grey_bits`` is the number of bits that grey of 16 bits was scaled
+    from, else 0; ``turned`` is whether the EXIF tag asks for another orientation.
+    """
 
     sha256: str
     width: int
     height: int
     status: str
+    grey_bits: int = 0
+    turned: bool = False
 
 
-def decode(data: bytes) -> Image.Image:
+def read_heif() -> str | None:
+    """Let Pillow read HEIC, if pillow-heif is installed; return its version, or None."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    pillow_heif.register_heif_opener()
+    return str(pillow_heif.__version__)
+
+
+def decoding(exif: Exif) -> dict[str, str]:
+    """Return what decides the pixels of an image besides its bytes, for the contract of embeddings."""
+    terms = DECODING | {"exif_orientation": {"apply": "applied", "ignore": "ignored"}[exif]}
+    heif = read_heif()
+    return terms | ({"heif": f"pillow-heif {heif}"} if heif else {})
+
+
+def decode(data: bytes, exif: Exif = "ignore") -> Image.Image:
     """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
 
-    16-bit grey is scaled to 8 bits: Pillow's own conversion clips it at 255, which gives an almost white image.
+    Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image. Cameras and scanners store 10, 12 or 14
+    bits in 16, so the scale is the smallest of these that holds the image's maximum.
+
+    Args:
+        data: the file's bytes.
+        exif: whether the EXIF orientation is applied.
 
     Raises:
-        ValueError: the pixels have 32 bits, and the file does not record their range.
-        Exception: whatever Pillow and its codecs raise for a damaged image.
+        ValueError: pixels of 32 bits, whose range the file does not give.
+        Exception: what Pillow and its codecs raise on a damaged image.
     """
+    return _decode(data, exif)[0]
+
+
+def _decode(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
+    """Return the image, the bits that grey of 16 bits was scaled from or 0, and whether its EXIF orientation is not upright."""
+    read_heif()
+    try:
+        return _rgb(data, exif)
+    except ValueError:
+        shorter = without_text(data)  # Pillow refuses a PNG with more than 1 MB of text, whatever its pixels
+        if len(shorter) == len(data):
+            raise
+        return _rgb(shorter, exif)
+
+
+def _rgb(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
+    bits = 0
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16"):
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        if image.mode in ("I", "F"):
+            grey = np.asarray(image)
+            bits = next(bits for bits in GREY_BITS if int(grey.max()) < 2**bits)
+            rgb = Image.fromarray((grey >> (bits - 8)).astype(np.uint8)).convert("RGB")
+        elif image.mode in ("I", "F"):
             raise ValueError(f"grey of 32 bits (mode {image.mode}) has no defined range")
-        return image.convert("RGB")
+        else:
+            rgb = image.convert("RGB")
+        transposition = TRANSPOSITIONS.get(_orientation(image))  # after loading, at which Pillow itself turns a TIFF
+    if transposition is not None and exif == "apply":
+        rgb = rgb.transpose(transposition)
+    return rgb, bits, transposition is not None
 
 
-def examine(path: Path) -> Facts:
-    """Decode the whole file; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` is "" if the file cannot be read."""
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except _DAMAGED:  # of the EXIF block alone: the pixels are whole
+        return 1
+
+
+def without_text(data: bytes) -> bytes:
+    """Return a PNG without its text and colour profile, which change no pixel; other data as it is."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    kept, position = [data[:8]], 8
+    while position + 8 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4])
+        if data[position + 4 : position + 8] not in TEXT_CHUNKS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept)
+
+
+def kind_of(data: bytes) -> str:
+    """Return what the bytes of a file are that is not an image that can be read: "not an image", with the kind where it is known."""
+    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if data[4:8] == b"ftyp":
+        if data[8:12] in HEIF_BRANDS:
+            return "a HEIC image, which needs the package pillow-heif: `.venv/bin/pip install pillow-heif`"
+        if data[8:12].startswith(VIDEO_BRANDS):
+            return "not an image but a video"
+        if data[8:12] == b"crx ":
+            return "not an image but a raw photograph"
+    for signature, kind in SIGNATURES:
+        if start.lower().startswith(signature.lower()):
+            return f"not an image but {kind}"
+    try:
+        data[:1000].decode()
+    except UnicodeDecodeError as error:
+        if error.end < min(len(data), 1000) - 3:
+            return "not an image"
+    return "not an image but text" if b"\0" not in data[:1000] else "not an image"
+
+
+def examine(path: Path, exif: Exif = "ignore") -> Facts:
+    """Decode the file once, fully; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` "" if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -87,17 +213,17 @@ def examine(path: Path) -> Facts:
     if not data:
         return Facts(digest, 0, 0, "empty file")
     try:
-        image = decode(data)
-    except UnidentifiedImageError:  # its message contains a memory address
-        return Facts(digest, 0, 0, "not an image")
+        image, bits, turned = _decode(data, exif)
+    except UnidentifiedImageError:  # its text holds a memory address
+        return Facts(digest, 0, 0, kind_of(data))
     except _DAMAGED as error:
         return Facts(digest, 0, 0, str(error) or type(error).__name__)
     if max(image.size) >= THIN * min(image.size):
         return Facts(digest, 0, 0, f"{image.width} x {image.height} pixels: too thin to be embedded")
-    return Facts(digest, image.width, image.height, "ok")
+    return Facts(digest, image.width, image.height, "ok", bits, turned)
 
 
-def load(path: str, sha256: str) -> Image.Image:
+def load(path: str, sha256: str, exif: Exif) -> Image.Image:
     """Return the image at ``path`` in mode RGB, after checking that its bytes are those that were indexed.
 
     Raises:
@@ -109,7 +235,7 @@ def load(path: str, sha256: str) -> Image.Image:
         raise InputError(f"{path}: {error.strerror}, although the index lists the file: run `dvc repro` again") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: the file has changed since it was indexed (expected SHA-256 {sha256}): run `dvc repro` again")
-    return decode(data)
+    return decode(data, exif)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:

@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipstore.core.datasets import Exif
+
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema(
     [
@@ -51,11 +53,18 @@ class Index:
         return self.rows.drop_duplicates("label").sort_values("label")["class_name"].tolist()
 
     @property
+    def exif(self) -> Exif:
+        """Whether the EXIF orientation of these images is applied when they are decoded."""
+        return "apply" if self.notes.get("exif") == "apply" else "ignore"
+
+    @property
     def digest(self) -> str:
         """SHA-256 over all rows; predictions store it to identify the index they were computed from."""
         digest = hashlib.sha256()
         for row in self.rows[SCHEMA.names].itertuples(index=False):
             digest.update(json.dumps(row).encode())
+        if self.exif == "apply":
+            digest.update(b"exif")
         return digest.hexdigest()
 
 

@@ -3,13 +3,14 @@
 from importlib.metadata import version
 from typing import Any
 
+from clipstore.core.datasets import Exif
 from clipstore.data import images
 from clipstore.encoders.info import EncoderInfo
 
 LIBRARIES = ("torch", "open_clip_torch", "timm", "torchvision", "pillow")
 
 
-def of_images(info: EncoderInfo, precision: str, batch_size: int, device: str) -> dict[str, Any]:
+def of_images(info: EncoderInfo, precision: str, batch_size: int, device: str, exif: Exif = "ignore") -> dict[str, Any]:
     """Return the contract of image vectors.
 
     Args:
@@ -17,10 +18,11 @@ def of_images(info: EncoderInfo, precision: str, batch_size: int, device: str) -
         precision: the resolved one, never "auto".
         batch_size: images per batch.
         device: "cpu" or "cuda".
+        exif: whether the EXIF orientation is applied.
     """
     return _common(info, precision, batch_size, device) | {
         "vectors": info.image_vectors,
-        "preprocess": {**info.preprocess, **images.DECODING},
+        "preprocess": {**info.preprocess, **images.decoding(exif)},
     }
 
 

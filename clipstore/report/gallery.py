@@ -35,7 +35,7 @@ class Thumbnails:
 
     def __init__(self, index: Index, size: int) -> None:
         """Prepare thumbnails of the images in ``index``, at most ``size`` pixels wide and high."""
-        self.size = size
+        self.size, self.exif = size, index.exif
         self.rows = index.rows.set_index("image_id")
         self.cache: dict[str, str] = {}
 
@@ -47,7 +47,7 @@ class Thumbnails:
         """
         if image_id not in self.cache:
             row = self.rows.loc[image_id]
-            self.cache[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"])), self.size)
+            self.cache[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"]), self.exif), self.size)
         return self.cache[image_id]
 
     def class_of(self, image_id: str) -> str:

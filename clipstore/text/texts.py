@@ -7,8 +7,10 @@ from pathlib import Path
 
 from clipstore.core.errors import InputError
 from clipstore.data.index import SPLITS
+from clipstore.data.tree import given_splits, walk
 
 SUFFIXES = (".txt", ".parquet")
+LONGEST_WORD = 50_000  # characters; at 130,000 Unigram's training crashes without a message
 
 # Undo the changes that WikiText's authors made to running text (Merity et al. 2016, with the Moses tokeniser).
 JOINED = re.compile(r" @([-,.])@ ")
@@ -68,36 +70,39 @@ def split_of(document: str, val: float, test: float, seed: int) -> str:
     return "test" if place < test else "val" if place < test + val else "train"
 
 
-def folder(root: Path, val: float, test: float, seed: int) -> dict[str, list[str]]:
-    """Return the documents below ``root`` by split.
+def folder(root: Path, val: float, test: float, seed: int) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Return the documents below ``root`` by split, and the entries passed over by kind (see `Tree`).
 
-    Files or folders named train, val and test are the splits; without them the documents are split here.
+    Files or folders named train, val and test, or as the Hugging Face hub names its shards, are the splits; without them all documents are
+    split here.
 
     Raises:
-        InputError: a split has no text, only some of the splits are named, or a file is damaged.
+        InputError: there is no text, some of the splits are named and others not, a word is too long, or a file is damaged.
     """
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    given: dict[str, list[str]] = {split: [] for split in SPLITS}
-    other: list[str] = []
+    tree = walk(root)
+    files = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
+    split_by_name = given_splits(tree, files)
+    documents_of: dict[str, list[str]] = {split: [] for split in SPLITS}
     for path in files:
-        first = path.relative_to(root).parts[0]
-        name = first if (root / first).is_dir() else Path(first).stem
-        given.get(name, other).extend(read(path))
-    named = [split for split in SPLITS if given[split]]
-    if not named:
-        for document in other:
-            given[split_of(document, val, test, seed)].append(document)
-    elif other or len(named) < len(SPLITS):
-        problem = f"found {', '.join(named)}" + (" and files with other names" if other else "")
-        raise InputError(
-            f"{root}: {problem}: expected either text in all of train, val and test and no other files, or none of these names"
-        )
-    empty = [split for split in SPLITS if not given[split]]
+        for number, document in enumerate(read(root / path), 1):
+            check_words(document, f"{root / path}: document {number}")
+            split = split_by_name[path.parts[0]] if split_by_name else split_of(document, val, test, seed)
+            documents_of[split].append(document)
+    empty = [split for split in SPLITS if not documents_of[split]]
     if empty:
-        raise InputError(
-            f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected documents, one per line, in .txt or .parquet files"
-        )
-    return given
+        expected = "text in train, val and test each" if split_by_name else "documents, one on each line, in .txt or .parquet files"
+        raise InputError(f"{root}: no text for {', '.join(empty)} in {len(files)} files: expected {expected}")
+    return documents_of, tree.passed_over
+
+
+def check_words(document: str, where: str) -> None:
+    """Refuse a document with a word on which the tokenizers library crashes.
+
+    Raises:
+        InputError: a run of characters without a blank is longer than `LONGEST_WORD`.
+    """
+    if len(document) > LONGEST_WORD and (longest := max(map(len, document.split()))) > LONGEST_WORD:
+        raise InputError(f"{where}: a word of {longest:,} characters; expected at most {LONGEST_WORD:,}: is it text? Remove or break it")
 
 
 def write(path: Path, lines: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from clipstore.core.datasets import Exif
 from clipstore.core.nets import Training
 from clipstore.data import images
 from clipstore.encoders.vision import v2
@@ -44,12 +45,12 @@ def shorter_side(settings: Training) -> int:
     return round(settings.image_size / settings.crop_pct)
 
 
-def decode(rows: pd.DataFrame, settings: Training, name: str) -> ImageSet:
+def decode(rows: pd.DataFrame, settings: Training, name: str, exif: Exif = "ignore") -> ImageSet:
     """Decode the images of ``rows`` (columns path, sha256, label of the index); Pillow resizes them with antialiasing."""
     side = shorter_side(settings)
 
     def resized(source: tuple[str, str]) -> Tensor:
-        image = images.load(*source)
+        image = images.load(*source, exif)
         scale = side / min(image.size)
         size = (max(side, round(image.width * scale)), max(side, round(image.height * scale)))
         return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BICUBIC))).permute(2, 0, 1)

@@ -175,7 +175,7 @@ def run_cell(
     classes, rows = listed.classes, listed.usable
     by_split = {split: rows[rows["split"] == split] for split in index.SPLITS}
     check_image_size(build(len(classes)), settings.image_size, name)
-    image_sets = {split: image_set.decode(part, settings, f"{dataset} {split}") for split, part in by_split.items()}
+    image_sets = {split: image_set.decode(part, settings, f"{dataset} {split}", listed.exif) for split, part in by_split.items()}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
     key = json_sha256({"origin": origin, "index": listed.digest, "code": code, "torch": torch.__version__, "device": state.device.type})
     cell = f"{stage} {name}-{dataset}"

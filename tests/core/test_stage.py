@@ -1,6 +1,9 @@
 """Stage start-up and the record in data/runs.jsonl."""
 
+import errno
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -94,3 +97,36 @@ def test_failed_stage_leaves_no_record(start: Start) -> None:
     with pytest.raises(InputError, match="no"):
         start(main)
     assert not Path("data").exists()
+
+
+def fails(error: Exception) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+def test_a_full_disk_is_one_line(start: Start) -> None:
+    with pytest.raises(InputError, match=r"^data/images\.npy: no space left on the disk; free some and run the same command again"):
+        start(fails(OSError(errno.ENOSPC, "No space left on device", "data/images.npy")))
+
+
+def test_a_full_disk_is_noticed_whatever_the_library_raises(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(InputError, match="no space left on the disk"):
+        start(fails(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_an_output_of_another_user_is_one_line(start: Start, number: int) -> None:
+    with pytest.raises(InputError) as caught:
+        start(fails(OSError(number, os.strerror(number), "data/index/toy.parquet")))
+    assert str(caught.value).startswith(f"data/index/toy.parquet: {os.strerror(number)}; expected write access")
+
+
+def test_other_errors_are_raised_as_they_are(start: Start) -> None:
+    with pytest.raises(OSError, match="Connection reset"):
+        start(fails(OSError(errno.ECONNRESET, "Connection reset by peer")))
+    with pytest.raises(ZeroDivisionError):
+        start(fails(ZeroDivisionError()))

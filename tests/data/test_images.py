@@ -9,10 +9,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from clipstore.core.errors import InputError
 from clipstore.data import images
@@ -94,7 +95,7 @@ def test_the_first_frame_of_an_animation_is_used() -> None:
 
 def test_digest_and_size_of_a_good_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert images.examine(path) == (hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
+    assert images.examine(path) == images.Facts(hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
 
 
 def test_suffix_may_be_wrong(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
 
 def test_load_returns_the_indexed_image(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert pixels(images.load(str(path), images.examine(path).sha256)) == pixels(picture(0))
+    assert pixels(images.load(str(path), images.examine(path).sha256, "ignore")) == pixels(picture(0))
 
 
 def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
@@ -216,13 +217,13 @@ def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
     indexed = images.examine(path).sha256
     put(path, 1)
     with pytest.raises(InputError, match=f"^{path}: the file has changed since it was indexed .*{indexed}"):
-        images.load(str(path), indexed)
+        images.load(str(path), indexed, "ignore")
 
 
 def test_load_reports_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with pytest.raises(InputError, match=f"^{path}: No such file or directory, although the index lists the file"):
-        images.load(str(path), "0" * 64)
+        images.load(str(path), "0" * 64, "ignore")
 
 
 def test_results_are_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,3 +271,148 @@ def test_error_of_a_worker_is_raised_after_earlier_results() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(InputError, match=r"^photo.jpg: missing$"):
         next(results)
+
+
+UPRIGHT = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
+
+
+def turned(orientation: int, form: str = "PNG") -> bytes:
+    """Return an image file that stores UPRIGHT as a camera with this orientation does: applying its tag gives UPRIGHT back."""
+    stored = UPRIGHT
+    if orientation in images.TRANSPOSITIONS:
+        inverse = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
+        stored = UPRIGHT.transpose(images.TRANSPOSITIONS[inverse])
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    return encoded(stored, form, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied_where_asked_for(orientation: int, tmp_path: Path) -> None:
+    data = turned(orientation)
+    assert pixels(images.decode(data, "apply")) == pixels(UPRIGHT.convert("RGB"))
+    ignored = images.decode(data, "ignore")
+    assert (pixels(ignored) == pixels(UPRIGHT.convert("RGB"))) is (orientation not in range(2, 9))
+    (tmp_path / "a.png").write_bytes(data)
+    facts = images.examine(tmp_path / "a.png", "apply")
+    assert (facts.width, facts.height, facts.turned) == (6, 4, orientation in range(2, 9))
+    facts = images.examine(tmp_path / "a.png", "ignore")
+    assert (facts.width, facts.height) == ignored.size
+
+
+def test_exif_orientation_agrees_with_pillows_own_transposition() -> None:
+    for orientation in range(1, 9):
+        with Image.open(io.BytesIO(turned(orientation, "JPEG"))) as image:
+            expected = ImageOps.exif_transpose(image).convert("RGB")
+        assert pixels(images.decode(turned(orientation, "JPEG"), "apply")) == pixels(expected)
+
+
+def test_damaged_exif_leaves_the_pixels() -> None:
+    data = encoded(UPRIGHT, "JPEG", exif=b"Exif\0\0not a TIFF header")
+    assert images.decode(data, "apply").size == (6, 4)
+
+
+def test_exif_is_part_of_what_decides_pixels() -> None:
+    assert images.decoding("ignore")["exif_orientation"] == "ignored"
+    assert images.decoding("apply") == images.decoding("ignore") | {"exif_orientation": "applied"}
+
+
+@pytest.mark.parametrize("form", ["TIFF", "PNG"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_grey_in_16_bits_is_scaled_by_the_bits_that_its_maximum_needs(form: str, bits: int, tmp_path: Path) -> None:
+    levels = np.array([[0, 64, 128, 255]], np.uint16) << (bits - 8)
+    path = tmp_path / f"a.{form.lower()}"
+    path.write_bytes(encoded(Image.fromarray(levels), form))
+    assert np.asarray(images.decode(path.read_bytes()))[0, :, 0].tolist() == [0, 64, 128, 255]
+    assert images.examine(path).grey_bits == bits
+
+
+def test_black_of_16_bits_is_black() -> None:
+    assert not np.asarray(images.decode(encoded(Image.fromarray(np.zeros((2, 2), np.uint16)), "PNG"))).any()
+
+
+@pytest.mark.parametrize("chunk", ["text", "zipped text", "international text", "profile"])
+def test_pngs_with_much_metadata_are_read(chunk: str) -> None:
+    text = PngImagePlugin.PngInfo()
+    options: dict[str, Any] = {"pnginfo": text}
+    match chunk:
+        case "text" | "zipped text":
+            text.add_text("comment", "x" * 3_000_000, zip=chunk == "zipped text")
+        case "international text":
+            text.add_itxt("comment", "ü" * 3_000_000, zip=True)
+        case "profile":
+            options = {"icc_profile": bytes(3_000_000)}
+    image = picture(0)
+    data = encoded(image, "PNG", **options)
+    assert pixels(images.decode(data)) == pixels(image)
+    assert pixels(images.decode(images.without_text(data))) == pixels(image)
+
+
+def test_what_is_no_png_is_not_stripped() -> None:
+    data = encoded(picture(0), "JPEG")
+    assert images.without_text(data) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"%PDF-1.7 ...", "not an image but a PDF document"),
+        (b"<!doctype HTML><html>", "not an image but a web page"),
+        (b"\xef\xbb\xbf  <html>", "not an image but a web page"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg">', "not an image but an SVG drawing"),
+        (b"PK\x03\x04....", "not an image but a ZIP archive"),
+        (b"\0\0\0\x18ftypisom....", "not an image but a video"),
+        (b"\0\0\0\x18ftypqt  ....", "not an image but a video"),
+        (b"\0\0\0\x18ftypcrx ....", "not an image but a raw photograph"),
+        (b"version https://git-lfs.github.com/spec/v1", "not an image but a Git LFS pointer; run `git lfs pull`"),
+        ("eine Blüte".encode(), "not an image but text"),
+        (b"\0\1\2\3" * 500, "not an image"),
+        (b"\x8a\x8b" * 500, "not an image"),
+    ],
+)
+def test_files_that_are_no_images_are_named_as_what_they_are(data: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert images.examine(tmp_path / "a.jpg").status == kind
+
+
+def heic(image: Image.Image) -> bytes:
+    images.read_heif()
+    return encoded(image, "HEIF", quality=-1)
+
+
+def test_heic_is_read_whatever_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "a.jpg").write_bytes(heic(picture(0).resize((32, 32))))
+    facts = images.examine(tmp_path / "a.jpg")
+    assert (facts.width, facts.height, facts.status) == (32, 32, "ok")
+    assert images.decoding("ignore")["heif"].startswith("pillow-heif ")
+
+
+def test_without_pillow_heif_a_heic_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    code = (
+        "import sys; sys.modules['pillow_heif'] = None; from pathlib import Path; from clipstore.data import images; "
+        f"print(images.examine(Path({str(tmp_path / 'a.heic')!r})).status); print('heif' in images.decoding('ignore'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "a HEIC image, which needs the package pillow-heif: `.venv/bin/pip install pillow-heif`",
+        "False",
+    ]
+
+
+def test_pillow_reads_every_suffix_that_counts() -> None:
+    pytest.importorskip("pillow_heif")
+    images.read_heif()
+    readable = {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
+    assert set(images.SUFFIXES) - {".mpo"} <= readable  # which Pillow opens as JPEG
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"), [(".jfif", "JPEG"), (".jpe", "JPEG"), (".mpo", "MPO"), (".jp2", "JPEG2000"), (".qoi", "QOI"), (".tga", "TGA")]
+)
+def test_less_common_formats_are_read(suffix: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encoded(picture(0), form))
+    assert images.examine(path).status == "ok"
+    assert suffix in images.SUFFIXES

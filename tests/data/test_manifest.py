@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from clipstore.core.errors import InputError
-from tests.image_folder import label_of, make, manifest, message, put_all
+from tests.image_folder import label_of, make, manifest, message, put_all, split_of
 
 
 def test_manifest_with_paths_and_class_names(root: Path) -> None:
@@ -21,7 +21,7 @@ def test_manifest_with_paths_and_class_names(root: Path) -> None:
 
 def test_values_of_a_manifest_are_read_as_text(root: Path) -> None:
     manifest(root, "path,class_name,split\n" + "".join(f"{i}.png,{i:03},{split}\n" for i, split in enumerate(["train", "test"] * 2)))
-    with pytest.raises(InputError, match="class '000' has 1 usable image"):
+    with pytest.raises(InputError, match=r"too few usable images to split in 2 classes: '000' \(1\), '002' \(1\)"):
         make(root)
     manifest(root, "path,class_name,split\n1.png,NA,train\n2.png,NA,test\n3.png,007,val\n")
     assert make(root).classes == ["007", "NA"]
@@ -69,7 +69,8 @@ def test_missing_column(root: Path) -> None:
     manifest(root, "path,name\n1.png,a\n")
     assert message(root) == "data/raw/toy/manifest.csv: column class_name is missing; the columns are path, name"
     manifest(root, "file;name\n1.png;a\n", images=False)
-    assert message(root) == "data/raw/toy/manifest.csv: column class_name and path is missing; the columns are file;name"
+    expected = "column class_name and path is missing; the columns are file;name; expected commas between the columns"
+    assert message(root) == f"data/raw/toy/manifest.csv: {expected}"
 
 
 @pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])
@@ -99,3 +100,76 @@ def test_manifest_of_zero_bytes(root: Path) -> None:
 def test_manifest_in_another_encoding(root: Path) -> None:
     (root / "manifest.csv").write_bytes("path,class_name\n1.png,Blüte\n".encode("latin-1"))
     assert message(root).startswith("data/raw/toy/manifest.csv: ")
+
+
+def test_an_unquoted_comma_is_named_with_its_line(root: Path) -> None:
+    manifest(root, "path,class_name\n1.png,rose\n2.png,Lily, tiger\n3.png,Lily, white\n", images=False)
+    assert message(root) == (
+        "data/raw/toy/manifest.csv: line 3: 3 fields, expected 2 (path, class_name); put quotes around a value that contains a comma"
+    )
+
+
+def test_a_row_with_too_few_fields_is_named_with_its_line(root: Path) -> None:
+    manifest(root, "path,class_name,split\n1.png,rose,train\n\n2.png,rose\n", images=False)
+    assert message(root).startswith("data/raw/toy/manifest.csv: line 4: 2 fields, expected 3 (path, class_name, split)")
+
+
+def test_quoted_commas_and_quotes_are_read(root: Path) -> None:
+    put_all(root, ["1.png", "2.png", "3.png"])
+    lines = ['1.png,"Lily, tiger",train', '2.png,"Lily, ""white""",test', '3.png,"Lily, tiger",val']
+    manifest(root, "path,class_name,split\n" + "\n".join(lines), images=False)
+    assert make(root).classes == ['Lily, "white"', "Lily, tiger"]
+
+
+def test_an_open_quote_is_named_with_its_line(root: Path) -> None:
+    manifest(root, 'path,class_name\n1.png,"rose\n2.png,rose\n', images=False)
+    assert message(root).startswith("data/raw/toy/manifest.csv: line 3: not CSV: ")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "bell\x07", "line\u2028separator"])
+@pytest.mark.parametrize("column", ["path", "class_name"])
+def test_control_characters_are_refused(root: Path, name: str, column: str) -> None:
+    pd.DataFrame([{"path": "1.png", "class_name": "a"} | {column: name}]).to_parquet(root / "manifest.parquet")
+    expected = f"row 1: {column} {name!r} contains a line break or control character"
+    assert message(root) == f"data/raw/toy/manifest.parquet: {expected}"
+
+
+@pytest.mark.parametrize("values", [[1, None, 2], ["a", None, "b"], [True, None, False], [1.5, float("nan"), 2.5]])
+@pytest.mark.parametrize("categorical", [False, True])
+def test_a_missing_class_name_is_one_line_whatever_the_type(root: Path, values: list[object], categorical: bool) -> None:
+    table = pd.DataFrame({"path": ["1.png", "2.png", "3.png"], "class_name": pd.Series(values)})
+    if categorical:
+        table["class_name"] = table["class_name"].astype("category")
+    table.to_parquet(root / "manifest.parquet")
+    assert message(root) == "data/raw/toy/manifest.parquet: row 2 has no class_name"
+
+
+def test_numbers_are_class_names(root: Path) -> None:
+    put_all(root, [f"{i}.png" for i in range(6)])
+    pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "class_name": [1, 2] * 3}).to_parquet(root / "manifest.parquet")
+    assert make(root).classes == ["1", "2"]
+
+
+def test_a_column_that_occurs_twice_is_refused(root: Path) -> None:
+    manifest(root, "path,class_name,class_name\n1.png,a,b\n", images=False)
+    assert message(root) == "data/raw/toy/manifest.csv: column class_name occurs 2 times; expected once"
+
+
+def test_paths_are_found_in_either_unicode_form_and_unlisted_images_counted(root: Path) -> None:
+    composed, decomposed = "Blüte", "Blu\u0308te"
+    put_all(root, [f"{decomposed}/{i}.png" for i in range(3)] + ["extra.png"])
+    manifest(root, "path,class_name\n" + "".join(f"{composed}/{i}.png,a\n" for i in range(3)), images=False)
+    index = make(root)
+    assert set(index.rows["status"]) == {"ok"}
+    assert index.notes["not_listed"] == 1
+
+
+def test_images_of_a_group_share_a_split(root: Path) -> None:
+    rows = [(f"{kind}{i}.png", kind, f"session {i // 3}" if i < 12 else "") for kind in "ab" for i in range(20)]
+    manifest(root, "path,class_name,group\n" + "".join(",".join(row) + "\n" for row in rows))
+    splits = split_of(make(root))
+    by_group: dict[str, set[str]] = {}
+    for path, _, group in rows:
+        by_group.setdefault(group or path, set()).add(splits[path])
+    assert all(len(found) == 1 for found in by_group.values())
+    assert set(splits.values()) == {"train", "val", "test"}

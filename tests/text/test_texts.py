@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -106,7 +107,7 @@ def put(root: Path, **files: str) -> None:
 
 
 def folder(root: Path, seed: int = 0) -> dict[str, list[str]]:
-    return texts.folder(root, val=0.2, test=0.3, seed=seed)
+    return texts.folder(root, val=0.2, test=0.3, seed=seed)[0]
 
 
 def refusal(root: Path) -> str:
@@ -174,15 +175,41 @@ def test_split_of_a_text_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({"train": "a", "test": "b"}, "found train, test: "),
-        ({"train": "a", "val": "b", "test": " \n"}, "found train, val: "),
-        ({"train": "a", "val": "b", "test": "c", "more": "d"}, "found train, val, test and files with other names: "),
-        ({"train": "a", "valid": "b", "test": "c"}, "found train, test and files with other names: "),
+        ({"train": "a", "test": "b"}, "no text for val in 2 files: expected text in train, val and test each"),
+        ({"train": "a", "val": "b", "test": " \n"}, "no text for test in 3 files: expected text in train, val and test each"),
+        ({"train": "a", "val": "b", "test": "c", "more": "d"}, "more.txt beside test.txt, train.txt, val.txt: where names of splits occur"),
+        ({"train": "a", "valid": "b", "val": "b", "test": "c"}, "val, valid all stand for the split val; expected one of them"),
     ],
 )
-def test_incomplete_named_splits_are_refused(tmp_path: Path, files: dict[str, str], problem: str) -> None:
+def test_half_named_splits_are_refused(tmp_path: Path, files: dict[str, str], problem: str) -> None:
     put(tmp_path, **files)
-    assert refusal(tmp_path).startswith(f"{tmp_path}: {problem}expected either text in all of train, val and test and no other files")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: {problem}")
+
+
+def test_shards_of_the_hub_are_splits(tmp_path: Path) -> None:
+    for shard, text in (
+        ("train-00000-of-00002", "a"),
+        ("train-00001-of-00002", "b"),
+        ("validation-00000-of-00001-0a1b", "c"),
+        ("test", "d"),
+    ):
+        pd.DataFrame({"text": [text]}).to_parquet(tmp_path / f"{shard}.parquet")
+    assert folder(tmp_path) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+
+
+def test_hidden_folders_are_not_read_and_links_are_followed(tmp_path: Path) -> None:
+    put(tmp_path / "corpus", a="\n".join(MANY[:50]))
+    put(tmp_path / "corpus/.ipynb_checkpoints", a="draft")
+    put(tmp_path / "elsewhere", b="\n".join(MANY[50:100]))
+    (tmp_path / "corpus/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    documents_of, passed_over = texts.folder(tmp_path / "corpus", 0.2, 0.3, 0)
+    assert sorted(line for lines in documents_of.values() for line in lines) == sorted(MANY[:100])
+    assert passed_over == {".ipynb_checkpoints": 1}
+
+
+def test_a_word_on_which_the_tokenizers_would_crash_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, train="a\n" + "x" * 50_000 + "\ndata:image/png;base64," + "QUJD" * 37_500, val="b", test="c")
+    assert refusal(tmp_path).startswith(f"{tmp_path}/train.txt: document 3: a word of 150,022 characters; expected at most 50,000: ")
 
 
 def test_no_text_is_refused(tmp_path: Path) -> None:
