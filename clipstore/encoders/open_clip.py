@@ -5,6 +5,10 @@ tokenizer's files. garden_clip, which we train ourselves, is kept in the same fo
 """
 
 import dataclasses
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +18,7 @@ from torch import nn
 from clipstore.core.encoders import OpenClipFile, OpenClipTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
+from clipstore.encoders.checkpoint import is_torchscript, load_weights
 from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write_info
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import open_clip, save_config_for_hf
@@ -45,7 +50,7 @@ def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in published.items() if key in fields}
     try:
-        model = open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
+        model = _model(entry, path, preprocess)
     except UNLOADABLE as error:
         raise unloadable(path, entry.architecture, error) from None
     write_folder(name, model, entry.architecture, config, origin(path, *parts), tokenizer)
@@ -139,6 +144,30 @@ def image_size(model: Any) -> tuple[int, int]:
     """Return height and width in pixels of the images that the model takes."""
     size = model.visual.preprocess_cfg["size"]
     return (size, size) if isinstance(size, int) else tuple(size)
+
+
+@contextmanager
+def _without_logging() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def _model(entry: OpenClipTag | OpenClipFile, path: Path, preprocess: dict[str, Any]) -> Any:
+    """Return the entry's model with the weights in ``path``; what open_clip itself cannot load is searched for the model's tensors."""
+    if not is_torchscript(path):  # torch.load refuses these, unless it may run code
+        try:
+            return open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
+        except UNLOADABLE:
+            if isinstance(entry, OpenClipTag) or path.suffix in (".npz", ".npy"):
+                raise
+    with _without_logging():  # open_clip would warn that the model has no weights
+        model = open_clip.create_model(entry.architecture, load_weights=False, force_preprocess_cfg=preprocess)
+    load_weights(model, path, entry.architecture)
+    return model
 
 
 def _published(name: str, entry: OpenClipTag | OpenClipFile) -> dict[str, Any]:

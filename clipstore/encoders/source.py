@@ -11,9 +11,22 @@ from clipstore.core.digests import file_sha256
 from clipstore.core.encoders import OpenClipFile, OpenClipTag, TimmFile, TimmTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
+from clipstore.encoders.checkpoint import one_line
 
 # What torch, safetensors and the libraries raise on a file that holds no weights, or those of another model.
-UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
+UNLOADABLE = (
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OSError,
+    EOFError,
+    StopIteration,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 def unknown_architecture(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
@@ -25,7 +38,7 @@ def unknown_architecture(name: str, architecture: str, library: str, known: Sequ
 
 def unloadable(path: Path, architecture: str, error: Exception) -> InputError:
     """Return the error for a file that does not load into ``architecture``; ``error`` is one of UNLOADABLE."""
-    return InputError(f"{path}: no weights of {architecture}: {str(error).splitlines()[0]}")
+    return InputError(f"{path}: no weights of {architecture}: {one_line(error)}")
 
 
 def local_file(name: str, entry: OpenClipFile | TimmFile) -> Path:
