@@ -158,8 +158,12 @@ def _equal(first: Candidate, other: Candidate, names: Iterable[str]) -> bool:
 
 
 def _is_part(name: str, model: nn.Module, classifiers: Iterable[str]) -> bool:
-    """Return whether a tensor belongs to a module or parameter that the model has, in a variant that it is not."""
-    return hasattr(model, name.partition(".")[0]) and not _is_of(name, classifiers)
+    """Return whether a tensor belongs to a part that the model has too, but without this tensor, as in a variant of the architecture.
+
+    Buffers that the model computes itself, such as attention masks, do not count: older versions of libraries saved them.
+    """
+    buffers = {key for key, _ in model.named_buffers()}
+    return hasattr(model, name.partition(".")[0]) and name not in buffers and not _is_of(name, classifiers)
 
 
 def _is_of(name: str, modules: Iterable[str]) -> bool:

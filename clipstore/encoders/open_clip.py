@@ -93,9 +93,13 @@ def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any
 
 def load(info: EncoderInfo) -> tuple[Any, Any, Any]:
     """Return model (float32, in train mode as open_clip makes it), transform (PIL image to float32 (3, side, side)) and tokenizer."""
-    source = local_dir(info.name)
-    model, _, transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
-    return model, transform, open_clip.get_tokenizer(source)
+    model, _, transform = open_clip.create_model_and_transforms(local_dir(info.name), require_pretrained=True)
+    return model, transform, tokenizer(info)
+
+
+def tokenizer(info: EncoderInfo) -> Any:
+    """Return the tokenizer, which takes texts and gives int64 (n, context length); the model is not loaded."""
+    return open_clip.get_tokenizer(local_dir(info.name))
 
 
 def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
