@@ -83,6 +83,8 @@ def differences(missing: list[str], unexpected: list[str], mismatching: list[str
 
 def one_line(error: Exception) -> str:
     """Return the message of an exception in one line; of torch's ``load_state_dict``, the tensors that do not fit."""
+    if kind := _python_object(error):
+        return f"includes a Python object ({kind}), and reading one can run code from the file"
     if isinstance(error, pickle.UnpicklingError):
         return "not a checkpoint of torch or safetensors, or a damaged one"
     lines = str(error).splitlines() or [type(error).__name__]
@@ -109,13 +111,17 @@ def _read(path: Path) -> Any:
     try:
         return torch.load(path, "cpu", weights_only=True)
     except Exception as error:
-        kind = re.search(r"GLOBAL (\S+)", str(error))
-        if kind is None:
+        if not _python_object(error):
             raise
         raise InputError(
-            f"{path}: includes a Python object ({kind[1]}), and reading one can run code from the file; "
-            "expected tensors alone: save the state dict alone with torch.save(model.state_dict(), ...)"
+            f"{path}: {one_line(error)}; expected tensors alone: save the state dict alone with torch.save(model.state_dict(), ...)"
         ) from None
+
+
+def _python_object(error: Exception) -> str:
+    """Return the kind of object on which torch.load stopped; "" for another error."""
+    kind = re.search(r"GLOBAL (\S+)", str(error))
+    return kind[1] if kind and isinstance(error, pickle.UnpicklingError) else ""
 
 
 def is_torchscript(path: Path) -> bool:

@@ -5,34 +5,38 @@ tokenizer's files. garden_clip, which we train ourselves, is kept in the same fo
 """
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from clipstore.core.encoders import OpenClipFile, OpenClipTag
+from clipstore.core.encoders import OpenClipFile, OpenClipRepository, OpenClipTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
+from clipstore.encoders import repository
 from clipstore.encoders.checkpoint import is_torchscript, load_weights
 from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write_info
-from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
+from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable, verify
 from clipstore.encoders.vision import open_clip, save_config_for_hf
 
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's own names, in its order
 
-
-def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
+def save(name: str, entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> None:
     """Write published weights, or a checkpoint file, with the preprocessing of their tag.
 
     Raises:
         InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the text tower
             is of a kind that is not supported, or the file cannot be had, is another one or holds another model's weights.
     """
+    if isinstance(entry, OpenClipRepository):
+        _save_repository(name, entry)
+        return
     config = open_clip.get_model_config(entry.architecture)
     if config is None:
         raise unknown_architecture(name, entry.architecture, "open_clip", open_clip.list_models())
@@ -43,9 +47,9 @@ def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     if isinstance(entry, OpenClipFile):
         path = local_file(name, entry)
     else:
-        repository, _, file = published["hf_hub"].rpartition("/")
-        parts.append(repository)
-        path = hub_file(name, entry, repository, [file] if file else HUB_FILES)
+        address, _, file = published["hf_hub"].rpartition("/")
+        parts.append(address)
+        path = hub_file(name, entry, address, [file] if file else repository.WEIGHTS)
     tokenizer = hub.tokenizer(config["text_cfg"]["hf_tokenizer_name"]) if "hf_tokenizer_name" in config["text_cfg"] else None
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in published.items() if key in fields}
@@ -54,6 +58,28 @@ def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     except UNLOADABLE as error:
         raise unloadable(path, entry.architecture, error) from None
     write_folder(name, model, entry.architecture, config, origin(path, *parts), tokenizer)
+
+
+def _save_repository(name: str, entry: OpenClipRepository) -> None:
+    """Write the weights of an open_clip repository, with the preprocessing and activation of its configuration."""
+    source = repository.read(entry)
+    if kind := _unsupported(source.model_cfg):
+        raise InputError(f"params.yaml: encoders.{name}.repository = {entry.repository!r}: {kind} are not supported")
+    problem = entry.problem()
+    if problem:
+        raise InputError(f"params.yaml: encoders.{name}: {problem}")
+    path = source.weights()
+    verify(name, entry, path)
+    tokenizer = source.tokenizer()
+    architecture = entry.repository if entry.folder is None else entry.folder.resolve().name
+    try:
+        with TemporaryDirectory() as temporary:
+            model = open_clip.create_model(repository.link(source, path, Path(temporary)), require_pretrained=True)
+    except UNLOADABLE as error:
+        raise unloadable(path, architecture, error) from None
+    write_folder(name, model, architecture, source.model_cfg, origin(path, entry.repository), tokenizer)
+    config = folder(name) / repository.CONFIG
+    config.write_text(json.dumps(source.config, indent=2))  # open_clip's own writer leaves out fill_color, for one
 
 
 def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str, tokenizer: Any = None) -> None:
@@ -107,12 +133,18 @@ def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
     return open_clip.create_model(local_dir(info.name), require_pretrained=True).visual, info.image_vectors["embedding"]
 
 
-def untrained(entry: OpenClipTag | OpenClipFile) -> tuple[Any, int]:
+def untrained(entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> tuple[Any, int]:
     """Return the entry's architecture without weights, on the meta device, and the side of its images in pixels.
 
     Raises:
         RuntimeError: open_clip has no such architecture.
+        InputError: the repository's configuration cannot be fetched or read.
     """
+    if isinstance(entry, OpenClipRepository):
+        with TemporaryDirectory() as temporary:
+            address = repository.link(repository.read(entry), None, Path(temporary))
+            model = open_clip.create_model(address, load_weights=False, device="meta")
+        return model, image_size(model)[0]
     model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
     return model, image_size(model)[0]
 
@@ -205,6 +237,12 @@ def _check_activation(name: str, entry: OpenClipTag | OpenClipFile, config: dict
 
 def _check_text_tower(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any]) -> None:
     """Refuse CoCa models, whose image tower gives a tuple, and text towers of transformers."""
-    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
-        kind = "CoCa models" if "multimodal_cfg" in config else "text towers of transformers"
+    if kind := _unsupported(config):
         raise InputError(f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: {kind} are not supported")
+
+
+def _unsupported(config: dict[str, Any]) -> str:
+    """Return the kind of model that an open_clip configuration describes if it is not supported, in the plural; else ""."""
+    if "multimodal_cfg" in config:
+        return "CoCa models"
+    return "text towers of transformers" if "hf_model_name" in config["text_cfg"] else ""

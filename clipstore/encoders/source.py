@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from clipstore.core.digests import file_sha256
-from clipstore.core.encoders import OpenClipFile, OpenClipTag, TimmFile, TimmTag
+from clipstore.core.encoders import OpenClipFile, OpenClipRepository, OpenClipTag, TimmFile, TimmTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
 from clipstore.encoders.checkpoint import one_line
@@ -66,12 +66,22 @@ def hub_file(name: str, entry: OpenClipTag | TimmTag, repository: str, files: Se
     return path
 
 
+def verify(name: str, entry: OpenClipRepository, path: Path) -> None:
+    """Compare the file with the entry's SHA-256, if there is one.
+
+    Raises:
+        InputError: they differ.
+    """
+    if entry.sha256:
+        _verify(name, entry, path)
+
+
 def origin(path: Path, *parts: str) -> str:
     """Return the text for encoder.json that says where weights come from: ``parts``, the file's name and its SHA-256."""
     return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
 
 
-def _verify(name: str, entry: OpenClipFile | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
+def _verify(name: str, entry: OpenClipFile | OpenClipRepository | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
     digest = file_sha256(path)
     if digest != entry.sha256:
         raise InputError(
