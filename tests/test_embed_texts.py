@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from clipstore.data import index
 from clipstore.encoders import encoder
 from clipstore.encoders.info import read_info
 from clipstore.encoders.open_clip import write_folder
@@ -81,7 +82,7 @@ def test_cut_texts_and_equal_classes_are_reported(
     """With either kind of tokenizer; CLIP's lowers case. A second run, which computes nothing, reports the same."""
     common = "a type of flower " * 8
     classes = ["Rose", "rose", "iris", f"{common} lily", f"{common} orchid"]
-    monkeypatch.setattr(embed_texts.index, "read", lambda _: SimpleNamespace(classes=classes))
+    monkeypatch.setattr(index, "read", lambda _: SimpleNamespace(classes=classes))
     if kind == "siglip":
         make_siglip("tiny")
     expected = {"clip": (4, 4), "siglip": (4, 2)}[kind]
