@@ -28,7 +28,7 @@ from clipstore.encoders.vision import open_clip, save_config_for_hf
 
 
 def save(name: str, entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> None:
-    """Write published weights, or a checkpoint file, with the preprocessing of their tag.
+    """Write published weights or a checkpoint file, with the preprocessing of their tag or repository.
 
     Raises:
         InputError: the architecture or tag is unknown, the activation is not the one that the weights were trained with, the text tower
@@ -194,7 +194,7 @@ def _without_logging() -> Iterator[None]:
 
 def _model(entry: OpenClipTag | OpenClipFile, path: Path, preprocess: dict[str, Any]) -> Any:
     """Return the entry's model with the weights in ``path``; what open_clip itself cannot load is searched for the model's tensors."""
-    if not is_torchscript(path):  # torch.load refuses these, unless it may run code
+    if not is_torchscript(path):  # torch.load reads these only if it may run code
         try:
             return open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
         except UNLOADABLE:
