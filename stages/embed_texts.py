@@ -8,6 +8,8 @@ import hashlib
 import json
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
@@ -20,6 +22,8 @@ from clipstore.data import index
 from clipstore.encoders import contract
 from clipstore.encoders.info import read_info
 from clipstore.store import embeddings
+
+NAMED = 3  # texts or groups of classes in a warning
 
 
 class EmbedTexts(Section):
@@ -42,10 +46,57 @@ def prompted(classes: list[str], prompts: Prompts) -> pd.DataFrame:
     )
 
 
+def equal_classes(rows: pd.DataFrame, tokens: npt.NDArray[np.int64]) -> list[list[str]]:
+    """Return the groups of classes that some prompt gives the same tokens, and therefore the same vector.
+
+    Args:
+        rows: of `prompted`, with the columns class_name, label and prompt.
+        tokens: (n, context length), a row of tokens for each of them.
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}  # by label
+    for _, prompt in rows.assign(tokens=[row.tobytes() for row in tokens]).groupby("prompt"):
+        for _, same in prompt.groupby("tokens", sort=False):
+            if len(same) > 1:
+                groups.setdefault(tuple(same["label"]), same["class_name"].tolist())
+    return [groups[labels] for labels in sorted(groups)]
+
+
+def warnings(rows: pd.DataFrame, cut: list[int], equal: list[list[str]], context: int) -> list[str]:
+    """Return a line for the texts that are cut and one for the classes that cannot be distinguished, where there are any.
+
+    Args:
+        rows: of `prompted`.
+        cut: positions of the texts that are longer than the encoder reads.
+        equal: groups of classes with the same tokens.
+        context: tokens that the encoder reads of a text.
+    """
+    lines = []
+    if cut:
+        texts = "1 text is" if len(cut) == 1 else f"{len(cut)} texts are"
+        lines.append(f"{texts} cut to {context} tokens, of {len(rows)}: {_listed([repr(text) for text in rows['text'].iloc[cut]])}")
+    if equal:
+        names = _listed([" = ".join(repr(name) for name in group) for group in equal])
+        lines.append(
+            f"{_count(equal)} of {rows['label'].nunique()} classes have the same tokens as another class in some prompt, "
+            f"so zero-shot cannot distinguish them there: {names}"
+        )
+    return lines
+
+
+def _count(equal: list[list[str]]) -> int:
+    """Return the number of classes in the groups."""
+    return len({name for group in equal for name in group})
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
 def main(encoder: str, dataset: str) -> dict[str, Any]:
-    """Write the text embeddings of one cell."""
+    """Write the text embeddings of one cell; print which texts are cut and which classes get the same tokens."""
     from clipstore.encoders.encoder import Encoder
     from clipstore.encoders.precision import device, resolve
+    from clipstore.encoders.tokenized import tokenized
 
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
@@ -61,13 +112,17 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
                 yield positions, model.encode_texts([texts[position] for position in positions])
                 bar.update(len(positions))
 
+    read = tokenized(info, texts)
+    equal = equal_classes(rows, read.tokens)
+    for line in warnings(rows, read.cut, equal, read.tokens.shape[1]):
+        print(f"embed_texts {encoder}-{dataset}: warning: {line}")
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
     vectors, computed = embeddings.compute(keys, terms, batches)
     target = embeddings.folder(encoder, dataset)
     embeddings.write_texts(target, rows, vectors["embedding"], {"contract": digests.json_sha256(terms)})
     (target / "texts_contract.json").write_text(json.dumps(terms, indent=2) + "\n")
     print(f"embed_texts {encoder}-{dataset}: {computed} computed, {len(rows) - computed} reused")
-    return {"device": device(), "precision": precision, "texts": computed}
+    return {"device": device(), "precision": precision, "texts": computed, "cut_texts": len(read.cut), "equal_classes": _count(equal)}
 
 
 if __name__ == "__main__":

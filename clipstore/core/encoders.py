@@ -52,6 +52,40 @@ class OpenClipTag(HubFile):
     tag: str = Field(description="open_clip's tag of the weights, for example openai.")
 
 
+def _repository(address: str) -> str:
+    if not re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+|(?!hf-hub:)(local-dir:)?.+", address):
+        raise ValueError("expected hf-hub:OWNER/NAME, local-dir:PATH or a path")
+    return address
+
+
+class OpenClipRepository(HubFile):
+    """A repository in open_clip's layout: open_clip_config.json, weights and, where the configuration names one, a tokenizer."""
+
+    source: Literal["open_clip_repository"]
+    repository: Annotated[str, AfterValidator(_repository)] = Field(
+        description="hf-hub:OWNER/NAME for a repository of the Hugging Face hub; a path, or local-dir:PATH, for a local folder.",
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; None for a repository of the hub."""
+        return None if self.repository.startswith("hf-hub:") else Path(self.repository.removeprefix("local-dir:")).expanduser()
+
+    def problem(self) -> str | None:
+        """Return why a local folder cannot be used, or None. As for local files, only entries on an axis are checked."""
+        if self.folder is None:
+            return None
+        if not self.folder.is_dir():
+            return f"no such folder: {self.folder}; expected hf-hub:OWNER/NAME for a repository of the hub"
+        if self.sha256 is None:
+            names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+            path = next((path for path in (self.folder / name for name in names) if path.is_file()), None)
+            if path is None:
+                return f"{self.folder} has no file {' or '.join(names)}"
+            return f"sha256 is missing; the SHA-256 of {path} is {file_sha256(path)}"
+        return None
+
+
 def _named_after_digest(url: str) -> str:
     if not re.search(r"-[0-9a-f]{8,64}\.\w+$", url):
         raise ValueError("the file's name must end in the first digits of its SHA-256, as in resnet34-b627a593.pth")
@@ -122,4 +156,6 @@ class TimmFile(LocalFile, Timm):
     preprocess: TimmPreprocess = Field(description="Preprocessing that the weights were trained with.")
 
 
-Encoder = Annotated[GardenClip | OpenClipTag | OpenClipFile | Torchvision | TimmTag | TimmFile, Field(discriminator="source")]
+Encoder = Annotated[
+    GardenClip | OpenClipTag | OpenClipFile | OpenClipRepository | Torchvision | TimmTag | TimmFile, Field(discriminator="source")
+]

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from clipstore.core.datasets import Dataset, Folder, Text, Texts
-from clipstore.core.encoders import Encoder, LocalFile, Timm, Torchvision
+from clipstore.core.encoders import Encoder, LocalFile, OpenClipRepository, Timm, Torchvision
 from clipstore.core.nets import FineTune, Net, Scratch
 from clipstore.core.params import Names, Section, Slug
 
@@ -84,7 +84,7 @@ def problems(tables: Tables) -> list[str]:
             return lines
     for name in axes.weights:
         entry = tables.encoders[name]
-        problem = entry.problem() if isinstance(entry, LocalFile) else None
+        problem = entry.problem() if isinstance(entry, LocalFile | OpenClipRepository) else None
         lines += [f"encoders.{name}: {problem}"] if problem else []
     for name in axes.datasets:
         if axes.zero_shot and name not in tables.prompts:

@@ -9,6 +9,7 @@ from clipstore.encoders import open_clip, timm, torchvision
 MODULES = {
     "open_clip": open_clip,
     "open_clip_file": open_clip,
+    "open_clip_repository": open_clip,
     "timm": timm,
     "timm_file": timm,
     "torchvision": torchvision,

@@ -5,29 +5,38 @@ tokenizer's files. garden_clip, which is trained here, is stored in the same for
 """
 
 import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from clipstore.core.encoders import OpenClipFile, OpenClipTag
+from clipstore.core.encoders import OpenClipFile, OpenClipRepository, OpenClipTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
+from clipstore.encoders import repository
+from clipstore.encoders.checkpoint import is_torchscript, load_weights
 from clipstore.encoders.info import FILES, EncoderInfo, folder, local_dir, write_info
-from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
+from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable, verify
 from clipstore.encoders.vision import open_clip, save_config_for_hf
 
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # the names that open_clip tries, in its order
 
-
-def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
-    """Write published weights or a checkpoint file, with the preprocessing of their tag.
+def save(name: str, entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> None:
+    """Write published weights or a checkpoint file, with the preprocessing of their tag or repository.
 
     Raises:
         InputError: the architecture or tag is unknown, the activation differs from the one the weights were trained with, the text tower
             is not supported, or the file cannot be fetched, has another SHA-256 or contains another model's weights.
     """
+    if isinstance(entry, OpenClipRepository):
+        _save_repository(name, entry)
+        return
     config = open_clip.get_model_config(entry.architecture)
     if config is None:
         raise unknown_architecture(name, entry.architecture, "open_clip", open_clip.list_models())
@@ -38,17 +47,39 @@ def save(name: str, entry: OpenClipTag | OpenClipFile) -> None:
     if isinstance(entry, OpenClipFile):
         path = local_file(name, entry)
     else:
-        repository, _, file = published["hf_hub"].rpartition("/")
-        parts.append(repository)
-        path = hub_file(name, entry, repository, [file] if file else HUB_FILES)
+        address, _, file = published["hf_hub"].rpartition("/")
+        parts.append(address)
+        path = hub_file(name, entry, address, [file] if file else repository.WEIGHTS)
     tokenizer = hub.tokenizer(config["text_cfg"]["hf_tokenizer_name"]) if "hf_tokenizer_name" in config["text_cfg"] else None
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in published.items() if key in fields}
     try:
-        model = open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
+        model = _model(entry, path, preprocess)
     except UNLOADABLE as error:
         raise unloadable(path, entry.architecture, error) from None
     write_folder(name, model, entry.architecture, config, origin(path, *parts), tokenizer)
+
+
+def _save_repository(name: str, entry: OpenClipRepository) -> None:
+    """Write the weights of an open_clip repository, with the preprocessing and activation of its configuration."""
+    source = repository.read(entry)
+    if kind := _unsupported(source.model_cfg):
+        raise InputError(f"params.yaml: encoders.{name}.repository = {entry.repository!r}: {kind} are not supported")
+    problem = entry.problem()
+    if problem:
+        raise InputError(f"params.yaml: encoders.{name}: {problem}")
+    path = source.weights()
+    verify(name, entry, path)
+    tokenizer = source.tokenizer()
+    architecture = entry.repository if entry.folder is None else entry.folder.resolve().name
+    try:
+        with TemporaryDirectory() as temporary:
+            model = open_clip.create_model(repository.link(source, path, Path(temporary)), require_pretrained=True)
+    except UNLOADABLE as error:
+        raise unloadable(path, architecture, error) from None
+    write_folder(name, model, architecture, source.model_cfg, origin(path, entry.repository), tokenizer)
+    config = folder(name) / repository.CONFIG
+    config.write_text(json.dumps(source.config, indent=2))  # open_clip's own writer leaves out fill_color, for one
 
 
 def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str, tokenizer: Any = None) -> None:
@@ -88,9 +119,13 @@ def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any
 
 def load(info: EncoderInfo) -> tuple[Any, Any, Any]:
     """Return model (float32, in train mode as open_clip creates it), transform (PIL image to float32 (3, side, side)) and tokenizer."""
-    source = local_dir(info.name)
-    model, _, transform = open_clip.create_model_and_transforms(source, require_pretrained=True)
-    return model, transform, open_clip.get_tokenizer(source)
+    model, _, transform = open_clip.create_model_and_transforms(local_dir(info.name), require_pretrained=True)
+    return model, transform, tokenizer(info)
+
+
+def tokenizer(info: EncoderInfo) -> Any:
+    """Return the tokenizer, which takes texts and gives int64 (n, context length); the model is not loaded."""
+    return open_clip.get_tokenizer(local_dir(info.name))
 
 
 def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
@@ -98,12 +133,18 @@ def backbone(info: EncoderInfo) -> tuple[nn.Module, int]:
     return open_clip.create_model(local_dir(info.name), require_pretrained=True).visual, info.image_vectors["embedding"]
 
 
-def untrained(entry: OpenClipTag | OpenClipFile) -> tuple[Any, int]:
+def untrained(entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> tuple[Any, int]:
     """Return the entry's architecture without weights, on the meta device, and the side length of its images in pixels.
 
     Raises:
         RuntimeError: open_clip has no such architecture.
+        InputError: the repository's configuration cannot be fetched or read.
     """
+    if isinstance(entry, OpenClipRepository):
+        with TemporaryDirectory() as temporary:
+            address = repository.link(repository.read(entry), None, Path(temporary))
+            model = open_clip.create_model(address, load_weights=False, device="meta")
+        return model, image_size(model)[0]
     model = open_clip.create_model(entry.architecture, load_weights=False, device="meta")
     return model, image_size(model)[0]
 
@@ -141,6 +182,30 @@ def image_size(model: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
+@contextmanager
+def _without_logging() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def _model(entry: OpenClipTag | OpenClipFile, path: Path, preprocess: dict[str, Any]) -> Any:
+    """Return the entry's model with the weights in ``path``; what open_clip itself cannot load is searched for the model's tensors."""
+    if not is_torchscript(path):  # torch.load reads these only if it may run code
+        try:
+            return open_clip.create_model(entry.architecture, pretrained=str(path), force_preprocess_cfg=preprocess)
+        except UNLOADABLE:
+            if isinstance(entry, OpenClipTag) or path.suffix in (".npz", ".npy"):
+                raise
+    with _without_logging():  # open_clip would warn that the model has no weights
+        model = open_clip.create_model(entry.architecture, load_weights=False, force_preprocess_cfg=preprocess)
+    load_weights(model, path, entry.architecture)
+    return model
+
+
 def _published(name: str, entry: OpenClipTag | OpenClipFile) -> dict[str, Any]:
     """Return open_clip's configuration of the entry's tag (activation, preprocessing, hub repository); {} without a tag."""
     if entry.tag is None:
@@ -172,6 +237,12 @@ def _check_activation(name: str, entry: OpenClipTag | OpenClipFile, config: dict
 
 def _check_text_tower(name: str, entry: OpenClipTag | OpenClipFile, config: dict[str, Any]) -> None:
     """Reject CoCa models, since their image tower returns a tuple, and text towers from transformers."""
-    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
-        kind = "CoCa models" if "multimodal_cfg" in config else "text towers from transformers"
+    if kind := _unsupported(config):
         raise InputError(f"params.yaml: encoders.{name}.architecture = {entry.architecture!r}: {kind} are not supported")
+
+
+def _unsupported(config: dict[str, Any]) -> str:
+    """Return the kind of model that an open_clip configuration describes if it is not supported, in the plural; else ""."""
+    if "multimodal_cfg" in config:
+        return "CoCa models"
+    return "text towers of transformers" if "hf_model_name" in config["text_cfg"] else ""

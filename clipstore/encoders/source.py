@@ -8,12 +8,25 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from clipstore.core.digests import file_sha256
-from clipstore.core.encoders import OpenClipFile, OpenClipTag, TimmFile, TimmTag
+from clipstore.core.encoders import OpenClipFile, OpenClipRepository, OpenClipTag, TimmFile, TimmTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
+from clipstore.encoders.checkpoint import one_line
 
 # Raised by torch, safetensors and the libraries for a file without weights or with another model's weights.
-UNLOADABLE = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError)
+UNLOADABLE = (
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OSError,
+    EOFError,
+    StopIteration,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 def unknown_architecture(name: str, architecture: str, library: str, known: Sequence[str]) -> InputError:
@@ -25,7 +38,7 @@ def unknown_architecture(name: str, architecture: str, library: str, known: Sequ
 
 def unloadable(path: Path, architecture: str, error: Exception) -> InputError:
     """Return the error for a file that cannot be loaded into ``architecture``; ``error`` is one of UNLOADABLE."""
-    return InputError(f"{path}: expected weights of {architecture}: {str(error).splitlines()[0]}")
+    return InputError(f"{path}: no weights of {architecture}: {one_line(error)}")
 
 
 def local_file(name: str, entry: OpenClipFile | TimmFile) -> Path:
@@ -53,12 +66,22 @@ def hub_file(name: str, entry: OpenClipTag | TimmTag, repository: str, files: Se
     return path
 
 
+def verify(name: str, entry: OpenClipRepository, path: Path) -> None:
+    """Compare the file with the entry's SHA-256, if there is one.
+
+    Raises:
+        InputError: they differ.
+    """
+    if entry.sha256:
+        _verify(name, entry, path)
+
+
 def origin(path: Path, *parts: str) -> str:
     """Return the origin of weights for encoder.json: ``parts``, the file's name and its SHA-256."""
     return ", ".join([*parts, f"file {path.name}", f"SHA-256 {file_sha256(path)}"])
 
 
-def _verify(name: str, entry: OpenClipFile | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
+def _verify(name: str, entry: OpenClipFile | OpenClipRepository | OpenClipTag | TimmFile | TimmTag, path: Path) -> None:
     digest = file_sha256(path)
     if digest != entry.sha256:
         raise InputError(

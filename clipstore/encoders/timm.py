@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from clipstore.core.encoders import TimmFile, TimmTag
 from clipstore.core.errors import InputError
+from clipstore.encoders.checkpoint import load_weights
 from clipstore.encoders.info import EncoderInfo, folder, local_dir, write_info
 from clipstore.encoders.source import UNLOADABLE, hub_file, local_file, origin, unknown_architecture, unloadable
 from clipstore.encoders.vision import timm
@@ -100,8 +100,14 @@ def _model(entry: TimmFile | TimmTag, path: Path) -> Any:
         overlay = {"file": str(path)}
         return timm.create_model(entry.architecture, True, pretrained_cfg_overlay=overlay, num_classes=0, **entry.arguments)
     model = timm.create_model(entry.architecture, num_classes=0, **entry.arguments)
-    model.load_state_dict(load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True))
+    load_weights(model, path, entry.architecture, _classifiers(model))
     return model
+
+
+def _classifiers(model: Any) -> tuple[str, ...]:
+    """Return the names of the layers that classify, which a checkpoint has and the encoder does not."""
+    names = model.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _preprocess(entry: TimmFile | TimmTag, model: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from clipstore.core.datasets import Dataset, Digits, Garden, Official, WikiText
-from clipstore.core.encoders import Encoder, GardenClip, LocalFile
+from clipstore.core.encoders import Encoder, GardenClip, LocalFile, OpenClipRepository
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
@@ -155,7 +155,8 @@ def costs(
         if isinstance(source, GardenClip):
             rows.append(Cost(f"weights {name}", 0, size.megabytes, source.steps * STEP))
         else:
-            fetched = 0.0 if isinstance(source, LocalFile) else size.megabytes
+            local = isinstance(source, LocalFile) or (isinstance(source, OpenClipRepository) and source.folder is not None)
+            fetched = 0.0 if local else size.megabytes
             rows.append(Cost(f"weights {name}", fetched, fetched + size.megabytes, fetched / NETWORK))
     for name in axes.corpora:
         text = datasets[name]

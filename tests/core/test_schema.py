@@ -102,6 +102,14 @@ def test_misspelt_weights(values: dict[str, Any]) -> None:
     assert "garden_clip" in line
 
 
+def test_repository_in_a_folder_must_exist_and_may_run_zero_shot(values: dict[str, Any], tmp_path: Path) -> None:
+    values["encoders"]["mine"] = {"source": "open_clip_repository", "repository": f"local-dir:{tmp_path}/none"}
+    values["axes"] |= {"weights": ["garden_clip", "mine"], "encoders": ["mine"], "zero_shot": ["mine"]}
+    assert lines(values) == [f"encoders.mine: no such folder: {tmp_path}/none; expected hf-hub:OWNER/NAME for a repository of the hub"]
+    values["encoders"]["mine"]["repository"] = "hf-hub:org/none"
+    assert lines(values) == []
+
+
 def test_image_only_encoder_cannot_run_zero_shot(values: dict[str, Any], tmp_path: Path) -> None:
     values["encoders"]["resnet"] = image_encoder(tmp_path)
     values["axes"] |= {"weights": ["garden_clip", "resnet"], "encoders": ["garden_clip", "resnet"], "zero_shot": ["resnet"]}

@@ -79,7 +79,8 @@ def test_refiled_pets(real_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIP_FEATURE_STORE_CACHE", str(tmp_path / "cache"))
     table = pd.read_csv(real_data / "pets/manifest.csv", dtype=str, keep_default_na=False)
-    rows = table[table["class_name"].isin(sorted(table["class_name"].unique())[:CLASSES])].to_dict("records")
+    records = table[table["class_name"].isin(sorted(table["class_name"].unique())[:CLASSES])].to_dict("records")
+    rows = [{str(key): str(value) for key, value in record.items()} for record in records]
     file_clean(rows, real_data / "pets", Path("data/raw/clean"))
     file_as_a_person_does(rows, real_data / "pets", Path("data/raw/messy"))
     project.save_weights(photographs.mobilenet(real_data))
