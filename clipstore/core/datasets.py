@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clipstore.core.params import Md5, Name, Section, Sha256, Url
-
-Exif = Literal["apply", "ignore"]
+from clipstore.core.params import Exif, Md5, Name, Section, Sha256, Url
 
 
 class Garden(Section):

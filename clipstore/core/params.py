@@ -2,7 +2,7 @@
 
 import os
 from functools import cache
-from typing import Annotated, Any, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -11,6 +11,7 @@ from clipstore.core.errors import InputError
 # No hyphen: DVC joins matrix values with "-", and if two cells get the same joined name, it silently drops one.
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Names = tuple[Slug, ...]
+Exif = Literal["apply", "ignore"]  # what happens to the EXIF orientation of images
 TABLES = ("datasets", "prompts", "encoders", "nets")  # whose keys are names that axes use
 Name = Annotated[str, Field(pattern=r"\S")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -19,8 +19,8 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from clipstore.core.datasets import Exif
 from clipstore.core.errors import InputError
+from clipstore.core.params import Exif
 
 SUFFIXES = frozenset(
     {

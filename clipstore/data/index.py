@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipstore.core.datasets import Exif
+from clipstore.core.params import Exif
 
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema(

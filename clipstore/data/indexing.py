@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from clipstore.core.datasets import Exif
 from clipstore.core.errors import InputError
+from clipstore.core.params import Exif
 from clipstore.data import folders, images, manifest
 from clipstore.data.index import SCHEMA, Index, class_order
 from clipstore.data.splitting import copies, splits

@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, path: Path, architecture: str, classifiers: I
     fitting = [candidate for candidate in candidates if candidate.matches == len(expected)]
     if not fitting:
         best = max(candidates, key=lambda candidate: (candidate.matches, -len(candidate.prefix)), default=None)
-        raise InputError(f"{path}: no weights of {architecture}: {_reason(model, best, classifiers)}")
+        raise InputError(f"{path}: expected weights of {architecture}: {_reason(model, best, classifiers)}")
     first = fitting[0]
     if any(not _equal(first, other, expected) for other in fitting[1:]):
         names = ", ".join(_name(candidate) for candidate in fitting)
@@ -66,7 +66,7 @@ def load_weights(model: nn.Module, path: Path, architecture: str, classifiers: I
     rest = [name for name in first.state if name not in own]
     foreign = [name for name in rest if name.startswith(first.prefix) and _is_part(name.removeprefix(first.prefix), model, classifiers)]
     if foreign:
-        raise InputError(f"{path}: no weights of {architecture}: {differences([], foreign, [])}")
+        raise InputError(f"{path}: expected weights of {architecture}: {differences([], foreign, [])}")
     model.load_state_dict(
         {name: first.state[first.prefix + name] for name in model.state_dict() if first.prefix + name in first.state}, False
     )

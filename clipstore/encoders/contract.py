@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from clipstore.core.datasets import Exif
+from clipstore.core.params import Exif
 from clipstore.data import images
 from clipstore.encoders.info import EncoderInfo
 

@@ -245,4 +245,4 @@ def _unsupported(config: dict[str, Any]) -> str:
     """Return the kind of model that an open_clip configuration describes if it is not supported, in the plural; else ""."""
     if "multimodal_cfg" in config:
         return "CoCa models"
-    return "text towers of transformers" if "hf_model_name" in config["text_cfg"] else ""
+    return "text towers from transformers" if "hf_model_name" in config["text_cfg"] else ""

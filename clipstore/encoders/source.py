@@ -38,7 +38,7 @@ def unknown_architecture(name: str, architecture: str, library: str, known: Sequ
 
 def unloadable(path: Path, architecture: str, error: Exception) -> InputError:
     """Return the error for a file that cannot be loaded into ``architecture``; ``error`` is one of UNLOADABLE."""
-    return InputError(f"{path}: no weights of {architecture}: {one_line(error)}")
+    return InputError(f"{path}: expected weights of {architecture}: {one_line(error)}")
 
 
 def local_file(name: str, entry: OpenClipFile | TimmFile) -> Path:

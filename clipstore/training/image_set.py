@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clipstore.core.datasets import Exif
 from clipstore.core.nets import Training
+from clipstore.core.params import Exif
 from clipstore.data import images
 from clipstore.encoders.vision import v2
 

@@ -95,7 +95,7 @@ def test_missing_and_mismatching_tensors_are_named_and_counted(project: Path) ->
     state["conv1.0.weight"] = torch.zeros(1, 2)
     message = one_line(project / "r.pt", {"model": prefixed(state, "module.")})
     assert message == (
-        f"{project / 'r.pt'}: no weights of resnet10t: 2 tensors missing: bn1.bias, layer4.0.conv2.weight; "
+        f"{project / 'r.pt'}: expected weights of resnet10t: 2 tensors missing: bn1.bias, layer4.0.conv2.weight; "
         "1 tensor of another shape: conv1.0.weight (1, 2) instead of (24, 3, 3, 3) (model module.*)"
     )
 
@@ -106,8 +106,8 @@ def test_weights_of_another_architecture_name_what_they_are(project: Path) -> No
 
 
 def test_a_file_without_tensors_is_one_line(project: Path) -> None:
-    assert one_line(project / "r.pt", {"epoch": 3}).endswith("no weights of resnet10t: it has no named tensors")
-    assert one_line(project / "r.pt", [1, 2]).endswith("no weights of resnet10t: it has no named tensors")
+    assert one_line(project / "r.pt", {"epoch": 3}).endswith("expected weights of resnet10t: it has no named tensors")
+    assert one_line(project / "r.pt", [1, 2]).endswith("expected weights of resnet10t: it has no named tensors")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_torchscript_archive_of_an_open_clip_model(project: Path, tiny: None) 
 def test_an_open_clip_checkpoint_of_another_model_names_the_tensors(project: Path, tiny: None) -> None:
     state = open_clip.create_model("tiny", pretrained=None).state_dict()
     del state["visual.proj"]
-    with pytest.raises(InputError, match=r"c\.pt: no weights of tiny: 1 tensor missing: visual\.proj$"):
+    with pytest.raises(InputError, match=r"c\.pt: expected weights of tiny: 1 tensor missing: visual\.proj$"):
         save_weights(clip(project / "c.pt", state))
 
 

@@ -139,8 +139,8 @@ def test_without_a_network_the_missing_file_is_named_even_if_config_json_is_cach
     ("change", "message"),
     [
         ({"multimodal_cfg": {}}, "params.yaml: encoders.mine.repository = 'hf-hub:org/tiny_clip': CoCa models are not supported"),
-        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "'hf-hub:org/tiny_clip': text towers of transformers are not supported"),
-        ({"embed_dim": 24}, "no weights of hf-hub:org/tiny_clip: 2 tensors of another shape: text_projection, visual.proj"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "'hf-hub:org/tiny_clip': text towers from transformers are not supported"),
+        ({"embed_dim": 24}, "expected weights of hf-hub:org/tiny_clip: 2 tensors of another shape: text_projection, visual.proj"),
     ],
 )
 def test_a_model_that_is_not_supported_is_one_line(hub: Mirror, change: dict[str, Any], message: str) -> None:
