@@ -43,7 +43,7 @@ def make_images(count: int, dataset: str = "own") -> Path:
 
 def make_index(dataset: str = "own") -> index_file.Index:
     """Index data/raw/DATASET."""
-    images_index = index.make(dataset, Folder(kind="folder"), Path("data/raw") / dataset, SETTINGS)
+    images_index = index.make(dataset, Folder(kind="folder", exif="ignore"), Path("data/raw") / dataset, SETTINGS)
     index_file.write(images_index)
     return images_index
 

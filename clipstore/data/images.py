@@ -110,7 +110,7 @@ def read_heif() -> str | None:
 
 
 def decoding(exif: Exif) -> dict[str, str]:
-    """Return what decides the pixels of an image besides its bytes, for the contract of embeddings."""
+    """Return what decides the pixels of an image in addition to its bytes, for the contract of embeddings."""
     terms = DECODING | {"exif_orientation": {"apply": "applied", "ignore": "ignored"}[exif]}
     heif = read_heif()
     return terms | ({"heif": f"pillow-heif {heif}"} if heif else {})
