@@ -14,7 +14,7 @@ from pydantic import create_model
 
 import stages
 from clipstore.core.errors import InputError
-from clipstore.core.params import Section, check, load
+from clipstore.core.params import Section, check, check_names
 from clipstore.core.schema import Tables, problems
 from clipstore.core.stage import run
 from clipstore.data.tree import walk
@@ -51,9 +51,19 @@ def whole() -> type[Tables]:
     return create_model("Params", __base__=Tables, __doc__="All of params.yaml.", **fields)
 
 
+def load() -> dict[str, Any]:
+    """Return all of params.yaml. The stage depends on the file: DVC fails on values with names of several types that it has to sort."""
+    import dvc.api
+
+    values: dict[str, Any] = dvc.api.params_show("params.yaml")
+    return values
+
+
 def main() -> None:
     """Stop at wrong values, naming each of them."""
-    params = check(whole(), load())
+    values = load()
+    check_names(values)
+    params = check(whole(), values)
     lines = problems(params)
     if lines:
         raise InputError("\n".join(f"params.yaml: {line}" for line in lines))

@@ -107,7 +107,7 @@ def test_an_expensive_stage_depends_on_no_code_that_it_does_not_import(name: str
 
 
 def test_validate_depends_on_all_code_since_it_checks_the_sections_of_all_stages() -> None:
-    assert STAGES["validate"]["deps"] == ["clipstore", "stages"]
+    assert STAGES["validate"]["deps"] == ["clipstore", "params.yaml", "stages"]
 
 
 def test_the_report_depends_on_every_template() -> None:

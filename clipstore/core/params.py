@@ -43,32 +43,25 @@ def load() -> dict[str, Any]:
         raise InputError("DVC_STAGE is not set: run stages with `dvc repro -s STAGE`, for example `dvc repro -s knn@garden_clip-garden`")
     import dvc.api
 
-    return text_names(dvc.api.params_show(stages=os.environ["DVC_STAGE"]))
+    declared: dict[str, Any] = dvc.api.params_show(stages=os.environ["DVC_STAGE"])
+    return declared
 
 
-def text_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Return params.yaml with the names of its tables and axes as text: YAML reads a data set called 2024 as a number.
+def check_names(values: dict[str, Any]) -> None:
+    """Check that the names in the tables and axes of params.yaml are text: YAML reads 2024 as a number, and DVC cannot sort both.
 
     Raises:
-        InputError: a name is of another type, such as null or true, whose spelling YAML does not keep.
+        InputError: a name is a number, a date, true or null.
     """
 
-    def text(name: object, where: str) -> str:
-        if isinstance(name, str):
-            return name
-        if type(name) is int:
-            return str(name)
-        raise InputError(f"params.yaml: {where}: the name {name!r} is not text for YAML; put quotes around it")
-
-    named = dict(values)
-    for table in TABLES:
-        if isinstance(entries := values.get(table), dict):
-            named[table] = {text(name, table): entry for name, entry in entries.items()}
-    if isinstance(axes := values.get("axes"), dict):
-        named["axes"] = {
-            axis: [text(name, f"axes.{axis}") for name in names] if isinstance(names, list) else names for axis, names in axes.items()
-        }
-    return named
+    tables = {table: list(entries) for table in TABLES if isinstance(entries := values.get(table), dict)}
+    axes = values.get("axes")
+    if isinstance(axes, dict):
+        tables |= {f"axes.{axis}": names for axis, names in axes.items() if isinstance(names, list)}
+    for where, names in tables.items():
+        for name in names:
+            if not isinstance(name, str):
+                raise InputError(f"params.yaml: {where}: the name {name!r} is not text for YAML; put it in quotes: {str(name)!r}")
 
 
 @overload

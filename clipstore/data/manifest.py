@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
+from clipstore.data.tree import CONTROL
 
 NAMES = ("manifest.csv", "manifest.parquet")
 COLUMNS = ("path", "class_name", "split", "label", "group")  # the last three are optional
@@ -35,7 +36,7 @@ def read(manifest: Path) -> pd.DataFrame:
         empty = rows[name].str.strip() == ""
         if empty.any() and name != "group":
             raise InputError(f"{manifest}: row {int(empty.argmax()) + 1} has no {name}")
-        control = rows[name].map(lambda value: any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value))
+        control = rows[name].map(lambda value: any(unicodedata.category(character) in CONTROL for character in value))
         if control.any():
             row = int(control.argmax())
             raise InputError(f"{manifest}: row {row + 1}: {name} {rows[name].iloc[row]!r} contains a line break or control character")

@@ -5,6 +5,7 @@ Images and texts use the same rules.
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ SYSTEM_FOLDERS = frozenset(
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "val"
 )
+CONTROL = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and separators of lines and paragraphs
 _SHARD = re.compile(r"[-_.]\d+[-_]of[-_]\d+([-_.][0-9a-f]+)?$")  # the hub's: train-00000-of-00001, validation-00000-of-00002-0a1b2c
 
 
@@ -126,7 +128,7 @@ def _check_name(root: Path, path: Path) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         raise InputError(f"{root / path.parent}: the file name {shown!r} is not UTF-8; rename it") from None
-    if not path.name.isprintable():
+    if any(unicodedata.category(character) in CONTROL for character in path.name):
         raise InputError(f"{root / path.parent}: the file name {path.name!r} contains control characters; rename it")
 
 

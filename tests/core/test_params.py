@@ -11,7 +11,7 @@ from clipstore.core import params
 from clipstore.core.datasets import Dataset
 from clipstore.core.encoders import Encoder, TimmPreprocess
 from clipstore.core.errors import InputError
-from clipstore.core.params import Section, Slug, check, load, section, text_names
+from clipstore.core.params import Section, Slug, check, check_names, load, section
 from clipstore.core.schema import Prompts
 from stages.index import Index
 from stages.knn import Knn
@@ -164,29 +164,14 @@ def test_section_that_the_stage_does_not_declare_is_a_key_error(monkeypatch: pyt
         section(Knn, "knn")
 
 
-def test_names_that_yaml_reads_as_numbers_are_text() -> None:
-    values = {
-        "seed": 0,
-        "datasets": {2024: {"kind": "folder"}, "birds": {"kind": "folder"}},
-        "prompts": {2024: ["a photo of a {}."]},
-        "axes": {"datasets": [2024, "birds"], "download": []},
-    }
-    assert text_names(values) == {
-        "seed": 0,
-        "datasets": {"2024": {"kind": "folder"}, "birds": {"kind": "folder"}},
-        "prompts": {"2024": ["a photo of a {}."]},
-        "axes": {"datasets": ["2024", "birds"], "download": []},
-    }
+def test_names_are_text() -> None:
+    check_names({"seed": 0, "datasets": {"2024": {}, "birds": {}}, "prompts": None, "axes": {"datasets": ["2024"], "encoders": "enc"}})
 
 
-@pytest.mark.parametrize("name", [None, True, 1.5])
-def test_names_of_other_types_are_to_be_quoted(name: object) -> None:
-    for where, values in (("datasets", {"datasets": {name: {}}}), ("axes.encoders", {"axes": {"encoders": [name]}})):
+@pytest.mark.parametrize(("name", "quoted"), [(2024, "'2024'"), (None, "'None'"), (True, "'True'"), (1.5, "'1.5'")])
+def test_names_that_yaml_does_not_read_as_text_are_to_be_quoted(name: object, quoted: str) -> None:
+    tables = (("datasets", {"datasets": {name: {}, "birds": {}}}), ("axes.encoders", {"axes": {"encoders": [name]}}))
+    for where, values in tables:
         with pytest.raises(InputError) as caught:
-            text_names(values)
-        assert str(caught.value) == f"params.yaml: {where}: the name {name!r} is not text for YAML; put quotes around it"
-
-
-def test_wrong_tables_are_left_to_the_models() -> None:
-    values = {"datasets": None, "axes": {"datasets": "birds"}}
-    assert text_names(values) == values
+            check_names(values)
+        assert str(caught.value) == f"params.yaml: {where}: the name {name!r} is not text for YAML; put it in quotes: {quoted}"

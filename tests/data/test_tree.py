@@ -98,6 +98,12 @@ def test_a_name_with_a_control_character_is_refused(tmp_path: Path, name: str) -
     assert refusal(tmp_path) == f"{tmp_path}: the file name {name!r} contains control characters; rename it"
 
 
+@pytest.mark.parametrize("name", ["Screenshot 10.12\u202fAM.jpg", "a\xa0b.jpg", "\u3000.jpg", "👩\u200d🌾.jpg", "soft\xadhyphen.jpg"])
+def test_unusual_blanks_and_joiners_are_allowed(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"rose/{name}")
+    assert walk(tmp_path).files == [Path("rose") / name]
+
+
 def test_another_dvc_repository_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "photos/rose/1.jpg", "photos/.dvc/config")
     assert refusal(tmp_path).startswith(f"{tmp_path}/photos: is another DVC repository")
