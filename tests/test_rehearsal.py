@@ -85,7 +85,7 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
         test_images = {(stage, name): measures["n"] for stage, names in metrics.items() for name, measures in names.items()}
         assert test_images == {(approach.stage, NAMES[approach.axis]): counts["test"] for approach in APPROACHES}
         assert metrics["zero_shot"]["vitb32"]["selected"]["class_names"] == "openai"
-        assert f"| {dataset:<10} | zero_shot    | vitb32 " in printed
+        assert f"| {dataset:<10} | zero-shot (vitb32) " in printed
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
         assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
         assert contract["vectors"] == {"embedding": 512, "features": 768}

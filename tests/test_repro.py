@@ -137,7 +137,7 @@ def test_photographs_of_ones_own_run_beside_the_sample(workspace: Workspace) -> 
     (own / "manifest.csv").unlink()
     (own / "0/broken.png").write_bytes(b"")
     workspace.dvc("add", "data/raw/own")
-    workspace.set("datasets.own", {"kind": "folder"})
+    workspace.set("datasets.own", {"kind": "folder", "exif": "ignore"})
     workspace.set("prompts.own", ["A photo of a {}."])
     workspace.set("axes.datasets", ["own"])
     workspace.dvc("repro")
@@ -145,7 +145,7 @@ def test_photographs_of_ones_own_run_beside_the_sample(workspace: Workspace) -> 
     assert metrics["knn"]["garden_clip"]["failed"] == 1
     assert workspace.git("status", "--porcelain", "data/raw/own.dvc").startswith("??")
     computed = [run["images"] for run in workspace.runs() if run["cell"] == "embed_images@garden_clip-own"]
-    assert computed == [0]  # the same bytes as digits: every row came from the cache
+    assert computed == [0]  # the same bytes and contract as digits: every row came from the cache
 
 
 def test_a_killed_run_goes_on_when_it_is_repeated(workspace: Workspace, tmp_path: Path) -> None:
