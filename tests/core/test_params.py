@@ -170,7 +170,10 @@ def test_names_are_text() -> None:
 
 @pytest.mark.parametrize(("name", "quoted"), [(2024, "'2024'"), (None, "'None'"), (True, "'True'"), (1.5, "'1.5'")])
 def test_names_that_yaml_does_not_read_as_text_are_to_be_quoted(name: object, quoted: str) -> None:
-    tables = (("datasets", {"datasets": {name: {}, "birds": {}}}), ("axes.encoders", {"axes": {"encoders": [name]}}))
+    tables: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("datasets", {"datasets": {name: {}, "birds": {}}}),
+        ("axes.encoders", {"axes": {"encoders": [name]}}),
+    )
     for where, values in tables:
         with pytest.raises(InputError) as caught:
             check_names(values)
