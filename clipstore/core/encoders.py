@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from clipstore.core.digests import file_sha256
 from clipstore.core.params import Section, Sha256, Url
 
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's own names, in its order
+
 
 class LocalFile(Section):
     """Weights in a local file. The entry includes its SHA-256, so that DVC notices when the file is replaced."""
@@ -78,10 +80,9 @@ class OpenClipRepository(HubFile):
         if not self.folder.is_dir():
             return f"no such folder: {self.folder}; expected hf-hub:OWNER/NAME for a repository of the hub"
         if self.sha256 is None:
-            names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-            path = next((path for path in (self.folder / name for name in names) if path.is_file()), None)
+            path = next((path for path in (self.folder / name for name in OPEN_CLIP_WEIGHTS) if path.is_file()), None)
             if path is None:
-                return f"{self.folder} has no file {' or '.join(names)}"
+                return f"{self.folder} has no file {' or '.join(OPEN_CLIP_WEIGHTS)}"
             return f"sha256 is missing; the SHA-256 of {path} is {file_sha256(path)}"
         return None
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.data import images
-from clipstore.data.tree import Tree, given_splits, listed, split_of, walk
+from clipstore.data.tree import Tree, counted, given_splits, listed, split_of, walk
 
 EXPECTED = "expected class folders of images, or a manifest.csv with the columns path and class_name"
 
@@ -29,7 +29,7 @@ def read(root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     depth = 2 if split_by_folder else 1  # of class folders
     stray = [path for path in paths if len(path.parts) <= depth]
     if stray:
-        raise InputError(f"{root}: {_count(len(stray), 'image')} outside the class folders ({listed(stray)}); {EXPECTED}")
+        raise InputError(f"{root}: {counted(len(stray), 'image')} outside the class folders ({listed(stray)}); {EXPECTED}")
     if not paths:
         known = " ".join(sorted(images.SUFFIXES))
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())) or "no file"
@@ -53,7 +53,7 @@ def _doubts(paths: list[Path], depth: int) -> list[str]:
     splits = sorted(name for name in classes_of if split_of(name))
     if splits:
         count = sum(name in splits for name in inner)
-        lines.append(f"{_count(count, 'image')} in folders {listed(splits)} below class folders, which are not taken as splits")
+        lines.append(f"{counted(count, 'image')} in folders {listed(splits)} below class folders, which are not taken as splits")
     repeated = sorted(name for name, classes in classes_of.items() if len(classes) > 1 and name not in splits)
     if all(inner) and len(repeated) >= len({path.parts[depth - 1] for path in paths}):  # years in each class folder are no doubt
         classes = sorted(set.union(*(classes_of[name] for name in repeated)))
@@ -61,10 +61,6 @@ def _doubts(paths: list[Path], depth: int) -> list[str]:
             f"the class folders {listed(classes)} contain folders of the same names ({listed(repeated)}): the classes are the outer ones"
         )
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _check_empty(tree: Tree, paths: list[Path], depth: int) -> None:
@@ -80,6 +76,6 @@ def _check_empty(tree: Tree, paths: list[Path], depth: int) -> None:
             contents.append(f"{folder} (hidden, since its name begins with a dot)")
     if contents:
         raise InputError(
-            f"{tree.root}: no image in {_count(len(contents), 'class folder')}: {listed(contents)}; add images, or remove the folder. "
+            f"{tree.root}: no image in {counted(len(contents), 'class folder')}: {listed(contents)}; add images, or remove the folder. "
             f"Images have the suffixes {' '.join(sorted(images.SUFFIXES))}"
         )

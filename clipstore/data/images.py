@@ -12,6 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -99,6 +100,7 @@ class Facts(NamedTuple):
     turned: bool = False
 
 
+@cache  # every image asks, and Python looks for a missing package anew each time
 def read_heif() -> str | None:
     """Let Pillow read HEIC, if pillow-heif is installed; return its version, or None."""
     try:

@@ -16,7 +16,7 @@ from clipstore.core.params import Exif
 from clipstore.data import folders, images, manifest
 from clipstore.data.index import SCHEMA, Index, class_order
 from clipstore.data.splitting import copies, splits
-from clipstore.data.tree import listed, walk
+from clipstore.data.tree import counted, listed, walk
 
 
 def make(
@@ -107,7 +107,7 @@ def warnings(rows: pd.DataFrame) -> list[str]:
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if alike:
         lines.append(
-            f"{len(alike)} {_plural('group', len(alike))} of class names differ only in case, blanks or hyphens, and are separate classes: "
+            f"{counted(len(alike), 'group')} of class names differ only in case, blanks or hyphens, and are separate classes: "
             f"{listed(alike)}"
         )
     usable = rows[rows["status"] == "ok"]
@@ -116,10 +116,7 @@ def warnings(rows: pd.DataFrame) -> list[str]:
         missing = [name for name in class_order(usable.loc[usable["split"] == split, "class_name"].tolist()) if name not in in_train]
         if missing:
             count = int((usable["class_name"].isin(missing) & (usable["split"] == split)).sum())
-            lines.append(
-                f"{len(missing)} {_plural('class', len(missing))} of {split} ({count} {_plural('image', count)}) not in train: "
-                f"{listed(missing)}"
-            )
+            lines.append(f"{counted(len(missing), 'class')} of {split} ({counted(count, 'image')}) not in train: {listed(missing)}")
     identifiers = [name for name in classes if identifier(name)]
     if identifiers:
         lines.append(
@@ -129,21 +126,17 @@ def warnings(rows: pd.DataFrame) -> list[str]:
     for split, *others in (("test", "train", "val"), ("val", "train")):
         count = copies(usable, split, *others)
         if count:
-            lines.append(f"{count} {split} {_plural('image', count)} with the same bytes as an image of {' or '.join(others)}")
+            lines.append(f"{counted(count, f'{split} image')} with the same bytes as an image of {' or '.join(others)}")
     several = usable.groupby("sha256")["class_name"].nunique()
     count = int((several > 1).sum())
     if count:
-        lines.append(f"{count} {_plural('picture', count)} in more than one class, byte for byte")
+        lines.append(f"{counted(count, 'picture')} in more than one class, byte for byte")
     if "group" in usable:
         groups = usable[usable["group"] != ""].groupby("group")["split"].nunique()
         count = int((groups > 1).sum())
         if count:
-            lines.append(f"{count} {_plural('group', count)} in more than one of the given splits")
+            lines.append(f"{counted(count, 'group')} in more than one of the given splits")
     return lines
-
-
-def _plural(noun: str, count: int) -> str:
-    return noun if count == 1 else {"class": "classes"}.get(noun, f"{noun}s")
 
 
 def labels(rows: pd.DataFrame, root: Path) -> pd.Series:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from clipstore.core.errors import InputError
 from clipstore.data.index import SPLITS
-from clipstore.data.tree import listed
+from clipstore.data.tree import counted, listed
 
 
 def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -> tuple[pd.Series, str]:
@@ -53,7 +53,7 @@ def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -
     short += [f"{name!r} (0)" for name in dict.fromkeys(rows.loc[given == "train", "class_name"]) if name not in set(usable["class_name"])]
     if short:
         raise InputError(
-            f"{root}: too few usable images to split in {len(short)} class{'' if len(short) == 1 else 'es'}: {listed(short, 20)}; "
+            f"{root}: too few usable images to split in {counted(len(short), 'class')}: {listed(short, 20)}; "
             f"expected at least {len(needed)}, neither copies nor of one group: add images, or remove the class"
         )
     return split, f"{source}, seed {seed}"

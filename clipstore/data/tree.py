@@ -62,6 +62,11 @@ def listed(names: Iterable[object], limit: int = 5) -> str:
     return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 class", "2 classes"."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
 def walk(root: Path) -> Tree:
     """Return the files below ``root``. Links to folders are followed, each folder once; system folders and hidden ones are passed over.
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from clipstore.core.encoders import OpenClipFile, OpenClipRepository, OpenClipTag
+from clipstore.core.encoders import OPEN_CLIP_WEIGHTS, OpenClipFile, OpenClipRepository, OpenClipTag
 from clipstore.core.errors import InputError
 from clipstore.data import hub
 from clipstore.encoders import repository
@@ -49,7 +49,7 @@ def save(name: str, entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> N
     else:
         address, _, file = published["hf_hub"].rpartition("/")
         parts.append(address)
-        path = hub_file(name, entry, address, [file] if file else repository.WEIGHTS)
+        path = hub_file(name, entry, address, [file] if file else OPEN_CLIP_WEIGHTS)
     tokenizer = hub.tokenizer(config["text_cfg"]["hf_tokenizer_name"]) if "hf_tokenizer_name" in config["text_cfg"] else None
     fields = {field.name for field in dataclasses.fields(open_clip.transform.PreprocessCfg)}
     preprocess = {key: value for key, value in published.items() if key in fields}

@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipstore.core.encoders import OpenClipRepository
+from clipstore.core.encoders import OPEN_CLIP_WEIGHTS, OpenClipRepository
 from clipstore.core.errors import InputError
 from clipstore.data import hub
 
 CONFIG = "open_clip_config.json"
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's own names, in its order
 
 
 class Repository(NamedTuple):
@@ -38,7 +37,7 @@ class Repository(NamedTuple):
         Raises:
             InputError: there is none, or it cannot be fetched.
         """
-        return _file(self.entry, WEIGHTS)
+        return _file(self.entry, OPEN_CLIP_WEIGHTS)
 
     def tokenizer(self) -> Any:
         """Return the tokenizer of transformers that open_clip uses, or None for CLIP's own.
@@ -75,7 +74,7 @@ def link(repository: Repository, weights: Path | None, folder: Path) -> str:
     """Write the configuration and a link to the weights into a folder; return its address for open_clip."""
     (folder / CONFIG).write_text(json.dumps(repository.config))
     if weights is not None:
-        (folder / WEIGHTS[weights.suffix != ".safetensors"]).symlink_to(weights.resolve())
+        (folder / OPEN_CLIP_WEIGHTS[weights.suffix != ".safetensors"]).symlink_to(weights.resolve())
     return f"local-dir:{folder}"
 
 
