@@ -13,6 +13,7 @@ from pydantic import Field
 from clipstore.core.datasets import Dataset, WikiText
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
+from clipstore.data.tree import by_kind
 from clipstore.text import texts
 
 
@@ -36,7 +37,7 @@ def main(corpus: str) -> dict[str, Any]:
         texts.write(path, map(texts.plain, documents) if undo else documents)
         facts |= {f"{split}_documents": len(documents), f"{split}_bytes": path.stat().st_size}
     if passed_over:
-        print(f"corpus {corpus}: passed over: {', '.join(f'{count} {kind}' for kind, count in passed_over.items())}")
+        print(f"corpus {corpus}: passed over: {by_kind(passed_over)}")
     print(f"corpus {corpus}: " + ", ".join(f"{split} {facts[f'{split}_bytes'] / 1e6:.2f} MB" for split in documents_of))
     return facts
 

@@ -15,7 +15,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.data import index, indexing
-from clipstore.data.tree import listed
+from clipstore.data.tree import by_kind, listed
 
 
 class Index(Section):
@@ -72,7 +72,7 @@ def report(images: index.Index) -> None:
     print(f"{name}: {len(images.rows)} images of {len(images.classes)} classes ({counts}), {len(unusable)} unusable")
     for what, number_by_kind in (("other files left out", "other_files"), ("passed over", "passed_over")):
         if found := notes.get(number_by_kind):
-            print(f"{name}: {what}: {', '.join(f'{count} {kind}' for kind, count in found.items())}")
+            print(f"{name}: {what}: {by_kind(found)}")
     if notes.get("not_listed"):
         print(f"{name}: {notes['not_listed']} image(s) in the folder are not in the manifest")
     if notes["turned"]:

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import Field
 
 from clipstore.core import digests
@@ -92,7 +91,7 @@ def of_corpus(name: str, entry: Dataset) -> dict[str, Any]:
         )
         for plot, caption in captions.items()
     ]
-    encoded = pd.read_csv(sections.existing(folder_of_plots / "sentences.csv"), keep_default_na=False, dtype={"token": str})
+    encoded = sections.table(folder_of_plots / "sentences.csv")
     encodings = [
         {
             "name": sentence,

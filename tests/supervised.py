@@ -84,7 +84,7 @@ def tolerance(on_cpu: float) -> float:
 def images_of(split: str, **fields: Any) -> image_set.ImageSet:
     """Return the decoded images of a split of "own"; ``fields`` are added to the fast settings."""
     rows = index.read("own").usable
-    return image_set.decode(rows[rows["split"] == split], Training.model_validate(FAST | fields), split)
+    return image_set.decode(rows[rows["split"] == split], Training.model_validate(FAST | fields), split, "ignore")
 
 
 def probabilities_of_checkpoint(folder: str, untrained: Classifier, split: str) -> npt.NDArray[np.float32]:

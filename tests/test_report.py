@@ -16,6 +16,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import check
 from clipstore.core.vectors import unit
 from clipstore.data import index
+from clipstore.report import sections
 from clipstore.store import embeddings, predictions
 from clipstore.store.approaches import APPROACHES
 from clipstore.store.predictions import Predictions
@@ -130,10 +131,10 @@ def compare(prompts: list[str]) -> None:
     csv("plots/zero_shot/enc-toy.csv", [{"template": template, "split": split, **accuracy} for template, split in lines])
 
 
-def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -> None:
+def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wrong: tuple[int, int] = (3, 1)) -> None:
     """Write the files of the other stages for one encoder: zero-shot and all approaches on embeddings, with ``wrong`` answers each."""
-    indexed = make_index(SPLITS, LABELS, CLASSES)
-    provenance = {"classes": CLASSES, "failed": 0, "index": indexed.digest, "contract": "c0"}
+    indexed = make_index(SPLITS, LABELS, classes)
+    provenance = {"classes": classes, "failed": 0, "index": indexed.digest, "contract": "c0"}
     vectors, _ = unit(blobs(0, LABELS))
     embeddings.write_images(embeddings.folder("enc", "toy"), indexed.rows, {"embedding": vectors}, provenance, "float32")
     (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
@@ -148,10 +149,10 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int] = (3, 1)) -
     card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "weights_sha256": "ab" * 32}
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
-    predict(indexed, "zero_shot", "enc", wrong[0], CLASSES)
+    predict(indexed, "zero_shot", "enc", wrong[0], classes)
     selected = {"linear_probe": {"C": 1.0, "vectors": "embedding_normalised"}, "knn": {"k": 3, "votes": "uniform"}}
     for stage in on_axis("encoders"):
-        predict(indexed, stage, "enc", wrong[1], CLASSES, selected=selected.get(stage, {}))
+        predict(indexed, stage, "enc", wrong[1], classes, selected=selected.get(stage, {}))
     for approach in APPROACHES:
         if approach.sweep:
             csv(f"plots/{approach.stage}/enc-toy.csv", [{"C": C, "series": "a_b", "mean_per_class": 0.5} for C in (1, 2)])
@@ -193,6 +194,17 @@ def test_the_page_has_its_sections_one_heading_and_no_request(toy: Page) -> None
     assert not re.search(r"url\((?!#)|@import", toy.html)
     ids = [str(attributes["id"]) for _, attributes in toy.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def test_class_names_that_look_like_numbers_or_missing_values_stay_text(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_toy(monkeypatch, ["None", "1e5"])
+    report.main()
+    assert set(sections.table(Path("plots/score/toy/per_class.csv"))["class_name"]) == {"None", "1e5"}
+    confusions = re.findall(r"<svg[^>]*confusion.*?</svg>", Page().html, re.DOTALL)
+    assert confusions and all("None" in figure and "1e5" in figure for figure in confusions)
+    assert "ERROR" not in capfd.readouterr().err  # vl-convert only prints what it cannot draw
 
 
 def test_names_with_markup_are_text_and_names_from_right_to_left_are_isolated(toy: Page) -> None:

@@ -1,6 +1,5 @@
 """Image folders: one folder per class, optionally inside train/, val/ and test/."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.data import images
-from clipstore.data.tree import Tree, counted, given_splits, listed, split_of, walk
+from clipstore.data.tree import Tree, by_kind, counted, given_splits, listed, split_of, suffixes, walk
 
 EXPECTED = "expected class folders of images, or a manifest.csv with the columns path and class_name"
 
@@ -23,8 +22,8 @@ def read(root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             folders.
     """
     tree = walk(root)
-    paths = [path for path in tree.files if path.suffix.lower() in images.SUFFIXES]
-    others = Counter(path.suffix.lower() or "no suffix" for path in tree.files if path.suffix.lower() not in images.SUFFIXES)
+    paths = [path for path in tree.files if images.has_suffix(path)]
+    others = suffixes(path for path in tree.files if not images.has_suffix(path))
     split_by_folder = given_splits(tree, paths)
     depth = 2 if split_by_folder else 1  # of class folders
     stray = [path for path in paths if len(path.parts) <= depth]
@@ -32,14 +31,13 @@ def read(root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise InputError(f"{root}: {counted(len(stray), 'image')} outside the class folders ({listed(stray)}); {EXPECTED}")
     if not paths:
         known = " ".join(sorted(images.SUFFIXES))
-        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())) or "no file"
-        raise InputError(f"{root}: no images, but {found}; {EXPECTED}. Images have the suffixes {known}")
+        raise InputError(f"{root}: no images, but {by_kind(others) or 'no file'}; {EXPECTED}. Images have the suffixes {known}")
     _check_empty(tree, paths, depth)
     rows = pd.DataFrame({"image_id": [path.as_posix() for path in paths], "class_name": [path.parts[depth - 1] for path in paths]})
     if split_by_folder:
         rows["split"] = [split_by_folder[path.parts[0]] for path in paths]
     notes = {"warnings": _doubts(paths, depth)}
-    return rows, notes | {"other_files": dict(sorted(others.items())), "passed_over": tree.passed_over}
+    return rows, notes | {"other_files": others, "passed_over": tree.passed_over}
 
 
 def _doubts(paths: list[Path], depth: int) -> list[str]:
@@ -69,10 +67,10 @@ def _check_empty(tree: Tree, paths: list[Path], depth: int) -> None:
     contents = []
     for folder in tree.folders:
         if len(folder.parts) == depth and folder.parts not in with_images:
-            suffixes = Counter(path.suffix.lower() or "no suffix" for path in tree.files if path.parts[:depth] == folder.parts)
-            contents.append(f"{folder} ({', '.join(f'{count} {suffix}' for suffix, count in suffixes.items()) or 'no file'})")
+            others = suffixes(path for path in tree.files if path.parts[:depth] == folder.parts)
+            contents.append(f"{folder} ({by_kind(others) or 'no file'})")
     for folder in tree.hidden:
-        if len(folder.parts) == depth and any(path.suffix.lower() in images.SUFFIXES for path in (tree.root / folder).rglob("*")):
+        if len(folder.parts) == depth and any(map(images.has_suffix, (tree.root / folder).rglob("*"))):
             contents.append(f"{folder} (hidden, since its name begins with a dot)")
     if contents:
         raise InputError(

@@ -23,6 +23,10 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 OPTIONAL_OF_TOKENIZER = ("special_tokens_map.json", "config.json")  # only in some repositories
 
 
+class NoSuchFileError(InputError):
+    """A repository does not have the requested file."""
+
+
 def folder(repository: str) -> Path:
     """Return the folder for files of ``repository`` that are put there by hand."""
     return root() / "hub" / repository
@@ -38,7 +42,8 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
         revision: branch, tag or commit.
 
     Raises:
-        InputError: none is cached, and the hub cannot be reached, refuses, or does not have any of them.
+        NoSuchFileError: the repository has none of them.
+        InputError: none is cached, and the hub cannot be reached or refuses.
     """
     for name in names:
         cached = _cached(repository, name, kind, revision)
@@ -50,7 +55,7 @@ def file(repository: str, names: Sequence[str], kind: str = "model", revision: s
             return patiently(partial(_download, repository, name, kind, revision), f"{repository}: {name}")
         except EntryNotFoundError:
             pass
-    raise InputError(f"{repository} on {huggingface_hub.constants.ENDPOINT} has no file {' or '.join(names)}")
+    raise NoSuchFileError(f"{repository} on {huggingface_hub.constants.ENDPOINT} has no file {' or '.join(names)}")
 
 
 def tokenizer(repository: str) -> Any:

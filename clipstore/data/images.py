@@ -100,6 +100,11 @@ class Facts(NamedTuple):
     turned: bool = False
 
 
+def has_suffix(path: Path) -> bool:
+    """Return whether the file's suffix is an image's."""
+    return path.suffix.lower() in SUFFIXES
+
+
 @cache  # every image asks, and Python looks for a missing package anew each time
 def read_heif() -> str | None:
     """Let Pillow read HEIC, if pillow-heif is installed; return its version, or None."""
@@ -118,7 +123,7 @@ def decoding(exif: Exif) -> dict[str, str]:
     return terms | ({"heif": f"pillow-heif {heif}"} if heif else {})
 
 
-def decode(data: bytes, exif: Exif = "ignore") -> Image.Image:
+def decode(data: bytes, exif: Exif) -> Image.Image:
     """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
 
     Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image. Cameras and scanners store 10, 12 or 14
@@ -205,7 +210,7 @@ def kind_of(data: bytes) -> str:
     return "not an image but text" if b"\0" not in data[:1000] else "not an image"
 
 
-def examine(path: Path, exif: Exif = "ignore") -> Facts:
+def examine(path: Path, exif: Exif) -> Facts:
     """Decode the file once, fully; ``status`` is "ok" or the reason why the image cannot be used, ``sha256`` "" if it cannot be read."""
     try:
         data = path.read_bytes()

@@ -60,7 +60,7 @@ def make(
 def _listed_images(table: Path, root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the images of a manifest, and the number of images in the folder that it does not list."""
     rows = manifest.read(table)
-    files = [path for path in walk(root).files if path.suffix.lower() in images.SUFFIXES]
+    files = [path for path in walk(root).files if images.has_suffix(path)]
     name_on_disk = {unicodedata.normalize("NFC", path.as_posix()): path.as_posix() for path in files}
     rows["image_id"] = [name_on_disk.get(unicodedata.normalize("NFC", image_id), image_id) for image_id in rows["image_id"]]
     return rows, {"not_listed": len({path.as_posix() for path in files} - set(rows["image_id"]))}

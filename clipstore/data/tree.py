@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,16 @@ def listed(names: Iterable[object], limit: int = 5) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 class", "2 classes"."""
     return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
+def by_kind(counts: Mapping[str, int]) -> str:
+    """Return numbers of files by kind: "3 .txt, 1 .md"."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def suffixes(paths: Iterable[Path]) -> dict[str, int]:
+    """Return the number of files with each suffix, in lower case and alphabetical order; "no suffix" is one."""
+    return dict(sorted(Counter(path.suffix.lower() or "no suffix" for path in paths).items()))
 
 
 def walk(root: Path) -> Tree:

@@ -86,9 +86,8 @@ def _config(entry: OpenClipRepository) -> Path:
     """
     try:
         return _file(entry, [CONFIG])
-    except InputError as error:
-        if "has no file" not in str(error):
-            raise
+    except hub.NoSuchFileError:
+        pass
     try:
         other = json.loads(_file(entry, ["config.json"]).read_text(encoding="utf-8"))
     except (InputError, ValueError):
@@ -116,7 +115,7 @@ def _file(entry: OpenClipRepository, names: list[str] | tuple[str, ...]) -> Path
     for name in names:
         if (entry.folder / name).is_file():
             return entry.folder / name
-    raise InputError(f"{entry.folder} has no file {' or '.join(names)}")
+    raise hub.NoSuchFileError(f"{entry.folder} has no file {' or '.join(names)}")
 
 
 def _local_tokenizer(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
 PROMPTS = 20  # in a figure, as .dvc/plots/prompts.json draws it; the table has all
 # Columns of text, even where they hold digits.
-WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots")
+WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token")
 
 
 def existing(path: Path) -> Path:
@@ -28,8 +28,9 @@ def existing(path: Path) -> Path:
 
 
 def table(path: Path) -> pd.DataFrame:
-    """Read a table of plots/; names stay text, even those that look like a number or a missing value ("007", "nan")."""
-    return pd.read_csv(existing(path), converters=dict.fromkeys(WORDS, str))
+    """Read a table of plots/; names stay text, even those that look like a number or a missing value ("007", "None")."""
+    numbers = [name for name in pd.read_csv(existing(path), nrows=0).columns if name not in WORDS]
+    return pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values={name: [""] for name in numbers})
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

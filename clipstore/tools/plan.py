@@ -105,7 +105,7 @@ def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
             return scans, scans // 2, classes
         case Official():
             return entry.images.train + entry.images.val + entry.images.test, entry.images.train, entry.classes
-    paths = [path for path in (Path("data/raw") / name).rglob("*") if path.suffix.lower() in images.SUFFIXES]
+    paths = [path for path in (Path("data/raw") / name).rglob("*") if images.has_suffix(path)]
     return len(paths), len(paths) // 2, len({path.parent for path in paths})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
+from clipstore.report import sections
 from clipstore.store.approaches import readable
 
 
@@ -102,7 +103,7 @@ def main() -> None:
         tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}
         print(f"\n{tokenizers_table(tokenizers)}")
         for name, figures in tokenizers.items():
-            rows = pd.read_csv(Path("plots/tokenizers") / name / "sentences.csv", keep_default_na=False)
+            rows = sections.table(Path("plots/tokenizers") / name / "sentences.csv")
             for which, facts in figures["sentences"].items():
                 print(f"\n{name}, {which}: {facts['text']}")
                 print(f"{facts['cut_differently']} of {facts['words']} words are split differently: {facts['which']}")

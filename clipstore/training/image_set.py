@@ -45,7 +45,7 @@ def shorter_side(settings: Training) -> int:
     return round(settings.image_size / settings.crop_pct)
 
 
-def decode(rows: pd.DataFrame, settings: Training, name: str, exif: Exif = "ignore") -> ImageSet:
+def decode(rows: pd.DataFrame, settings: Training, name: str, exif: Exif) -> ImageSet:
     """Decode the images of ``rows`` (columns path, sha256, label of the index); Pillow resizes them with antialiasing."""
     side = shorter_side(settings)
 

@@ -34,21 +34,21 @@ def test_palette_images_become_rgb() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 250, 10, 20, 30, 40, 50])
     image.putdata([1, 2])
-    decoded = images.decode(encoded(image, "PNG"))
+    decoded = images.decode(encoded(image, "PNG"), "ignore")
     assert decoded.mode == "RGB"
     assert pixels(decoded) == [[[250, 10, 20], [30, 40, 50]]]
 
 
 def test_alpha_is_dropped() -> None:
     """Published results were measured this way; blending with a background would give other pixels."""
-    decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG"))
+    decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG"), "ignore")
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[1, 2, 3]]])
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
 def test_grey_becomes_three_equal_channels(mode: str) -> None:
     """Encoders expect three channels."""
-    decoded = images.decode(encoded(Image.new("L", (1, 1), 255).convert(mode), "PNG"))
+    decoded = images.decode(encoded(Image.new("L", (1, 1), 255).convert(mode), "PNG"), "ignore")
     assert (decoded.mode, pixels(decoded)) == ("RGB", [[[255, 255, 255]]])
 
 
@@ -56,25 +56,25 @@ def test_grey_becomes_three_equal_channels(mode: str) -> None:
 def test_16_bit_grey_is_scaled_not_clipped(form: str) -> None:
     """Pillow's own conversion clips at 255, so nearly every pixel would be white."""
     levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
-    assert np.asarray(images.decode(encoded(Image.fromarray(levels), form)))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+    assert np.asarray(images.decode(encoded(Image.fromarray(levels), form), "ignore"))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_32_bit_grey_is_rejected_since_its_range_is_unknown(tmp_path: Path, kind: type[np.generic]) -> None:
     path = tmp_path / "deep.tif"
     path.write_bytes(encoded(Image.fromarray(np.zeros((2, 2), kind)), "TIFF"))
-    assert images.examine(path).status.startswith("grey of 32 bits (mode ")
+    assert images.examine(path, "ignore").status.startswith("grey of 32 bits (mode ")
 
 
 def test_cmyk_becomes_rgb() -> None:
     """Photographs prepared for print are often CMYK."""
-    red, green, blue = pixels(images.decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")))[0][0]
+    red, green, blue = pixels(images.decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), "ignore"))[0][0]
     assert red > 250 and green < 5 and blue < 5
 
 
 def test_file_names_may_contain_spaces_and_any_script(tmp_path: Path) -> None:
     """Such names are common in users' folders."""
-    assert images.examine(put(tmp_path / "Hibiskus blüte 花.png", 0)).status == "ok"
+    assert images.examine(put(tmp_path / "Hibiskus blüte 花.png", 0), "ignore").status == "ok"
 
 
 def test_exif_orientation_is_ignored() -> None:
@@ -83,30 +83,30 @@ def test_exif_orientation_is_ignored() -> None:
     data = odd.turned(image, "PNG")
     with Image.open(io.BytesIO(data)) as stored:
         assert stored.getexif()[odd.ORIENTATION] == 6
-    assert pixels(images.decode(data)) == pixels(image)
+    assert pixels(images.decode(data, "ignore")) == pixels(image)
 
 
 def test_the_first_frame_of_an_animation_is_used() -> None:
     """An image has only one vector, and every loader uses the first frame."""
     first, second = Image.new("RGB", (2, 2), (255, 0, 0)), Image.new("RGB", (2, 2), (0, 0, 255))
-    decoded = images.decode(encoded(first, "GIF", save_all=True, append_images=[second]))
+    decoded = images.decode(encoded(first, "GIF", save_all=True, append_images=[second]), "ignore")
     assert pixels(decoded)[0][0] == [255, 0, 0]
 
 
 def test_digest_and_size_of_a_good_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert images.examine(path) == images.Facts(hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
+    assert images.examine(path, "ignore") == images.Facts(hashlib.sha256(path.read_bytes()).hexdigest(), 6, 4, "ok")
 
 
 def test_suffix_may_be_wrong(tmp_path: Path) -> None:
-    assert images.examine(put(tmp_path / "a.jpg", 0)).status == "ok"
+    assert images.examine(put(tmp_path / "a.jpg", 0), "ignore").status == "ok"
 
 
 def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path: Path) -> None:
     """Cameras and editors append their own data after a complete image."""
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(picture(0), "JPEG") + b"previews and the like")
-    assert images.examine(path).status == "ok"
+    assert images.examine(path, "ignore").status == "ok"
 
 
 def truncated(path: Path) -> None:
@@ -148,13 +148,13 @@ def test_unusable_file_has_a_reproducible_status(tmp_path: Path, make: Callable[
     """A bad file must not stop a run, vanish from the counts or become a grey rectangle, and its status must be reproducible."""
     path = tmp_path / "a.jpg"
     make(path)
-    facts = images.examine(path)
+    facts = images.examine(path, "ignore")
     assert facts.status.startswith(status)
     assert "0x" not in facts.status
     assert (facts.width, facts.height) == (0, 0)
     assert facts.sha256 == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
     make(path)
-    assert images.examine(path) == facts
+    assert images.examine(path, "ignore") == facts
 
 
 EXAMINE = """
@@ -163,7 +163,7 @@ from pathlib import Path
 from clipstore.core import stage
 from clipstore.data import images
 before = stage._peak_mib()
-print(images.examine(Path(sys.argv[1])).status, stage._peak_mib() - before, sep="|")
+print(images.examine(Path(sys.argv[1]), "ignore").status, stage._peak_mib() - before, sep="|")
 """
 
 
@@ -182,7 +182,7 @@ def test_an_image_up_to_twice_pillows_limit_is_used_with_a_warning(tmp_path: Pat
     """Cameras take images of 100 million pixels; Pillow warns about them, and they are used."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.warns(Image.DecompressionBombWarning, match=r"Image size \(24 pixels\) exceeds limit of 20 pixels"):
-        facts = images.examine(put(tmp_path / "a.png", 0))
+        facts = images.examine(put(tmp_path / "a.png", 0), "ignore")
     assert (facts.width, facts.height, facts.status) == (6, 4, "ok")
 
 
@@ -199,8 +199,8 @@ def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
         for _ in range(min(len(data), rng.randrange(1, 5))):
             data[rng.randrange(min(len(data), rng.choice([40, 4000])))] = rng.randrange(256)
         path.write_bytes(data)
-        facts = images.examine(path)
-        assert images.examine(path) == facts
+        facts = images.examine(path, "ignore")
+        assert images.examine(path, "ignore") == facts
         assert "0x" not in facts.status
         assert (facts.width > 0 and facts.height > 0) == (facts.status == "ok")
         statuses.append(facts.status)
@@ -209,12 +209,12 @@ def test_damaged_bytes_never_raise(tmp_path: Path, form: str) -> None:
 
 def test_load_returns_the_indexed_image(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    assert pixels(images.load(str(path), images.examine(path).sha256, "ignore")) == pixels(picture(0))
+    assert pixels(images.load(str(path), images.examine(path, "ignore").sha256, "ignore")) == pixels(picture(0))
 
 
 def test_load_rejects_a_changed_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", 0)
-    indexed = images.examine(path).sha256
+    indexed = images.examine(path, "ignore").sha256
     put(path, 1)
     with pytest.raises(InputError, match=f"^{path}: the file has changed since it was indexed .*{indexed}"):
         images.load(str(path), indexed, "ignore")
@@ -323,12 +323,12 @@ def test_grey_in_16_bits_is_scaled_by_the_bits_that_its_maximum_needs(form: str,
     levels = np.array([[0, 64, 128, 255]], np.uint16) << (bits - 8)
     path = tmp_path / f"a.{form.lower()}"
     path.write_bytes(encoded(Image.fromarray(levels), form))
-    assert np.asarray(images.decode(path.read_bytes()))[0, :, 0].tolist() == [0, 64, 128, 255]
-    assert images.examine(path).grey_bits == bits
+    assert np.asarray(images.decode(path.read_bytes(), "ignore"))[0, :, 0].tolist() == [0, 64, 128, 255]
+    assert images.examine(path, "ignore").grey_bits == bits
 
 
 def test_black_of_16_bits_is_black() -> None:
-    assert not np.asarray(images.decode(encoded(Image.fromarray(np.zeros((2, 2), np.uint16)), "PNG"))).any()
+    assert not np.asarray(images.decode(encoded(Image.fromarray(np.zeros((2, 2), np.uint16)), "PNG"), "ignore")).any()
 
 
 @pytest.mark.parametrize("chunk", ["text", "zipped text", "international text", "profile"])
@@ -344,8 +344,8 @@ def test_pngs_with_much_metadata_are_read(chunk: str) -> None:
             options = {"icc_profile": bytes(3_000_000)}
     image = picture(0)
     data = encoded(image, "PNG", **options)
-    assert pixels(images.decode(data)) == pixels(image)
-    assert pixels(images.decode(images.without_text(data))) == pixels(image)
+    assert pixels(images.decode(data, "ignore")) == pixels(image)
+    assert pixels(images.decode(images.without_text(data), "ignore")) == pixels(image)
 
 
 def test_what_is_no_png_is_not_stripped() -> None:
@@ -372,7 +372,7 @@ def test_what_is_no_png_is_not_stripped() -> None:
 )
 def test_files_that_are_no_images_are_named_as_what_they_are(data: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
-    assert images.examine(tmp_path / "a.jpg").status == kind
+    assert images.examine(tmp_path / "a.jpg", "ignore").status == kind
 
 
 def heic(image: Image.Image) -> bytes:
@@ -383,7 +383,7 @@ def heic(image: Image.Image) -> bytes:
 def test_heic_is_read_whatever_its_name(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     (tmp_path / "a.jpg").write_bytes(heic(picture(0).resize((32, 32))))
-    facts = images.examine(tmp_path / "a.jpg")
+    facts = images.examine(tmp_path / "a.jpg", "ignore")
     assert (facts.width, facts.height, facts.status) == (32, 32, "ok")
     assert images.decoding("ignore")["heif"].startswith("pillow-heif ")
 
@@ -392,7 +392,7 @@ def test_without_pillow_heif_a_heic_says_what_to_install(tmp_path: Path) -> None
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     code = (
         "import sys; sys.modules['pillow_heif'] = None; from pathlib import Path; from clipstore.data import images; "
-        f"print(images.examine(Path({str(tmp_path / 'a.heic')!r})).status); print('heif' in images.decoding('ignore'))"
+        f"print(images.examine(Path({str(tmp_path / 'a.heic')!r}), 'ignore').status); print('heif' in images.decoding('ignore'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
@@ -414,5 +414,5 @@ def test_pillow_reads_every_suffix_that_counts() -> None:
 def test_less_common_formats_are_read(suffix: str, form: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(encoded(picture(0), form))
-    assert images.examine(path).status == "ok"
+    assert images.examine(path, "ignore").status == "ok"
     assert suffix in images.SUFFIXES

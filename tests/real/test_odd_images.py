@@ -15,5 +15,5 @@ def test_an_odd_file_is_decoded_to_its_rgb_image(real_data: Path, name: str, for
     with Image.open(path) as odd:
         assert (odd.format, odd.mode) == (form, mode)
         expected = np.asarray(odd.convert("RGB"))
-    assert images.examine(path).status == "ok"
-    np.testing.assert_array_equal(np.asarray(images.decode(path.read_bytes())), expected)
+    assert images.examine(path, "ignore").status == "ok"
+    np.testing.assert_array_equal(np.asarray(images.decode(path.read_bytes(), "ignore")), expected)
