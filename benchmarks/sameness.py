@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 RENAMED: dict[str, Any] = YAML(typ="safe").load(Path(__file__).parent.parent / "docs/renamed_keys.yaml")
-TIMINGS = {"training_seconds", "megabytes_per_second"}
+TIMINGS = {"training_seconds", "megabytes_per_second"}  # metrics of the tokenizers until release 0.2
 
 
 def flat(value: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -1,8 +1,8 @@
 """Write the report: `dvc repro -s report`.
 
 Reads what the axes name: metrics, plots, predictions, findings of the audit, embeddings and index for the galleries, printed networks,
-contracts and encoder.json of the weights, and report/application.md; for its provenance data/runs.jsonl and git too. Writes
-report/index.html, one file that opens from disk.
+contracts and encoder.json of the weights, and report/application.md. Writes report/index.html, one file that opens from disk. What
+differs between equal runs is on a page beside it, which DVC does not track: report/runs.html, from git and data/runs.jsonl.
 """
 
 import json
@@ -26,6 +26,7 @@ from clipstore.report.vega import draw
 from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 
 TARGET = Path("report/index.html")
+RUNS_PAGE = TARGET.with_name("runs.html")
 LARGEST = 10_000_000  # bytes
 BEST = 2  # approaches of a data set that have galleries
 
@@ -128,8 +129,7 @@ def networks(axes: Axes) -> list[dict[str, str]]:
 
 
 def provenance_of(axes: Axes) -> dict[str, Any]:
-    """Return commit, parameters, digests, versions, and what every stage took."""
-    names = {name for axis in axes.model_dump().values() for name in axis}
+    """Return parameters, digests and versions."""
     paths = {
         f"{encoder}-{dataset}": Path(f"data/embeddings/{encoder}-{dataset}/contract.json")
         for dataset in axes.datasets
@@ -137,13 +137,11 @@ def provenance_of(axes: Axes) -> dict[str, Any]:
     }
     contracts = {cell: json.loads(sections.existing(path).read_text()) for cell, path in paths.items()}
     return {
-        "git": provenance.commit(),
         "parameters": Path("params.yaml").read_text(),
         "contracts": [{"cell": cell, "digest": digests.json_sha256(contract), **contract} for cell, contract in contracts.items()],
         "weights": [read_info(name) for name in axes.weights if sections.existing(folder(name) / "encoder.json")],
         "indices": {name: index.read(name).digest for name in axes.datasets},
         "versions": provenance.versions(),
-        "runs": provenance.last_runs(Path("data/runs.jsonl"), names),
     }
 
 
@@ -153,6 +151,7 @@ def main() -> dict[str, Any]:
     tables = section(dict[Slug, Dataset], "datasets")
     datasets = [of_dataset(name, tables[name], axes, settings) for name in axes.datasets]
     text = page.render(
+        "report.html.j2",
         {
             "axes": axes,
             "datasets": datasets,
@@ -162,7 +161,7 @@ def main() -> dict[str, Any]:
             "drawn_weights": [name for name, entry in section(dict[Slug, Encoder], "encoders").items() if isinstance(entry, GardenClip)],
             "meanings": sentences.MEANINGS,
             "application": page.markdown(sections.existing(Path("report/application.md")).read_text(encoding="utf-8")),
-        }
+        },
     )
     content = text.encode()
     if len(content) > LARGEST:
@@ -172,6 +171,9 @@ def main() -> dict[str, Any]:
         )
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(content)
+    names = {name for axis in axes.model_dump().values() for name in axis}
+    runs = provenance.last_runs(Path("data/runs.jsonl"), names)
+    RUNS_PAGE.write_text(page.render("runs.html.j2", {"git": provenance.commit(), "runs": runs}), encoding="utf-8")
     print(f"report: {TARGET}, {len(content) / 1e6:.1f} MB")
     return {"bytes": len(content)}
 

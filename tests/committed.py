@@ -15,7 +15,6 @@ from ruamel.yaml import YAML
 from tests.workspace import PROJECT
 
 TOLERANCE = 0.03  # in accuracy; the 95 % half-width on the smaller test set (539 images) is 0.02 to 0.04
-TIMINGS = (".training_seconds", ".megabytes_per_second")
 TOLERANCE_OF_NETS = 0.1  # differences in the last bits grow over the steps of training on a few hundred images
 
 # Probabilities vary more than predictions: another selected C changes the probe's confidence considerably. A gap to the best has the
@@ -31,8 +30,6 @@ def differences(committed: object, current: object, where: str) -> list[str]:
         return lines + [
             line for key in committed.keys() & current.keys() for line in differences(committed[key], current[key], f"{where}.{key}")
         ]
-    if where.endswith(TIMINGS):
-        return []
     tolerance = TOLERANCE_OF_NETS if ".finetune." in where or ".scratch." in where else TOLERANCE
     if any(part in where for part in NOT_COMPARED):
         return []

@@ -190,7 +190,7 @@ def test_the_page_has_its_sections_one_heading_and_no_request(toy: Page) -> None
     assert [link["href"] for link in toy.all("a")][:15] == ["#main", *(f"#{name}" for name in SECTIONS)]
     assert len(toy.all("h1")) == 1 and toy.all("html") == [{"lang": "en"}]
     addresses = [address for _, attributes in toy.elements for key in ("src", "href") if (address := attributes.get(key))]
-    assert addresses and {address.split(":")[0] for address in addresses if not address.startswith("#")} == {"data"}
+    assert {address.split(":")[0] for address in addresses if not address.startswith("#")} == {"data", report.RUNS_PAGE.name}
     assert not re.search(r"url\((?!#)|@import", toy.html)
     ids = [str(attributes["id"]) for _, attributes in toy.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -296,7 +296,26 @@ def test_the_same_inputs_give_the_same_bytes(toy: Page) -> None:
 
 
 def test_provenance(toy: Page) -> None:
-    assert "no git repository" in toy.text and "ab" * 32 in toy.text and "no stage ran on this machine" in toy.text
+    assert "ab" * 32 in toy.text and [link["href"] for link in toy.all("a") if link["href"] == report.RUNS_PAGE.name]
+    runs = Page(report.RUNS_PAGE).text
+    assert "No git repository" in runs and "no stage ran on this machine" in runs
+
+
+def test_times_change_only_the_page_of_runs(toy: Page) -> None:
+    speed = {"training_seconds": 1.25, "megabytes_per_second": 3.5}
+    run = {"seconds": 12.5, "peak_mib": 321, "finished": "2001-02-03T04:05:06+0000"}
+    lines = [
+        {"cell": "score@toy", **run},
+        {"cell": "tokenizers@toy", "tokenizers": {"bpe <b>": speed}, **run},
+        {"cell": "knn@other", **run},
+    ]
+    Path("data/runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report.main()
+    assert Page().html == toy.html
+    text = Page(report.RUNS_PAGE).text
+    assert (
+        all(part in text for part in ("score@toy", "12.5", "321", "2001-02-03T04:05:06+0000", "bpe <b>", "3.5")) and "knn@other" not in text
+    )
 
 
 def test_empty_axes_need_no_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

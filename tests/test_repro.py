@@ -57,6 +57,12 @@ def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) 
     assert {run["cell"] for run in finished.runs()} >= {f"embed_images@{CELL}", "weights@garden_clip", "score@digits"}
 
 
+def test_running_everything_again_leaves_the_tree_clean(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.root / ".dvc/cache")
+    assert {"weights@garden_clip", "score@digits", "report"} <= set(ran(workspace.dvc("repro", "--force")))
+    assert workspace.git("status", "--porcelain") == ""
+
+
 def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> None:
     done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[2,4]", "-S", "knn.temperature=0.00001")
     cells = ("knn@garden_clip-", "score@")

@@ -18,7 +18,7 @@ RUNS = Path("data/runs.jsonl")
 def run(main: Callable[..., Mapping[str, object] | None]) -> None:
     """Call ``main`` with the command-line arguments; append cell, seconds, peak memory and what ``main`` returns to data/runs.jsonl.
 
-    Timings are not part of DVC's outs because they would change the hashes on every run.
+    Timings are in none of DVC's outs, since they would change the digests on every run.
 
     Raises:
         InputError: the number of arguments differs from that of ``main``'s parameters, or DVC did not start the stage.

@@ -1,4 +1,4 @@
-"""The HTML page from its parts: Jinja2 with autoescape on, Markdown with HTML off."""
+"""The HTML pages from their parts: Jinja2 with autoescape on, Markdown with HTML off."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from clipstore.report.sentences import chosen
 from clipstore.store.approaches import readable
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATES = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def markdown(text: str) -> Markup:
     return Markup(reader.renderer.render(tokens, reader.options, {}))
 
 
-def render(parts: Mapping[str, Any]) -> str:
-    """Return the page; a part that the template uses and ``parts`` lacks is an error."""
+def render(template: str, parts: Mapping[str, Any]) -> str:
+    """Return the page of a template, "report.html.j2" or "runs.html.j2"; a part that it uses and ``parts`` lacks is an error."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         "percent": percent,
@@ -63,4 +63,4 @@ def render(parts: Mapping[str, Any]) -> str:
         "readable": readable,
         "json": lambda value: json.dumps(value, indent=2),
     }
-    return environment.get_template(TEMPLATE.name).render(parts)
+    return environment.get_template(template).render(parts)

@@ -1,4 +1,4 @@
-"""Where the report's figures come from: commit, library versions, time and memory of each stage. No stage depends on any of it."""
+"""Library versions, and what differs between equal runs: commit, time and memory of each stage. No stage depends on any of it."""
 
 import importlib.metadata
 import json
