@@ -4,6 +4,7 @@ import ast
 import io
 import json
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,13 @@ def test_params_are_laid_out_so_that_an_override_changes_its_own_line_only(tmp_p
 def test_readme_shows_the_committed_results() -> None:
     metrics = {name: json.loads(at_head(f"metrics/{name}.json")) for name in PARAMS["axes"]["datasets"]}
     assert results.table(metrics) in at_head("README.md")
+
+
+def test_docs_show_the_committed_few_shot_results() -> None:
+    page = at_head("docs/few_shot.md")
+    for encoder, name in product(PARAMS["axes"]["encoders"], PARAMS["axes"]["datasets"]):
+        rows = pd.read_csv(io.StringIO(at_head(f"plots/few_shot/{encoder}-{name}.csv")), dtype={"shots": str})
+        assert results.few_shot_table(rows) in page
 
 
 def test_docs_show_the_committed_tokenizers() -> None:

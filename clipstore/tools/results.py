@@ -1,6 +1,7 @@
 """The results of every data set and corpus on the axes, as Markdown: python -m clipstore.tools.results."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def unreadable(metrics: dict[str, dict[str, Any]]) -> list[str]:
         for dataset, count in failed.items()
         if count
     ]
+
+
+def few_shot_table(rows: pd.DataFrame) -> str:
+    """Return plots/few_shot/ENCODER-DATASET.csv as a Markdown table: mean per class in percent over the draws, by method and shots."""
+    means = rows.assign(mean=rows["mean_per_class"].map(_percent)).pivot(index="method", columns="shots", values="mean")
+    means = means.loc[rows["method"].unique(), rows["shots"].unique()].rename(index=lambda name: name.replace("_", " "))
+    return means.rename_axis(index="images per class", columns=None).reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
@@ -99,6 +107,9 @@ def main() -> None:
         print("Percent; in brackets, 95 % intervals. n.s.: top-1 does not differ significantly from the best approach's.")
         for line in unreadable(metrics):
             print(line)
+        for encoder, name in product(axes["encoders"], datasets):
+            print(f"\nFew-shot learning, {encoder} on {name}, percent mean per class, mean over the draws:")
+            print(few_shot_table(sections.table(Path(f"plots/few_shot/{encoder}-{name}.csv"))))
     if corpora:
         tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}
         print(f"\n{tokenizers_table(tokenizers)}")

@@ -1,6 +1,8 @@
 """The results table."""
 
-from clipstore.tools.results import table, unreadable
+import pandas as pd
+
+from clipstore.tools.results import few_shot_table, table, unreadable
 
 BEST = {"gap_to_best": 0.0, "significant": False}
 ZERO_SHOT = BEST | {
@@ -55,6 +57,13 @@ def test_gaps_that_are_not_significant_are_marked() -> None:
     }
     text = table({"a": {"knn": names, "zero_shot": {"y": dict(PROBE)}}})
     assert [cells(row)[4] for row in text.splitlines()[2:]] == ["-7.6", "best", "0.0 (n.s.)", "0.0 (n.s.)"]
+
+
+def test_few_shot_table_has_a_row_for_each_method_and_a_column_for_each_number_of_images() -> None:
+    rows = [("1", "linear_probe", 0.25), ("1", "zero_shot", 0.5), ("16", "linear_probe", 0.87654), ("16", "zero_shot", 0.5)]
+    text = few_shot_table(pd.DataFrame(rows, columns=["shots", "method", "mean_per_class"]))
+    head, _, *lines = map(cells, text.splitlines())
+    assert [head, *lines] == [["images per class", "1", "16"], ["linear probe", "25.0", "87.7"], ["zero shot", "50.0", "50.0"]]
 
 
 def test_unreadable_images_are_counted_once_for_each_data_set() -> None:
