@@ -57,9 +57,9 @@ def test_a_second_run_does_nothing_and_the_lock_is_current(finished: Workspace) 
     assert {run["cell"] for run in finished.runs()} >= {f"embed_images@{CELL}", "weights@garden_clip", "score@digits"}
 
 
-def test_running_everything_again_leaves_the_tree_clean(workspace: Workspace) -> None:
-    shutil.rmtree(workspace.root / ".dvc/cache")
-    assert {"weights@garden_clip", "score@digits", "report"} <= set(ran(workspace.dvc("repro", "--force")))
+def test_running_stages_again_leaves_the_tree_clean(workspace: Workspace) -> None:
+    cells = ["weights@garden_clip", f"linear_probe@{CELL}", "score@garden", "report"]
+    assert ran(workspace.dvc("repro", "--force", "--single-item", *cells)) == cells
     assert workspace.git("status", "--porcelain") == ""
 
 
