@@ -31,8 +31,6 @@ class Score(Section):
 
     threshold: float = Field(ge=0, le=1, description="Least confidence of an answer that counts as covered.")
     bins: int = Field(ge=1, description="Bins of equal mass in the calibration error and its plot.")
-    resamples: int = Field(ge=100, description="Bootstrap resamples.")
-    seed: int = Field(ge=0, description="Seed of the bootstrap.")
     worst: int = Field(ge=1, description="Classes in each approach's confusion matrix, and most confused pairs of classes in its list.")
 
 
@@ -44,16 +42,16 @@ def measures(approach: Predictions, temperature: float, settings: Score) -> dict
     Args:
         approach: the approach's predictions.
         temperature: the temperature fitted on val.
-        settings: bins, threshold, resamples, seed.
+        settings: bins, threshold.
     """
     probabilities, labels, answers = approach.test_probabilities, approach.test_labels, approach.test_answers
     hits, sizes = intervals.by_class(answers == labels, labels)
     accuracies: dict[str, Any] = dict(metrics.accuracies(answers, labels))
-    accuracies |= ends("top1", intervals.wilson(int(hits.sum()), len(labels)))
-    accuracies |= ends("mean_per_class", intervals.mean_per_class(hits, sizes, settings.resamples, settings.seed))
+    accuracies |= ends("top1", intervals.exact(int(hits.sum()), len(labels)))
+    accuracies |= ends("mean_per_class", intervals.mean_per_class(hits, sizes))
     if len(approach.classes) > 5:
         accuracies["top5"] = metrics.top_k(probabilities, labels, 5)
-        accuracies |= ends("top5", intervals.wilson(round(accuracies["top5"] * len(labels)), len(labels)))
+        accuracies |= ends("top5", intervals.exact(round(accuracies["top5"] * len(labels)), len(labels)))
     counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(approach.classes) - len(sizes)}
     fitted = {"temperature": temperature, "calibrated_on": len(approach.of("val")[1])}
     calibrated = calibration.measures(probabilities, labels, temperature, settings.bins, settings.threshold)
@@ -74,7 +72,7 @@ def ends(measure: str, interval: intervals.Interval) -> dict[str, float]:
     return {f"{measure}_low": interval.low, f"{measure}_high": interval.high}
 
 
-def compare(approaches: list[Predictions], settings: Score) -> tuple[pd.DataFrame, list[dict[str, float | bool]]]:
+def compare(approaches: list[Predictions]) -> tuple[pd.DataFrame, list[dict[str, float | bool]]]:
     """Return a comparison of every pair of approaches (see `comparisons.compare`), and each approach's gap to the best.
 
     The best approach has the highest mean_per_class on test; ties go to the first. It may be picked afterwards because the correction
@@ -82,7 +80,7 @@ def compare(approaches: list[Predictions], settings: Score) -> tuple[pd.DataFram
     """
     labels = approaches[0].test_labels
     right = {approach.title: approach.test_answers == labels for approach in approaches}
-    table = comparisons.compare(right, labels, settings.resamples, settings.seed)
+    table = comparisons.compare(right, labels)
     leader = approaches[best([metrics.mean_per_class(approach.test_answers, labels) for approach in approaches])]
     return table, [comparisons.gap_to_best(table, approach.title, leader.title) for approach in approaches]
 
@@ -112,7 +110,7 @@ def main(dataset: str) -> None:
     folder = Path("plots/score") / dataset
     results: dict[str, dict[str, Any]] = {}
     tables: dict[str, list[pd.DataFrame]] = {"per_class": [], "reliability": [], "confused": []}
-    compared, gaps = compare(approaches, settings)
+    compared, gaps = compare(approaches)
     for approach, gap in zip(approaches, gaps, strict=True):
         temperature = calibration.fit_temperature(*approach.of("val"))
         audited = {} if leaked is None else {"leaked": len(leaked), **without_leaked(approach, leaked)}

@@ -47,7 +47,7 @@ EMPTY: dict[str, Any] = {
 }
 TOY = {"datasets": ["toy"], "weights": ["enc"], "encoders": ["enc"], "zero_shot": ["enc"]}  # its axes
 PARAMS: dict[str, Any] = {
-    "score": {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20},
+    "score": {"threshold": 0.6, "bins": 2, "worst": 20},
     "audit": {"neighbors": 2, "min_agreement": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
     "report": {"thumbnail_size": 64, "gallery": 2, "findings": 3},
     "datasets": {"toy": {"kind": "digits"}},

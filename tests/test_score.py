@@ -21,7 +21,7 @@ from tests.synthetic import image_rows, on_axis, use
 SPLITS = ["train", "val", "test", "test", "test", "test"]
 LABELS = [0, 1, 0, 0, 0, 1]
 ROWS: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0, 1, 0]]  # of val and test: 0 0 1 2 1
-SETTINGS = {"threshold": 0.6, "bins": 2, "resamples": 100, "seed": 0, "worst": 20}
+SETTINGS = {"threshold": 0.6, "bins": 2, "worst": 20}
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ FEW = {
     "few_shot.alpha": [1.0],
     "few_shot.beta": [1.0],
     "audit.folds": 2,
-    "score.resamples": 1000,
 }  # quick runs with poor results
 
 

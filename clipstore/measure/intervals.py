@@ -17,11 +17,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(hits: int, n: int) -> Interval:
-    """Return Wilson's score interval (1927) for ``hits`` of ``n`` >= 1 independent images, computed by statsmodels."""
+def exact(hits: float, n: float) -> Interval:
+    """Return the interval of Clopper and Pearson (1934) for ``hits`` of ``n`` > 0 independent images, computed by statsmodels.
+
+    Both may be fractional, as effective numbers of images are (Korn and Graubard 1998).
+    """
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(hits, n, alpha=1 - LEVEL, method="wilson")
+    low, high = proportion_confint(hits, n, alpha=1 - LEVEL, method="beta")
     return Interval(float(low), float(high))
 
 
@@ -36,24 +39,27 @@ def by_class(selected: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer[Any
     return np.bincount(positions, weights=selected).astype(np.int64), np.bincount(positions)
 
 
-def mean_per_class(hits: Counts, sizes: Counts, resamples: int, seed: int) -> Interval:
-    """Return the percentile interval (Efron and Tibshirani 1993, chapter 13) of the mean over classes of hits / sizes.
+def effective_images(sizes: Counts) -> float:
+    """Return how many independent images give a share the variance of a mean over classes of ``sizes`` (c,) that are equally accurate."""
+    return float(len(sizes) ** 2 / (1 / sizes).sum())
 
-    The bootstrap is stratified: images are resampled within their class. The number of hits in a class of n images then follows a binomial
-    distribution with n and the class's accuracy, so the code draws hits instead of images. Classes whose answers are all right or all
-    wrong do not widen the interval.
+
+def mean_per_class(hits: Counts, sizes: Counts) -> Interval:
+    """Return the exact interval at the effective number of images of the mean over classes of hits / sizes.
+
+    The variance of the mean is the sum of p (1 - p) / size / c^2 over the c classes, p being the accuracy of a class. By Jensen's
+    inequality it is at most that of `effective_images` images of accuracy q, the mean of p weighted by 1 / size. Where q has a larger
+    variance than the mean itself, because small classes are harder, the effective number is reduced in proportion. With few images in
+    the small classes, q is drawn towards the mean by two more images. If all classes have the same size, this is the interval of top1.
 
     Args:
         hits: right answers in each class, int64 (c,).
         sizes: images in each class, int64 (c,), >= 1.
-        resamples: number of draws.
-        seed: of the draws.
     """
-    drawn = np.random.default_rng(seed).binomial(sizes, hits / sizes, size=(resamples, len(sizes)))
-    return percentiles((drawn / sizes).mean(axis=1))
-
-
-def percentiles(draws: npt.NDArray[np.floating[Any]]) -> Interval:
-    """Return the ends of the central 95 % of the draws (n,)."""
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    accuracies, weights = hits / sizes, 1 / sizes
+    mean, n = accuracies.mean(), effective_images(sizes)
+    if 0 < mean < 1:
+        behind = weights.sum() ** 2 / (weights**3).sum()  # images that estimate q
+        q = (behind * np.average(accuracies, weights=weights) + 2 * mean) / (behind + 2)
+        n *= min(1.0, mean * (1 - mean) / (q * (1 - q)))
+    return exact(mean * n, n)

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from clipstore.report.sentences import chosen
+from clipstore.report.sentences import chosen, verdict
 from clipstore.store.approaches import readable
 
 TEMPLATES = Path(__file__).parent
@@ -59,6 +59,7 @@ def render(template: str, parts: Mapping[str, Any]) -> str:
         "percent": percent,
         "points": points,
         "chosen": chosen,
+        "verdict": verdict,
         "sentence": sentence,
         "readable": readable,
         "json": lambda value: json.dumps(value, indent=2),

@@ -74,22 +74,23 @@ def listed(names: list[str]) -> str:
 def of_pair(row: pd.Series) -> str:
     """Return the comparison in one row of plots/score/DATASET/pairs.csv as a sentence.
 
-    The difference is in mean_per_class; significance is that of top1 (McNemar's exact test, corrected for all pairs).
+    It is about mean_per_class, and adds what the test of top1 says where that differs.
     """
-    a, b = (row["a"], row["b"]) if row["difference"] >= 0 else (row["b"], row["a"])
-    difference, surplus = abs(row["difference"]), row["only_a_right"] - row["only_b_right"]
-    if row["difference"] < 0:
-        surplus = -surplus
+    sign = 1 if row["difference"] >= 0 else -1
+    a, b = (row["a"], row["b"])[::sign]
+    difference, lead = sign * row["difference"], sign * row["difference_top1"]  # of a
+    significant, significant_top1 = row["p_corrected"] < SIGNIFICANCE, row["p_top1_corrected"] < SIGNIFICANCE
     if not row["only_a_right"] and not row["only_b_right"]:
         return f"{readable(a)} and {readable(b)} classify exactly the same test images correctly."
-    if row["p_corrected"] >= SIGNIFICANCE:
-        return f"{readable(a)} and {readable(b)} do not differ significantly (gap: {points(difference)})."
-    if surplus < 0:
-        return (
-            f"{readable(b)} classifies significantly more test images correctly, "
-            f"although {readable(a)} has the higher mean per-class accuracy."
-        )
-    return f"{readable(a)} beats {readable(b)} by {points(difference)}; the difference is significant."
+    if significant:
+        text = f"{readable(a)} beats {readable(b)} by {points(difference)} of mean per-class accuracy, a significant difference"
+        if not significant_top1:
+            return f"{text}, although their top-1 accuracies do not differ significantly."
+        return f"{text}, although its top-1 accuracy is significantly lower, by {points(-lead)}." if lead < 0 else f"{text}."
+    text = f"{readable(a)} and {readable(b)} do not differ significantly in mean per-class accuracy (gap: {points(difference)})"
+    if significant_top1:
+        return f"{text}, although the top-1 accuracy of {readable(a if lead > 0 else b)} is significantly higher, by {points(abs(lead))}."
+    return f"{text}."
 
 
 def of_pairs(table: pd.DataFrame, order: list[str]) -> list[str]:
@@ -108,7 +109,8 @@ def headline(results: list[dict[str, Any]]) -> list[str]:
     """Return two sentences, not capitalised: which approach is best on a data set, and how the others compare, zero-shot above all.
 
     Args:
-        results: of each approach, the best first: stage, title, mean_per_class with its ends, top1, gap_to_best, significant.
+        results: of each approach, the best first: stage, title, mean_per_class with its ends, top1, gap_to_best, significant,
+            significant_top1.
     """
     best, *others = results
     accuracy, low, high = (f"{100 * best[key]:.1f}" for key in ("mean_per_class", "mean_per_class_low", "mean_per_class_high"))
@@ -122,26 +124,50 @@ def comparison(best: dict[str, Any], others: list[dict[str, Any]]) -> str:
     if not others:
         return "no other approach was run."
     tied = [other for other in others if not other["significant"]]
-    rivals = [other for other in others if other["significant"] and other["top1"] > best["top1"]]
     free = next((other for other in others if trains_nothing(other)), None) if not trains_nothing(best) else None
-    clauses, shown = [], [*tied, *rivals]
-    if rivals:
-        clauses.append(f"{titles(rivals)} {'has' if len(rivals) == 1 else 'have'} a significantly higher top-1 accuracy")
     if tied:
         without_labels = ", although zero-shot needs no labelled images" if free in tied else ""
-        clauses.append(f"{titles(tied)} {'does' if len(tied) == 1 else 'do'} not differ significantly from it{without_labels}")
-    if not shown:
+        clauses = [f"{titles(tied)} {'does' if len(tied) == 1 else 'do'} not differ significantly from it{without_labels}"]
+    else:
         closest, gap = others[0], points(-others[0]["gap_to_best"])
         without_labels = FREE if closest is free else ""
         if len(others) == 1:
-            clauses.append(f"{titles([closest])}{without_labels or ' '}is significantly less accurate, by {gap}")
+            clauses = [f"{titles([closest])}{without_labels or ' '}is significantly less accurate, by {gap}"]
         else:
             start = "all others are significantly less accurate; the closest is"
-            clauses.append(f"{start} {titles([closest])}{without_labels or ', '}{gap} behind")
-        shown = [closest]
-    if free and free not in shown:
+            clauses = [f"{start} {titles([closest])}{without_labels or ', '}{gap} behind"]
+    if free and free not in (tied or [others[0]]):
         clauses.append(f"{titles([free])}{FREE}is {points(-free['gap_to_best'])} behind")
-    return f"{'; '.join(clauses)}."
+    return f"{'; '.join([*clauses, *disagreements(best, others)])}."
+
+
+def disagreements(best: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
+    """Return where the test of top1 does not say the same of the ``others`` as that of mean_per_class, as clauses (see `headline`)."""
+    higher = [other for other in others if other["significant_top1"] and other["top1"] > best["top1"]]
+    lower = [other for other in others if other["significant_top1"] and other["top1"] < best["top1"] and not other["significant"]]
+    equal = [other for other in others if other["significant"] and not other["significant_top1"]]
+    clauses = []
+    for word, different in (("higher", higher), ("lower", lower)):
+        if different:
+            most = max(different, key=lambda other: abs(other["top1"] - best["top1"]))
+            accuracies = f"{100 * most['top1']:.1f} against {100 * best['top1']:.1f} %"
+            noun, verb = ("accuracy", "is") if len(different) == 1 else ("accuracies", "are")
+            extreme = "" if len(different) == 1 else "up to " if word == "higher" else "down to "
+            clauses.append(f"but the top-1 {noun} of {titles(different)} {verb} significantly {word}: {extreme}{accuracies}")
+    if equal:
+        clauses.append(f"but in top-1 accuracy, {titles(equal)} {'does' if len(equal) == 1 else 'do'} not differ significantly from it")
+    return clauses
+
+
+def verdict(result: dict[str, Any], best: dict[str, Any]) -> str:
+    """Return what a table adds to the gap of a result to the ``best``; "" if it is significant in mean_per_class and in top1."""
+    words = [] if result["significant"] else ["n.s."]
+    higher = result["top1"] > best["top1"]
+    if result["significant_top1"] and (higher or not result["significant"]):
+        words.append(f"top-1 significantly {'higher' if higher else 'lower'}")
+    if result["significant"] and not result["significant_top1"]:
+        words.append("top-1 n.s.")
+    return ", ".join(words)
 
 
 def titles(results: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.report import sections
+from clipstore.report.sentences import verdict
 from clipstore.store.approaches import readable
 
 
@@ -85,10 +86,11 @@ def _interval(measures: dict[str, Any], measure: str) -> str:
 
 
 def _gap_to_best(measures: dict[str, Any], stages: dict[str, Any]) -> str:
-    """Return the difference in mean per class to the best approach, in points; "n.s." where top-1 does not differ significantly."""
+    """Return the difference in mean per class to the best approach, in points, and in brackets what its test says of it and of top-1."""
     best = max((other for names in stages.values() for other in names.values()), key=lambda other: other["mean_per_class"])
     points = round(100 * measures["gap_to_best"], 1) + 0.0  # no "-0.0"
-    return "best" if measures is best else f"{points:.1f}" + " (n.s.)" * (not measures["significant"])
+    words = verdict(measures, best)
+    return "best" if measures is best else f"{points:.1f} ({words})" if words else f"{points:.1f}"
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def main() -> None:
     if datasets:
         metrics = {name: json.loads(path.read_text()) for name, path in datasets.items()}
         print(table(metrics))
-        print("Percent; in brackets, 95 % intervals. n.s.: top-1 does not differ significantly from the best approach's.")
+        print("Percent; in brackets, 95 % intervals. n.s.: does not differ significantly from the best approach.")
         for line in unreadable(metrics):
             print(line)
         for encoder, name in product(axes["encoders"], datasets):

@@ -1,23 +1,22 @@
-"""Intervals: agreement with scipy, and intervals of width 0."""
+"""Intervals: agreement with scipy, width, and coverage in simulations."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest
 
 from clipstore.measure import intervals
 
 
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (790, 840), (840, 840)])
-def test_wilson_equals_scipys(hits: int, n: int) -> None:
-    expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    assert intervals.wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (790, 840), (840, 840), (1, 1)])
+def test_exact_equals_scipys(hits: int, n: int) -> None:
+    expected = binomtest(hits, n).proportion_ci(0.95, method="exact")
+    assert intervals.exact(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_wilson_of_one_image_by_hand() -> None:
-    squared = 1.959963984540054**2
-    assert intervals.wilson(1, 1) == pytest.approx((1 / (1 + squared), 1), abs=1e-9)
+def test_exact_of_one_image_by_hand() -> None:
+    assert intervals.exact(1, 1) == pytest.approx((0.025, 1), abs=1e-9)
 
 
 def test_by_class_counts_only_classes_that_occur() -> None:
@@ -26,24 +25,67 @@ def test_by_class_counts_only_classes_that_occur() -> None:
     assert (hits.tolist(), sizes.tolist()) == ([2, 0, 1], [3, 1, 1])
 
 
-def test_mean_per_class_matches_scipys_bootstrap_within_classes() -> None:
-    hits, sizes = np.array([45, 12, 6]), np.array([50, 20, 7])
-    images = [np.arange(size) < hit for hit, size in zip(hits, sizes, strict=True)]
-
-    def mean_per_class(*classes: np.ndarray, axis: int = -1) -> Any:
-        return np.mean([hits.mean(axis=axis) for hits in classes], axis=0)
-
-    resampled = bootstrap(images, mean_per_class, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1))
-    expected = resampled.confidence_interval
-    assert intervals.mean_per_class(hits, sizes, 20_000, 0) == pytest.approx((expected.low, expected.high), abs=0.005)
+@pytest.mark.parametrize("hits", [[0, 0, 0], [7, 2, 0], [7, 7, 7], [3, 4, 5]])
+def test_equal_classes_have_the_interval_of_top1(hits: list[int]) -> None:
+    assert intervals.mean_per_class(np.array(hits), np.array([7, 7, 7])) == pytest.approx(intervals.exact(sum(hits), 21), abs=1e-12)
 
 
-@pytest.mark.parametrize(("hits", "sizes"), [([1], [1]), ([0], [1]), ([0, 8], [8, 8])])
-def test_classes_all_right_or_all_wrong_have_no_width(hits: list[int], sizes: list[int]) -> None:
-    expected = np.mean(np.array(hits) / np.array(sizes))
-    assert intervals.mean_per_class(np.array(hits), np.array(sizes), 100, 0) == (expected, expected)
+def test_effective_images_by_hand() -> None:
+    assert intervals.effective_images(np.array([1, 2])) == pytest.approx(4 / 1.5)
 
 
-def test_the_seed_determines_the_draws() -> None:
-    drawn = [intervals.mean_per_class(np.array([5, 7]), np.array([9, 31]), 100, seed) for seed in (0, 0, 1)]
-    assert drawn[0] == drawn[1] != drawn[2]
+def test_hard_small_classes_widen_the_interval() -> None:
+    sizes = np.repeat([2, 200], 5)
+    easy = intervals.mean_per_class(np.array([2, 2, 2, 2, 2, 160, 160, 160, 160, 160]), sizes)
+    hard = intervals.mean_per_class(np.array([1, 1, 2, 2, 2, 200, 200, 200, 200, 200]), sizes)  # the same mean, 0.9
+    assert hard.high - hard.low > 1.2 * (easy.high - easy.low)
+
+
+@pytest.mark.parametrize(("hits", "sizes"), [([1], [1]), ([0], [1]), ([1, 0], [1, 900]), ([1, 899], [1, 900]), ([0, 1], [1, 900])])
+def test_the_interval_contains_the_mean_and_is_within_0_and_1(hits: list[int], sizes: list[int]) -> None:
+    low, high = intervals.mean_per_class(np.array(hits), np.array(sizes))
+    assert 0 <= low <= np.mean(np.array(hits) / np.array(sizes)) <= high <= 1 and low < high
+
+
+@pytest.mark.parametrize("classes", [10, 102])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 20])
+def test_classes_of_one_size_are_covered(size: int, classes: int) -> None:
+    random, sizes = np.random.default_rng(0), np.full(classes, size)
+    known: dict[int, intervals.Interval] = {}  # by the number of hits, on which alone the interval depends
+    for mean in (0.5, 0.9, 0.99):
+        for accuracies in (sizes * 0 + mean, random.beta(10 * mean, 10 * (1 - mean), classes), random.beta(mean, 1 - mean, classes)):
+            draws = random.binomial(sizes, accuracies, (1000, classes))
+            covered = 0
+            for hits in draws:
+                if (total := int(hits.sum())) not in known:
+                    known[total] = intervals.mean_per_class(hits, sizes)
+                covered += known[total].low <= accuracies.mean() <= known[total].high
+            assert covered / len(draws) >= 0.925, (mean, accuracies)
+
+
+RANK = np.linspace(0, 1, 37)
+MIXED = {
+    "as in Flowers 102": np.geomspace(20, 238, 37).round().astype(int),
+    "from 1 to 200": np.geomspace(1, 200, 37).round().astype(int),
+    "half with 3, half with 200": np.where(RANK < 0.5, 3, 200),
+}
+
+
+@pytest.mark.parametrize("sizes", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize(
+    "accuracy",
+    [
+        lambda random: np.full(37, 0.9),
+        lambda random: random.beta(9, 1, 37),
+        lambda random: random.beta(1.8, 0.2, 37),
+        lambda random: 0.9 + 0.1 * RANK,
+        lambda random: 1 - 0.1 * RANK,
+        lambda random: np.where(RANK < 0.3, 0.5, 1.0),
+    ],
+    ids=["equal", "similar", "different", "small harder", "small easier", "small a coin toss"],
+)
+def test_classes_of_different_sizes_are_covered(sizes: np.ndarray, accuracy: Callable[[np.random.Generator], np.ndarray]) -> None:
+    random = np.random.default_rng(0)
+    accuracies = accuracy(random)
+    ends = [intervals.mean_per_class(hits, sizes) for hits in random.binomial(sizes, accuracies, (300, 37))]
+    assert np.mean([low <= accuracies.mean() <= high for low, high in ends]) >= 0.925
