@@ -228,7 +228,7 @@ def test_the_table_reads_and_sorts(toy: Page) -> None:
 
 def test_identical_approaches_are_reported(toy: Page) -> None:
     assert "Linear probe (enc) and kNN (enc) classify exactly the same test images correctly." in toy.text
-    assert "do not differ significantly (gap: 25.0 points)." in toy.text
+    assert "do not differ significantly in mean per-class accuracy (gap: 25.0 points)." in toy.text
 
 
 def test_the_first_screen_is_data_set_answer_table_and_certainty(toy: Page) -> None:

@@ -19,6 +19,7 @@ COLUMNS = [
     *("difference_top1", "only_a_right", "only_b_right", "p_top1", "p_top1_corrected"),
 ]
 SIGNIFICANCE = 0.05  # a difference is significant if its corrected p is below this level
+QUANTILE = float(norm.ppf((1 + LEVEL) / 2))
 
 
 class Difference(NamedTuple):
@@ -57,7 +58,7 @@ def mean_per_class(only_a: Counts, only_b: Counts, sizes: Counts) -> Difference:
     if discordant:
         n = min(n, discordant / float(((only_a + only_b) / sizes**2).sum() / len(sizes) ** 2))
     middle = (share_a - share_b) * n / (n + 2)
-    half = float(norm.ppf((1 + LEVEL) / 2)) * np.sqrt(((discordant * n + 2) / (n + 2) - middle**2) / (n + 2))
+    half = QUANTILE * float(np.sqrt(((discordant * n + 2) / (n + 2) - middle**2) / (n + 2)))
     interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
     return Difference(share_a - share_b, interval, mcnemar(share_a * n, share_b * n))
 
@@ -77,9 +78,7 @@ def compare(right: dict[str, Right], labels: Labels) -> pd.DataFrame:
     _, positions, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     rows: list[dict[str, Any]] = []
     for a, b in combinations(right, 2):
-        only_a, only_b = (
-            np.bincount(positions[right[this] & ~right[other]], minlength=len(sizes)) for this, other in ((a, b), (b, a))
-        )
+        only_a, only_b = (np.bincount(positions[right[this] & ~right[other]], minlength=len(sizes)) for this, other in ((a, b), (b, a)))
         value, interval, p = mean_per_class(only_a, only_b, sizes)
         alone_a, alone_b = int(only_a.sum()), int(only_b.sum())
         top1 = {"difference_top1": (alone_a - alone_b) / len(labels), "only_a_right": alone_a, "only_b_right": alone_b}

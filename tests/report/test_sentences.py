@@ -39,42 +39,57 @@ def test_published_data_sets_have_their_official_names(kind: str, name: str) -> 
     assert sentences.SOURCES[kind][0].startswith(f"{name}, photographs ")
 
 
-def pair(a: str, b: str, difference: float, only_a: int, only_b: int, p: float) -> dict[str, Any]:
-    return {"a": a, "b": b, "difference": difference, "only_a_right": only_a, "only_b_right": only_b, "p_corrected": p}
+def pair(a: str, b: str, difference: float, p: float, top1: float, p_top1: float) -> pd.Series:
+    counts = {"only_a_right": 9, "only_b_right": 2}
+    return pd.Series(
+        {"a": a, "b": b, "difference": difference, "p_corrected": p, "difference_top1": top1, **counts, "p_top1_corrected": p_top1}
+    )
 
 
 def test_of_a_significant_pair_the_better_one_beats_the_other_whichever_comes_first() -> None:
-    expected = "linear probe (enc) beats kNN (enc) by 4.1 points; the difference is significant."
-    assert sentences.of_pair(pd.Series(pair("linear_probe enc", "knn enc", 0.041, 9, 2, 0.01))) == expected
-    assert sentences.of_pair(pd.Series(pair("knn enc", "linear_probe enc", -0.041, 2, 9, 0.01))) == expected
+    expected = "linear probe (enc) beats kNN (enc) by 4.1 points of mean per-class accuracy, a significant difference."
+    assert sentences.of_pair(pair("linear_probe enc", "knn enc", 0.041, 0.01, 0.03, 0.01)) == expected
+    assert sentences.of_pair(pair("knn enc", "linear_probe enc", -0.041, 0.01, -0.03, 0.01)) == expected
 
 
 def test_one_point_is_singular() -> None:
-    assert "by 1.0 point; " in sentences.of_pair(pd.Series(pair("knn enc", "scratch own", 0.01, 9, 0, 0.01)))
+    assert "by 1.0 point of " in sentences.of_pair(pair("knn enc", "scratch own", 0.01, 0.01, 0.01, 0.01))
 
 
 def test_a_p_of_5_percent_is_not_significant() -> None:
-    sentence = sentences.of_pair(pd.Series(pair("finetune net", "linear_probe enc", 0.004, 5, 3, 0.05)))
-    assert sentence == "fine-tuning (net) and linear probe (enc) do not differ significantly (gap: 0.4 points)."
+    sentence = sentences.of_pair(pair("finetune net", "linear_probe enc", 0.004, 0.05, 0.004, 0.05))
+    assert sentence == "fine-tuning (net) and linear probe (enc) do not differ significantly in mean per-class accuracy (gap: 0.4 points)."
 
 
 def test_identical_answers() -> None:
-    sentence = sentences.of_pair(pd.Series(pair("knn a", "knn b", 0.0, 0, 0, 1.0)))
-    assert sentence == "kNN (a) and kNN (b) classify exactly the same test images correctly."
+    row = pair("knn a", "knn b", 0.0, 1.0, 0.0, 1.0)
+    row["only_a_right"] = row["only_b_right"] = 0
+    assert sentences.of_pair(row) == "kNN (a) and kNN (b) classify exactly the same test images correctly."
 
 
-def test_mean_per_class_and_top_1_may_disagree() -> None:
-    sentence = sentences.of_pair(pd.Series(pair("knn enc", "zero_shot enc", 0.02, 3, 40, 0.001)))
-    assert sentence == (
-        "zero-shot (enc) classifies significantly more test images correctly, although kNN (enc) has the higher mean per-class accuracy."
-    )
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("p", "top1", "p_top1", "sentence"),
+    [
+        (0.01, -0.042, 0.01, "beats{} a significant difference, although its top-1 accuracy is significantly lower, by 4.2 points."),
+        (0.01, -0.042, 0.5, "beats{} a significant difference, although their top-1 accuracies do not differ significantly."),
+        (0.01, 0.042, 0.5, "beats{} a significant difference, although their top-1 accuracies do not differ significantly."),
+        (0.5, 0.042, 0.01, "and{} although the top-1 accuracy of kNN (enc) is significantly higher, by 4.2 points."),
+        (0.5, -0.042, 0.01, "and{} although the top-1 accuracy of zero-shot (enc) is significantly higher, by 4.2 points."),
+    ],
+)
+def test_where_top_1_says_something_else_the_sentence_adds_it(sign: int, p: float, top1: float, p_top1: float, sentence: str) -> None:
+    names = ("knn enc", "zero_shot enc")[::sign]
+    text = sentences.of_pair(pair(*names, sign * 0.2, p, sign * top1, p_top1))
+    start, end = sentence.split("{}")
+    assert text.startswith(f"kNN (enc) {start} zero-shot (enc) ") and text.endswith(end)
 
 
 def test_pairs_of_the_best_come_first() -> None:
     rows = [
-        pair("zero_shot e", "knn e", -0.1, 0, 9, 0.01),
-        pair("zero_shot e", "scratch s", 0.1, 9, 0, 0.01),
-        pair("knn e", "scratch s", 0.2, 18, 0, 0.01),
+        pair("zero_shot e", "knn e", -0.1, 0.01, -0.1, 0.01),
+        pair("zero_shot e", "scratch s", 0.1, 0.01, 0.1, 0.01),
+        pair("knn e", "scratch s", 0.2, 0.01, 0.2, 0.01),
     ]
     pairs = sentences.of_pairs(pd.DataFrame(rows), ["knn e", "zero_shot e", "scratch s"])
     assert [sentence.split(" by ")[0] for sentence in pairs] == [
@@ -84,8 +99,8 @@ def test_pairs_of_the_best_come_first() -> None:
     ]
 
 
-def result(title: str, mean: float, significant: bool, top1: float | None = None) -> dict[str, Any]:
-    """Return the measures of an approach that is compared with one of 94.6 %."""
+def result(title: str, mean: float, significant: bool, top1: float | None = None, significant_top1: bool | None = None) -> dict[str, Any]:
+    """Return the measures of an approach that is compared with one of 94.6 %; those of top-1 are the same if not given."""
     return {
         "stage": title.split()[0],
         "title": title,
@@ -95,6 +110,7 @@ def result(title: str, mean: float, significant: bool, top1: float | None = None
         "top1": mean if top1 is None else top1,
         "gap_to_best": mean - 0.946,
         "significant": significant,
+        "significant_top1": significant if significant_top1 is None else significant_top1,
     }
 
 
@@ -128,9 +144,25 @@ CLOSE_ZERO_SHOT, FAR_ZERO_SHOT = result("zero_shot e", 0.93, False), result("zer
             "zero-shot (e), which needs no labelled images, is 44.6 points behind.",
         ),
         (
-            [result("finetune n", 0.94, True, top1=0.97), FAR_ZERO_SHOT],
-            "fine-tuning (n) has a significantly higher top-1 accuracy; "
-            "zero-shot (e), which needs no labelled images, is 44.6 points behind.",
+            [result("finetune n", 0.753, True, top1=0.97), FAR_ZERO_SHOT],
+            "all others are significantly less accurate; the closest is fine-tuning (n), 19.3 points behind; "
+            "zero-shot (e), which needs no labelled images, is 44.6 points behind; "
+            "but the top-1 accuracy of fine-tuning (n) is significantly higher: 97.0 against 94.6 %.",
+        ),
+        (
+            [result("finetune n", 0.94, False, 0.96, True), result("finetune m", 0.93, True, 0.97)],
+            "fine-tuning (n) does not differ significantly from it; "
+            "but the top-1 accuracies of fine-tuning (n) and fine-tuning (m) are significantly higher: up to 97.0 against 94.6 %.",
+        ),
+        (
+            [result("finetune n", 0.94, False, 0.9, True), SCRATCH],
+            "fine-tuning (n) does not differ significantly from it; "
+            "but the top-1 accuracy of fine-tuning (n) is significantly lower: 90.0 against 94.6 %.",
+        ),
+        (
+            [result("finetune n", 0.9, True, 0.94, False)],
+            "fine-tuning (n) is significantly less accurate, by 4.6 points; "
+            "but in top-1 accuracy, fine-tuning (n) does not differ significantly from it.",
         ),
         ([result(f"finetune {name}", 0.94, False) for name in "abcd"], "fine-tuning (a), fine-tuning (b) and 2 others do not differ "
          "significantly from it."),
@@ -145,6 +177,21 @@ def test_a_best_approach_without_labels_is_said_to_need_none() -> None:
     first, second = sentences.headline([result("zero_shot e", 0.946, False), PROBE])
     assert first.startswith("zero-shot (e), which needs no labelled images, is the most accurate: 94.6 % ")
     assert second == "linear probe (e) does not differ significantly from it."
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        (SCRATCH, ""),
+        (PROBE, "n.s."),
+        (result("knn e", 0.9, True, 0.97), "top-1 significantly higher"),
+        (result("knn e", 0.9, True, 0.97, False), "top-1 n.s."),
+        (result("knn e", 0.94, False, 0.97, True), "n.s., top-1 significantly higher"),
+        (result("knn e", 0.94, False, 0.9, True), "n.s., top-1 significantly lower"),
+    ],
+)
+def test_tables_mark_what_is_not_significant_and_where_top_1_says_something_else(other: dict[str, Any], verdict: str) -> None:
+    assert sentences.verdict(other, KNN) == verdict
 
 
 def test_what_was_chosen_on_val() -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from clipstore.tools.results import few_shot_table, table, unreadable
 
-BEST = {"gap_to_best": 0.0, "significant": False}
+BEST = {"gap_to_best": 0.0, "significant": False, "significant_top1": False}
 ZERO_SHOT = BEST | {
     "top1": 0.5,
     "top1_low": 0.352,
@@ -51,12 +51,13 @@ def test_rows_keep_the_order_of_data_sets_stages_and_names() -> None:
 def test_gaps_that_are_not_significant_are_marked() -> None:
     behind = {"mean_per_class": 0.8}
     names = {
-        "x": PROBE | behind | {"gap_to_best": -0.0765, "significant": True},
+        "x": PROBE | behind | {"gap_to_best": -0.0765, "significant": True, "significant_top1": True, "top1": 0.8},
+        "w": PROBE | behind | {"gap_to_best": -0.0765, "significant": True},
         "y": PROBE,
         "z": PROBE | behind | {"gap_to_best": -0.0004},
     }
     text = table({"a": {"knn": names, "zero_shot": {"y": dict(PROBE)}}})
-    assert [cells(row)[4] for row in text.splitlines()[2:]] == ["-7.6", "best", "0.0 (n.s.)", "0.0 (n.s.)"]
+    assert [cells(row)[4] for row in text.splitlines()[2:]] == ["-7.6", "-7.6 (top-1 n.s.)", "best", "0.0 (n.s.)", "0.0 (n.s.)"]
 
 
 def test_few_shot_table_has_a_row_for_each_method_and_a_column_for_each_number_of_images() -> None:
