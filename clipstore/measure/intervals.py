@@ -59,7 +59,7 @@ def mean_per_class(hits: Counts, sizes: Counts) -> Interval:
     accuracies, weights = hits / sizes, 1 / sizes
     mean, n = accuracies.mean(), effective_images(sizes)
     if 0 < mean < 1:
-        behind = weights.sum() ** 2 / (weights**3).sum()  # images that estimate q
-        q = (behind * np.average(accuracies, weights=weights) + 2 * mean) / (behind + 2)
+        images = weights.sum() ** 2 / (weights**3).sum()  # on which q effectively rests
+        q = (images * np.average(accuracies, weights=weights) + 2 * mean) / (images + 2)
         n *= min(1.0, mean * (1 - mean) / (q * (1 - q)))
     return exact(mean * n, n)

@@ -79,8 +79,8 @@ def test_identical_answers() -> None:
     ],
 )
 def test_where_top_1_says_something_else_the_sentence_adds_it(sign: int, p: float, top1: float, p_top1: float, sentence: str) -> None:
-    names = ("knn enc", "zero_shot enc")[::sign]
-    text = sentences.of_pair(pair(*names, sign * 0.2, p, sign * top1, p_top1))
+    first, second = ("knn enc", "zero_shot enc")[::sign]
+    text = sentences.of_pair(pair(first, second, sign * 0.2, p, sign * top1, p_top1))
     start, end = sentence.split("{}")
     assert text.startswith(f"kNN (enc) {start} zero-shot (enc) ") and text.endswith(end)
 
