@@ -17,7 +17,7 @@ from clipstore.core.outputs import write_plot
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from clipstore.measure.selection import best
+from clipstore.measure.selection import best, nll, tied, warn_if_saturated
 from clipstore.probes.knn import KnnClassifier, Vote, Voters, vote_shares, voters
 from clipstore.probes.neighbours import NearestNeighbours
 from clipstore.store import embeddings, predictions
@@ -36,12 +36,13 @@ class Knn(Section):
 
 
 def sweep(nearest: Voters, labels: Labels, settings: Knn, classes: int) -> pd.DataFrame:
-    """Return the accuracies for every number of neighbours and kind of vote: columns k, votes, top1, mean_per_class."""
+    """Return the measures for every number of neighbours and kind of vote: columns k, votes, top1, mean_per_class, nll."""
     lines = []
     for k in settings.neighbors:
         for vote in settings.votes:
-            predicted = vote_shares(nearest, k, vote, settings.temperature, classes).argmax(axis=1)
-            lines.append({"k": k, "votes": vote} | metrics.accuracies(predicted, labels))
+            shares = vote_shares(nearest, k, vote, settings.temperature, classes)
+            measures = metrics.accuracies(shares.argmax(axis=1), labels) | {"nll": nll(np.log(shares), labels)}
+            lines.append({"k": k, "votes": vote} | measures)
     return pd.DataFrame(lines)
 
 
@@ -64,15 +65,18 @@ def main(encoder: str, dataset: str) -> None:
     on_test = voters(by_final, labels[final], images.embedding[test], max(usable))
     on_test_by_train = voters(by_train, labels[train], images.embedding[test], max(usable))
     tables = {"val": sweep(on_val, labels[val], settings, classes), "test": sweep(on_test, labels[test], settings, classes)}
-    selected = tables["val"].iloc[best(tables["val"]["mean_per_class"])]
+    selected = tables["val"].iloc[best(tables["val"]["mean_per_class"], tables["val"]["nll"])]
+    warn_if_saturated(f"knn {encoder}-{dataset}", "knn.neighbors and votes", tables["val"]["mean_per_class"])
     k, vote = int(selected["k"]), selected["votes"]
-    best_on_test = tables["test"].iloc[best(tables["test"]["top1"])]
+    best_on_test = tables["test"].iloc[best(tables["test"]["top1"], tables["test"]["nll"])]
 
     classifier = KnnClassifier(by_final.vectors, labels[final], max(usable), k, vote, settings.temperature, classes)
     notes = {
         "train_only": metrics.accuracies(classifier.votes(on_test_by_train).argmax(axis=1), labels[test]),
         "best_on_test": {"top1": float(best_on_test["top1"]), "k": int(best_on_test["k"]), "votes": best_on_test["votes"]},
         "val_mean_per_class": float(selected["mean_per_class"]),
+        "val_nll": float(selected["nll"]),
+        "tied_on_val": tied(tables["val"]["mean_per_class"]),
     }
     probabilities = {"val": classifier.votes(on_val), "test": classifier.votes(on_test)}
     predictions.write(dataset, embeddings.to_predictions(images, "knn", encoder, probabilities, {"k": k, "votes": vote}, notes))

@@ -18,8 +18,8 @@ from clipstore.core.outputs import write_plot
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
-from clipstore.measure.selection import best
-from clipstore.probes.logistic import fit, fit_path, inputs
+from clipstore.measure.selection import best, nll, tied, warn_if_saturated
+from clipstore.probes.logistic import LARGEST_C, fit, fit_path, inputs
 from clipstore.store import embeddings, predictions
 
 Matrix = npt.NDArray[np.float32]
@@ -30,12 +30,14 @@ Positions = npt.NDArray[np.intp]
 class LinearProbe(Section):
     """The values that are tried; one is selected on val."""
 
-    C: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, description="Inverse strengths of the L2 penalty to try.")
-    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
+    C: tuple[Annotated[float, Field(gt=0, le=LARGEST_C)], ...] = Field(
+        min_length=1, description="Inverse strengths of the L2 penalty to try."
+    )
+    max_iter: int = Field(ge=1, description="Largest number of Newton steps.")
 
 
 def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Positions, settings: LinearProbe, classes: int) -> pd.DataFrame:
-    """Return the accuracies on val of probes fitted on train: columns C, vectors, mean_per_class, converged.
+    """Return the measures on val of probes fitted on train: columns C, vectors, mean_per_class, nll, converged.
 
     Args:
         kinds: vectors by kind, each float32 (n, width).
@@ -55,22 +57,21 @@ def sweep(kinds: dict[str, Matrix], labels: Labels, train: Positions, val: Posit
             mininterval=1,
         )
         for probe in probes:
-            measure = metrics.mean_per_class(probe.probabilities(vectors[val]).argmax(axis=1), labels[val])
-            lines.append({"C": probe.C, "vectors": kind, "mean_per_class": measure, "converged": probe.converged})
+            scores = probe.scores(vectors[val])
+            measures = {"mean_per_class": metrics.mean_per_class(scores.argmax(axis=1), labels[val]), "nll": nll(scores, labels[val])}
+            lines.append({"C": probe.C, "vectors": kind, **measures, "converged": probe.converged})
     return pd.DataFrame(lines)
 
 
 def at_edge(curve: pd.DataFrame, C: float) -> bool:
-    """Return whether the best C is the first or last of the grid and better than its neighbour; on a plateau a wider grid would not help.
+    """Return whether the best C is the first or last of the grid and better than its neighbour, by `best`.
 
     Args:
-        curve: columns C (ascending) and mean_per_class.
+        curve: columns C (ascending), mean_per_class and nll.
         C: the best C.
     """
-    measures = curve["mean_per_class"].tolist()
-    position = curve["C"].tolist().index(C)
-    neighbour_of_end = {0: 1, len(measures) - 1: len(measures) - 2}
-    return len(measures) > 1 and position in neighbour_of_end and measures[position] > measures[neighbour_of_end[position]]
+    ends = [curve.iloc[[1, 0]], curve.iloc[[-2, -1]]] if len(curve) > 1 else []  # the neighbour, then the end
+    return any(end["C"].iloc[1] == C and best(end["mean_per_class"], end["nll"]) == 1 for end in ends)
 
 
 def main(encoder: str, dataset: str) -> None:
@@ -85,8 +86,9 @@ def main(encoder: str, dataset: str) -> None:
 
     kinds = inputs(images)
     table = sweep(kinds, labels, train, val, settings, classes)
-    selected = table.iloc[best(table["mean_per_class"])]  # ties go to the first kind of vectors, then to the strongest penalty
+    selected = table.iloc[best(table["mean_per_class"], table["nll"])]
     kind, C = selected["vectors"], float(selected["C"])
+    warn_if_saturated(f"linear_probe {encoder}-{dataset}", "linear_probe.C", table["mean_per_class"])
     edge = at_edge(table[table["vectors"] == kind], C)
     if edge:
         print(
@@ -99,6 +101,8 @@ def main(encoder: str, dataset: str) -> None:
     notes = {
         "train_only": metrics.accuracies(probe.probabilities(vectors[test]).argmax(axis=1), labels[test]),
         "val_mean_per_class": float(selected["mean_per_class"]),
+        "val_nll": float(selected["nll"]),
+        "tied_on_val": tied(table["mean_per_class"]),
         "converged": refitted.converged,
         "sweep_not_converged": int((~table["converged"]).sum()),
         "grid_edge": edge,

@@ -83,13 +83,14 @@ def test_every_method_with_every_number_of_shots_and_seed(folder: Path) -> None:
         "left_out": [],
         "not_converged": 0,
         "grid_edge": facts()["grid_edge"],
+        "saturated": table["saturated"].sum(),
     }
 
 
 def test_plot_has_mean_and_deviation_over_the_seeds(folder: Path) -> None:
     table = run()
     plot = pd.read_csv("plots/few_shot/enc-toy.csv")
-    assert list(plot) == ["shots", "method", "mean_per_class", "std", "seeds"]
+    assert list(plot) == ["shots", "method", "mean_per_class", "std", "wins", "seeds"]
     row = plot[(plot["shots"] == "1") & (plot["method"] == "linear_probe")].iloc[0]
     three = table[(table["shots"] == "1") & (table["method"] == "linear_probe")]["mean_per_class"].to_numpy()
     assert (row["mean_per_class"], row["std"]) == pytest.approx((three.mean(), three.std(ddof=1)), abs=1e-6)
@@ -97,6 +98,27 @@ def test_plot_has_mean_and_deviation_over_the_seeds(folder: Path) -> None:
     assert row["std"] > 0
     assert plot[plot["shots"] == "all"]["std"].isna().all()
     assert (plot[plot["shots"] == "all"]["seeds"] == 1).all()
+
+
+def test_wins_are_the_draws_above_zero_shot() -> None:
+    accuracies = {"zero_shot": [0.5, 0.5, 0.5], "knn": [0.5, 0.4, 0.9], "probe": [0.6, 0.5 + 4e-10, 0.7]}
+    lines = [
+        {"shots": "1", "seed": seed, "method": method, "mean_per_class": values[seed]}
+        for seed in range(3)
+        for method, values in accuracies.items()
+    ]
+    table = few_shot.summary(lines).set_index("method")
+    assert table.loc[["knn", "probe"], "wins"].tolist() == [1, 2]  # the mean of knn is above zero-shot all the same
+    assert table["wins"].isna().tolist() == [True, False, False]
+    assert few_shot.summary([line for line in lines if line["method"] != "zero_shot"])["wins"].isna().all()
+
+
+def test_a_grid_that_val_cannot_tell_apart_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed(SPLITS, LABELS, 2, embedding=np.eye(4)[LABELS])
+    count = int(run()["saturated"].sum())
+    assert count == facts()["saturated"] >= 14  # both probes, in 7 subsets
+    message = f"in {count} of 35 cases at least half of a method's settings reach the best accuracy on val: the lowest NLL on val decided\n"
+    assert f"warning: few_shot enc-toy: {message}" in capsys.readouterr().out
 
 
 def test_zero_shot_is_a_constant_line(folder: Path) -> None:
@@ -193,8 +215,8 @@ def test_too_many_shots_and_too_few_images_are_reported(
     assert table["shots"].unique().tolist() == ["1", "3", "all"]
     assert facts()["scarce"] == {"1": {"train": 0, "val": 0}, "3": {"train": 1, "val": 0}}
     messages = capsys.readouterr().out
-    assert "few_shot enc-toy: 1 of few_shot.shots skipped: no class has more training images, so they equal all images\n" in messages
-    assert "few_shot enc-toy: of 2 classes, 1 in train and 0 in val have fewer than 3 images and use all of them\n" in messages
+    assert "few_shot enc-toy: 1 of few_shot.shots skipped: no class has more distinct training images, so they equal all images\n" in messages
+    assert "few_shot enc-toy: of 2 classes, 1 in train and 0 in val have fewer than 3 distinct images and use all of them\n" in messages
 
 
 def test_a_choice_at_the_end_of_the_grid_is_counted(
@@ -245,6 +267,7 @@ def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], 
         ("seeds", [], "params.yaml: few_shot.seeds = []: tuple should have at least 1 item after validation, not 0"),
         ("seeds", [3, 3], "params.yaml: few_shot.seeds = [3, 3]: a value occurs twice"),
         ("C", [0.0], "params.yaml: few_shot.C.0 = 0.0: input should be greater than 0"),
+        ("C", [1e7], "params.yaml: few_shot.C.0 = 10000000.0: input should be less than or equal to 1000000"),
         ("alpha", [-1.0], "params.yaml: few_shot.alpha.0 = -1.0: input should be greater than or equal to 0"),
         ("beta", [], "params.yaml: few_shot.beta = []: tuple should have at least 1 item after validation, not 0"),
     ],

@@ -100,7 +100,7 @@ def test_best_on_test_is_named_nowhere_else(folder: Path, monkeypatch: pytest.Mo
     write_val_and_test_that_differ()
     knn.main("enc", "toy")
     written = predictions.read("toy", "knn", "enc")
-    assert set(written.notes) == {"train_only", "best_on_test", "val_mean_per_class"}
+    assert set(written.notes) == {"train_only", "best_on_test", "val_mean_per_class", "val_nll", "tied_on_val"}
     assert written.notes["train_only"] == {"top1": 0.5, "mean_per_class": 0.5}
 
 
@@ -144,3 +144,18 @@ def test_only_too_large_numbers_of_neighbours_are_an_error(folder: Path, monkeyp
     message = "params.yaml: knn.neighbors = [3, 5]: expected a value of at most 2, the number of training images in toy"
     assert str(caught.value) == message
     assert not (folder / "data/predictions").exists()
+
+
+def test_of_equal_accuracies_on_val_the_smallest_nll_is_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All val images are classified correctly with 1, 3 and 5 neighbours, and with 5 by the largest share of the votes."""
+    use(monkeypatch, {"knn": SECTION | {"neighbors": [1, 3, 5]}})
+    cell(train=[(angle, 0) for angle in range(5)] + [(90 + angle, 1) for angle in range(5)], val=[(2, 0), (91, 1)], test=[(3, 0)])
+    knn.main("enc", "toy")
+    written = predictions.read("toy", "knn", "enc")
+    assert written.selected["k"] == 5
+    assert written.notes["tied_on_val"] == 3
+    assert written.notes["val_nll"] == pytest.approx(-np.log(5.5 / 6), abs=1e-6)
+    message = "3 of 3 settings of knn.neighbors and votes reach the best accuracy on val (100.0 %)"
+    assert f"warning: knn enc-toy: {message}" in capsys.readouterr().out

@@ -6,9 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from clipstore.core.errors import InputError
+from clipstore.core.params import check
+from clipstore.core.vectors import unit
+from clipstore.measure import calibration, selection
+from clipstore.probes.logistic import fit
 from clipstore.store import predictions
 from stages import linear_probe
 from tests.synthetic import blobs, embed, use
@@ -23,7 +28,7 @@ def test_sweep_is_fitted_on_train_and_measured_on_val() -> None:
     vectors = np.concatenate([blobs(0, labels[train].tolist(), 0.05), blobs(1, labels[val].tolist(), 0.05, shift=1)])
     settings = linear_probe.LinearProbe(C=(10.0, 1.0), max_iter=1000)
     table = linear_probe.sweep({"a": vectors, "b": vectors}, labels, train, val, settings, 2)
-    assert table.to_dict("list") == {
+    assert table.drop(columns="nll").to_dict("list") == {
         "C": [1.0, 10.0, 1.0, 10.0],
         "vectors": ["a", "a", "b", "b"],
         "mean_per_class": [0.0] * 4,
@@ -90,7 +95,10 @@ def test_best_on_val_is_the_choice(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_notes_name_no_choice_on_test(folder: Path) -> None:
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
-    assert set(run().notes) == {"train_only", "val_mean_per_class", "converged", "sweep_not_converged", "grid_edge"}
+    assert set(run().notes) == {
+        *("train_only", "val_mean_per_class", "val_nll", "tied_on_val"),
+        *("converged", "sweep_not_converged", "grid_edge"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_sweep_is_written_for_every_kind_of_vectors(folder: Path) -> None:
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS), features=blobs(1, LABELS))
     run()
     table = pd.read_csv("plots/linear_probe/enc-toy.csv")
-    assert list(table) == ["C", "series", "mean_per_class", "converged"]
+    assert list(table) == ["C", "series", "mean_per_class", "nll", "converged"]
     kinds = ["embedding_normalised", "embedding_raw", "features_normalised", "features_raw"]
     assert table[["series", "C"]].values.tolist() == [[kind, C] for kind in kinds for C in (0.01, 1.0, 100.0)]
 
@@ -144,6 +152,49 @@ def test_best_value_at_the_edge_of_the_grid_is_warned_about(
     assert WARNING in capsys.readouterr().out
 
 
+def test_an_end_that_is_better_only_by_its_nll_is_an_edge(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [100.0, 1e5, 1e6]}})
+    embed(SPLITS, LABELS, 2, embedding=np.eye(2)[LABELS])
+    written = run()
+    assert (written.selected["C"], written.notes["grid_edge"], written.notes["tied_on_val"]) == (1e6, True, 6)
+    output = capsys.readouterr().out
+    assert WARNING in output
+    assert "warning: linear_probe enc-toy: 6 of 6 settings of linear_probe.C reach the best accuracy on val (100.0 %)" in output
+
+
+@pytest.mark.parametrize(("nll", "edge"), [([1.0, 0.5, 0.4], True), ([1.0, 0.4, 0.4], False)])
+def test_the_edge_takes_account_of_the_nll(nll: list[float], edge: bool) -> None:
+    curve = pd.DataFrame({"C": [1.0, 10.0, 100.0], "mean_per_class": [0.9, 1.0, 1.0], "nll": nll})
+    assert linear_probe.at_edge(curve, 100.0) is edge
+    assert not linear_probe.at_edge(curve, 10.0)
+
+
+def test_easy_subsets_do_not_take_the_strongest_penalty() -> None:
+    """Three digits are easily told apart: with few val images most penalties answer all of them correctly, even the strongest."""
+    pixels, digits = load_digits(return_X_y=True)
+    vectors, _ = unit(pixels.astype(np.float32))
+    settings = linear_probe.LinearProbe(C=tuple(10.0**exponent for exponent in range(-6, 7)), max_iter=1000)
+    strongest, saturated, errors = 0, 0, []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        chosen = random.choice(10, 3, replace=False)
+        labels = np.concatenate([np.full(60, label) for label in range(3)])
+        rows = np.concatenate([random.choice(np.flatnonzero(digits == digit), 60, replace=False) for digit in chosen])
+        train, val, test = (np.flatnonzero(part) for part in (np.arange(180) % 6 < 2, np.arange(180) % 6 == 2, np.arange(180) % 6 > 2))
+        table = linear_probe.sweep({"a": vectors[rows]}, labels, train, val, settings, 3)
+        selected = table.iloc[selection.best(table["mean_per_class"], table["nll"])]
+        strongest += int(table["mean_per_class"].iloc[0] == table["mean_per_class"].max())
+        saturated += selection.saturated(table["mean_per_class"])
+        assert selected["C"] >= 0.1
+        probabilities = fit(vectors[rows[train]], labels[train], selected["C"], 1000, 3).probabilities(vectors[rows[test]])
+        errors.append(calibration.ece(calibration.reliability(probabilities.astype(float), labels[test], 5)))
+    assert strongest >= 10  # of 30, so that the order of the grid would have decided
+    assert saturated >= 15
+    assert np.mean(errors) < 0.05
+
+
 def test_one_value_of_C_has_no_edge(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     use(monkeypatch, {"linear_probe": SECTION | {"C": [1.0]}})
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
@@ -152,11 +203,11 @@ def test_one_value_of_C_has_no_edge(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_best_value_inside_the_grid_is_no_edge(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 100.0, 1e6]}})
+    use(monkeypatch, {"linear_probe": SECTION | {"C": [1e-6, 1.0, 1e6]}})
     labels = UNEVEN + LABELS[30:]
-    embed(SPLITS, labels, 2, embedding=np.eye(2)[labels])
+    embed(SPLITS, labels, 2, embedding=blobs(2, labels))
     written = run()
-    assert written.selected["C"] == 100.0
+    assert written.selected["C"] == 1.0
     assert written.notes["grid_edge"] is False
     assert WARNING not in capsys.readouterr().out
 
@@ -166,6 +217,12 @@ def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest
     embed(SPLITS, LABELS, 2, embedding=blobs(0, LABELS))
     notes = run().notes
     assert (notes["converged"], notes["sweep_not_converged"]) == (False, 4)
+
+
+def test_a_C_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        check(linear_probe.LinearProbe, {"C": [1.0, 1e7], "max_iter": 1000}, "linear_probe")
+    assert str(caught.value) == "params.yaml: linear_probe.C.1 = 10000000.0: input should be less than or equal to 1000000"
 
 
 def test_training_images_of_one_class_are_refused(folder: Path) -> None:

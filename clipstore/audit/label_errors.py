@@ -21,7 +21,7 @@ class Folds(Section):
     """How the probes that judge the labels are trained."""
 
     folds: int = Field(ge=2, description="Number of cross-validation folds; the probes trained on them judge the labels.")
-    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
+    max_iter: int = Field(ge=1, description="Largest number of Newton steps.")
     seed: int = Field(ge=0, description="Seed of the folds.")
 
 

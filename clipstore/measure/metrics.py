@@ -33,10 +33,14 @@ def per_class(predicted: Labels, labels: Labels) -> dict[int, float]:
 def top_k(scores: Scores, labels: Labels, k: int) -> float:
     """Return the share of rows whose label is among the ``k`` classes with the highest scores.
 
+    A label that shares its score with others counts only if there is room for all of them, or if it is the row's answer (argmax). So the
+    result does not depend on how classes are numbered where the answers do not, and is never below `top1` of the answers.
+
     Args:
-        scores: (n, classes); among equal scores, the lower label comes first, as in argmax.
+        scores: (n, classes).
         labels: (n,).
         k: at most the number of classes.
     """
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float(np.mean((best == labels[:, None]).any(axis=1)))
+    own = scores[np.arange(len(labels)), labels]
+    certain = (scores >= own[:, None]).sum(axis=1) <= k
+    return float(np.mean(certain | (scores.argmax(axis=1) == labels)))

@@ -1,10 +1,11 @@
 """Classifiers for few labelled vectors: nearest class mean, Tip-Adapter, and a probe that starts from the text embeddings.
 
-The predicted class is the one with the largest score; scores are not probabilities.
+The predicted class is the one with the largest score; the softmax of the scores are probabilities.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from clipstore.probes.logistic import tolerance
+
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
-
-TOLERANCE = 1e-8  # on the gradient of the mean loss, in float64 (docs/decisions/0013)
+Weights = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,9 @@ class TipAdapter:
 
 @dataclass(frozen=True, eq=False)
 class TextProbe:
-    """Logistic regression without intercept: its weights float64 (classes, d), its C, and whether L-BFGS converged."""
+    """Logistic regression without intercept: its weights float64 (classes, d), its C, and whether the fit converged."""
 
-    weights: npt.NDArray[np.float64]
+    weights: Weights
     C: float
     converged: bool
 
@@ -118,23 +120,34 @@ def fit_text_probes(vectors: Matrix, labels: Labels, texts: Matrix, Cs: Iterable
         labels: classes of the vectors, int64 (m,).
         texts: the zero-shot classifier, logit scale times unit class embeddings, float32 (classes, d).
         Cs: inverse penalty strengths, > 0.
-        max_iter: iterations of L-BFGS; a fit that does not converge has ``converged`` False and raises nothing.
+        max_iter: Newton steps; a fit that does not converge has ``converged`` False and raises nothing.
     """
     x, rows = vectors.astype(float), np.arange(len(vectors))
     start = x @ texts.T.astype(float)
 
-    def loss(flat: npt.NDArray[np.float64], strength: float) -> tuple[float, npt.NDArray[np.float64]]:
-        offset = flat.reshape(texts.shape)  # W - texts
-        logs = log_softmax(start + x @ offset.T, axis=1)
+    @lru_cache(maxsize=1)  # the Newton steps multiply the Hessian at one point with many directions
+    def logarithms(offset: bytes) -> Weights:
+        logs: Weights = log_softmax(start + x @ np.frombuffer(offset).reshape(texts.shape).T, axis=1)
+        return logs
+
+    def loss(flat: Weights, strength: float) -> tuple[float, Weights]:  # flat: W - texts
+        logs = logarithms(flat.tobytes())
         errors = np.exp(logs)
         errors[rows, labels] -= 1
         value = -logs[rows, labels].mean() + strength * (flat @ flat) / 2
-        return float(value), (errors.T @ x / len(x) + strength * offset).ravel()
+        return float(value), (errors.T @ x / len(x)).ravel() + strength * flat
+
+    def curvature(flat: Weights, direction: Weights, strength: float) -> Weights:  # the Hessian times the direction
+        shares = np.exp(logarithms(flat.tobytes()))
+        change = shares * (x @ direction.reshape(texts.shape).T)
+        change -= shares * change.sum(axis=1, keepdims=True)
+        product: Weights = (change.T @ x / len(x)).ravel() + strength * direction
+        return product
 
     flat = np.zeros(texts.size)
-    options = {"maxiter": max_iter, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
     for C in sorted(Cs):
         strength = 1 / (C * len(x))  # of the penalty, relative to the mean cross-entropy
-        optimum = minimize(loss, flat, (strength,), jac=True, method="L-BFGS-B", options=options)
+        options = {"maxiter": max_iter, "gtol": tolerance(C, len(x))}
+        optimum = minimize(loss, flat, (strength,), "trust-ncg", jac=True, hessp=curvature, options=options)
         flat = optimum.x
         yield TextProbe(texts + flat.reshape(texts.shape), C, bool(optimum.success))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import softmax
 from threadpoolctl import threadpool_limits
@@ -19,7 +18,16 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-TOLERANCE = 1e-6  # on the gradient; at scikit-learn's default of 1e-4, results depend on the vectors' last bits (docs/decisions/0013)
+# Of the gradient of the mean loss. With strength 1 / (C n) of the penalty, a gradient g leaves the weights within g C n of the optimum, so a
+# weak penalty needs a smaller gradient (docs/decisions/0013).
+TOLERANCE = 1e-8
+DISTANCE = 0.01
+LARGEST_C = 1e6  # up to which fits were found to reach the optimum; the published sweeps end there too (Radford et al. 2021)
+
+
+def tolerance(C: float, count: int) -> float:
+    """Return the largest gradient, in any weight, at which a fit to ``count`` vectors may stop."""
+    return min(TOLERANCE, DISTANCE / (C * count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +40,7 @@ class LogisticProbe:
         labels: the classes with training images, int64 (seen,), ascending.
         mean: of the training vectors, float32 (d,); subtracted from all vectors.
         C: inverse penalty strength.
-        converged: whether L-BFGS converged within its iteration limit.
+        converged: whether the gradient fell below `tolerance` within the iteration limit.
         classes: number of classes, including those without training images.
     """
 
@@ -57,34 +65,38 @@ class LogisticProbe:
         return probabilities
 
     def scores(self, vectors: Matrix) -> Matrix:
-        """Return the probabilities as scores: the largest gives the predicted class."""
-        return self.probabilities(vectors)
+        """Return logits, float32 (n, classes), whose softmax are the probabilities; -inf for classes not in ``labels``."""
+        logits = (vectors - self.mean) @ self.coefficients + self.intercept
+        scores = np.full((len(vectors), self.classes), -np.inf, np.float32)
+        scores[:, self.labels] = np.concatenate([np.zeros_like(logits), logits], axis=1) if len(self.labels) == 2 else logits
+        return scores
 
 
 def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[LogisticProbe]:
     """Yield one probe per C, the strongest penalty first, fitted to vectors float32 (n, d) and labels int64 (n,).
 
-    The vectors are centred, which L-BFGS needs to reach the optimum; the optimum itself stays the same, since the intercept is not
-    penalised. Each fit starts at the previous optimum. A fit that does not converge has ``converged`` False and raises nothing.
+    The vectors are centred, which improves the conditioning; the optimum stays the same, since the intercept is not penalised. Each fit
+    starts at the previous optimum. Newton's method in float64 reaches the optimum from any start, so the fits of a path equal single ones.
+    A fit that does not converge has ``converged`` False and raises nothing.
 
     The solver runs on one thread. It alternates between the thread pools of BLAS and OpenMP, which block each other if both have a thread
     per core (30 times slower on 2 cores). A single thread also makes results bit-identical for any number of cores.
     """
     mean = vectors.mean(axis=0)
-    centred = vectors - mean
-    model = LogisticRegression(max_iter=max_iter, tol=TOLERANCE, warm_start=True)
+    centred = (vectors - mean).astype(float)
+    model = LogisticRegression(solver="newton-cg", max_iter=max_iter, warm_start=True)
     for C in sorted(Cs):
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with threadpool_limits(1), warnings.catch_warnings(record=True) as failures:  # the limit was reached, or a line search failed
+            warnings.simplefilter("always")
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # one image per class is intended
-            model.set_params(C=C).fit(centred, labels)
+            model.set_params(C=C, tol=tolerance(C, len(labels))).fit(centred, labels)
         yield LogisticProbe(
-            coefficients=np.array(model.coef_.T, order="C"),  # the memory layout that scikit-learn uses in its product
-            intercept=model.intercept_.copy(),
+            coefficients=np.array(model.coef_.T, np.float32, order="C"),  # the memory layout that scikit-learn uses in its product
+            intercept=model.intercept_.astype(np.float32),
             labels=model.classes_.copy(),
             mean=mean,
             C=C,
-            converged=bool(model.n_iter_.max() < max_iter),
+            converged=not failures,
             classes=classes,
         )
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from clipstore.core.params import Section
 from clipstore.measure import metrics
-from clipstore.measure.selection import best
+from clipstore.measure.selection import best, nll, saturated
 from clipstore.probes import adapters, logistic
 from clipstore.probes.zero_shot import ZeroShotClassifier
 
@@ -24,12 +24,14 @@ Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length
 class Grid(Section):
     """The hyperparameter values that the methods try."""
 
-    C: Positive = Field(description="Inverse strengths of the probes' penalty to try.")
+    C: Annotated[tuple[Annotated[float, Field(gt=0, le=logistic.LARGEST_C)], ...], Field(min_length=1)] = Field(
+        description="Inverse strengths of the probes' penalty to try."
+    )
     alpha: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         min_length=1, description="Weights of Tip-Adapter's cache to try; 0 is zero-shot."
     )
     beta: Positive = Field(description="Sharpness values of Tip-Adapter's cache to try.")
-    max_iter: int = Field(ge=1, description="Largest number of L-BFGS iterations.")
+    max_iter: int = Field(ge=1, description="Largest number of Newton steps.")
 
 
 class Task(NamedTuple):
@@ -50,7 +52,7 @@ class Classifier(Protocol):
     """A fitted classifier."""
 
     def scores(self, vectors: Matrix) -> adapters.Scores:
-        """Return scores, float (n, classes), for unit vectors float32 (n, d); the largest score gives the predicted class."""
+        """Return logits, float (n, classes), for unit vectors float32 (n, d); the largest gives the predicted class."""
 
 
 class Candidate(NamedTuple):
@@ -62,11 +64,12 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The selected classifier, the grid values it was fitted with, and its mean_per_class on val."""
+    """The selected classifier, the grid values it was fitted with, its mean_per_class on val, and whether the grid is `saturated`."""
 
     classifier: Classifier
     values: dict[str, Any]
     val_mean_per_class: float
+    saturated: bool
 
 
 def zero_shot(task: Task, grid: Grid) -> Iterator[Candidate]:
@@ -113,11 +116,12 @@ OF_TEXTS: tuple[Method, ...] = (zero_shot, tip_adapter, text_probe)
 
 
 def choose(candidates: Iterable[Candidate], labels: Labels) -> Choice:
-    """Return the candidate with the best mean_per_class on val, given val's labels int64 (n,); among equal ones, the first.
+    """Return the candidate with the best mean_per_class on val, given val's labels int64 (n,); see `best`.
 
-    Ties are common with few val images. The first candidate is the closest to zero-shot or has the strongest penalty.
+    Equal accuracies are common with few val images. If the losses are equal too, the first candidate is closest to zero-shot or has the
+    strongest penalty.
     """
-    choices = [
-        Choice(classifier, values, metrics.mean_per_class(scores.argmax(axis=1), labels)) for classifier, values, scores in candidates
-    ]
-    return choices[best([choice.val_mean_per_class for choice in choices])]
+    tried = list(candidates)
+    accuracies = [metrics.mean_per_class(scores.argmax(axis=1), labels) for _, _, scores in tried]
+    position = best(accuracies, [nll(scores, labels) for _, _, scores in tried])
+    return Choice(tried[position].classifier, tried[position].values, accuracies[position], saturated(accuracies))

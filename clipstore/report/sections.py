@@ -8,6 +8,7 @@ import pandas as pd
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
 from clipstore.report.page import Figure, percent, sentence
+from clipstore.report.sentences import wins
 from clipstore.report.vega import draw
 from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
@@ -94,7 +95,8 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
             "dashed: zero-shot, the baseline" if "zero_shot" in set(frame["method"]) else f"no zero-shot: {encoder} has no text tower"
         )
         label = f"few-shot learning with {encoder} on {dataset}"
-        drawings.append(draw("few_shot", frame, f"{dataset}-{encoder}-shots", label, f"{encoder}. {spread}; {baseline}."))
+        caption = f"{encoder}. {spread}; {baseline}. {wins(frame)}".rstrip()
+        drawings.append(draw("few_shot", frame, f"{dataset}-{encoder}-shots", label, caption))
     return drawings
 
 

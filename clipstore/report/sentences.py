@@ -33,6 +33,14 @@ MEANINGS = {
     "scratch": "trained on these images only",
 }
 
+# The methods of few_shot that are compared with zero-shot.
+METHODS = {
+    "nearest_mean": "nearest class mean",
+    "linear_probe": "linear probe",
+    "tip_adapter": "Tip-Adapter",
+    "text_probe": "probe from the texts",
+}
+
 
 def source(name: str, entry: Dataset) -> str:
     """Return what the data set ``name`` is and where it comes from, without a full stop."""
@@ -178,6 +186,24 @@ def titles(results: list[dict[str, Any]]) -> str:
 def trains_nothing(result: dict[str, Any]) -> bool:
     """Return whether the approach of a result needs no training images."""
     return any(approach.stage == result["stage"] and approach.trains == "nothing" for approach in APPROACHES)
+
+
+def wins(table: pd.DataFrame) -> str:
+    """Return in how many draws each few-shot method beats zero-shot, by the number of shots; "" without zero-shot.
+
+    Args:
+        table: plots/few_shot/ENCODER-DATASET.csv.
+    """
+    compared = table[table["wins"].notna()]
+    if compared.empty:
+        return ""
+    shots = list(dict.fromkeys(compared["shots"]))
+    numbers = " and ".join([", ".join(shots[:-1]), shots[-1]] if len(shots) > 1 else shots)
+    counts = [
+        f"{METHODS[str(method)]} " + ", ".join(f"{int(won)} of {drawn}" for won, drawn in zip(rows["wins"], rows["seeds"], strict=True))
+        for method, rows in compared.groupby("method", sort=False)
+    ]
+    return f"Draws in which a method beats zero-shot, with {numbers} training images per class: {'; '.join(counts)}."
 
 
 def chosen(result: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
 from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
+from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
 from clipstore.training.image_set import Augmented, ImageSet, augmented_batches, seed_of, shuffled_batches
 from clipstore.training.optimizer import lr_factor, optimizer_of, parameter_groups
@@ -177,6 +178,12 @@ def evaluate(outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], ep
     return {"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracies["top1"], "mean_per_class": accuracies["mean_per_class"]}
 
 
+def best_so_far(curve: list[Point]) -> bool:
+    """Return whether the last epoch of a curve is its best on val, by mean per class and then loss; without val, every epoch is."""
+    val = [point for point in curve if point["split"] == "val"]
+    return not val or best([point["mean_per_class"] for point in val], [point["loss"] for point in val]) == len(val) - 1
+
+
 def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epoch: int, state_path: Path, name: str) -> Fitted:
     """Train up to ``last_epoch`` of the schedule; return the best epoch on val, or the last epoch if there is no val.
 
@@ -208,9 +215,8 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
             split: evaluate(logits(network, images, loop.settings), images.labels, epoch, split) for split, images in evaluated.items()
         }
         fitted.curve += points.values()
-        score = points["val"]["mean_per_class"] if "val" in points else float(epoch)
-        if score > fitted.score:  # on a tie the earliest epoch wins
-            fitted.score, fitted.epoch = score, epoch
+        if best_so_far(fitted.curve):
+            fitted.score, fitted.epoch = points["val"]["mean_per_class"] if "val" in points else float(epoch), epoch
             fitted.state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
         if loop.accelerator.is_main_process:
             _save(state_path, {"loop": loop.state(), "fitted": vars(fitted)})

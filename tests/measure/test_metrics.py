@@ -49,6 +49,12 @@ def test_top_1_is_the_argmax_even_for_equal_scores() -> None:
         assert metrics.top_k(scores, labels, 1) == metrics.top1(scores.argmax(axis=1), labels)
 
 
-def test_top_k_prefers_lower_labels_among_equal_scores() -> None:
+def test_a_label_that_shares_its_score_counts_only_if_all_of_them_fit() -> None:
+    scores = np.array([[0.4, 0.2, 0.2, 0.1, 0.1]])
+    hits = {k: [metrics.top_k(scores, np.array([label]), k) for label in range(5)] for k in range(1, 6)}
+    assert hits == {1: [1, 0, 0, 0, 0], 2: [1, 0, 0, 0, 0], 3: [1, 1, 1, 0, 0], 4: [1, 1, 1, 0, 0], 5: [1] * 5}
+
+
+def test_top_k_of_equal_scores_is_at_least_top_1() -> None:
     scores = np.zeros((1, 4))
-    assert [metrics.top_k(scores, np.array([label]), 2) for label in range(4)] == [1, 1, 0, 0]
+    assert [metrics.top_k(scores, np.array([label]), 2) for label in range(4)] == [1, 0, 0, 0]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
@@ -122,3 +123,17 @@ def test_fit_that_does_not_converge_is_recorded() -> None:
 def test_fitted_classifiers_can_be_saved_and_loaded(fitted: adapters.NearestMean | adapters.TipAdapter | adapters.TextProbe) -> None:
     queries = normalised(blobs(1, LABELS.tolist()))
     np.testing.assert_array_equal(saved_and_loaded(fitted).scores(queries), fitted.scores(queries))
+
+
+def test_a_sweep_gives_the_answers_of_single_fits() -> None:
+    """For every C that params.yaml may name, starts at the previous optimum and at the texts reach the same optimum."""
+    pixels, digits = load_digits(return_X_y=True)
+    vectors, texts = normalised(pixels), 10 * normalised(np.random.default_rng(0).normal(size=(10, 64)))
+    train, queries = np.arange(300), vectors[300:659]
+    norms = []
+    for probe in adapters.fit_text_probes(vectors[train], digits[train], texts, [10.0**exponent for exponent in range(-2, 7)], 1000):
+        alone = fit(vectors[train], digits[train], texts, probe.C, 1000)
+        assert probe.converged and alone.converged
+        assert (probe.scores(queries).argmax(axis=1) != alone.scores(queries).argmax(axis=1)).sum() == 0
+        norms.append(float(np.linalg.norm(probe.weights - texts)))
+    assert all(later > 1.05 * earlier for earlier, later in zip(norms, norms[1:], strict=False))  # separable: no fit stays where it was

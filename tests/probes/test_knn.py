@@ -1,10 +1,12 @@
 """Votes of the nearest labelled images, and the kNN classifier."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from clipstore.core.vectors import Matrix, unit
+from clipstore.measure import metrics
 from clipstore.probes.knn import KnnClassifier, Vote, Voters, vote_shares, voters
 from clipstore.probes.neighbours import NearestNeighbours
 from tests.saving import saved_and_loaded
@@ -127,3 +129,23 @@ def test_the_classifier_can_be_saved_and_loaded(vote: Vote) -> None:
     fitted = KnnClassifier(unit_rows(random, 40), random.integers(0, 4, 40), 11, 5, vote, 0.07, 4)
     queries = unit_rows(random, 30)
     np.testing.assert_array_equal(saved_and_loaded(fitted).probabilities(queries), fitted.probabilities(queries))
+
+
+@pytest.mark.parametrize("vote", ["uniform", "softmax"])
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_accuracies_do_not_depend_on_the_numbers_of_the_classes(k: int, vote: Vote) -> None:
+    """Every vector occurs twice, often in two classes, and with few neighbours most classes have no vote and share one score."""
+    random = np.random.default_rng(8)
+    vectors, labels = np.repeat(unit_rows(random, 100), 2, axis=0), random.integers(0, 12, 200)
+    queries, truth = unit_rows(random, 300), random.integers(0, 12, 300)
+
+    def measures(numbers: npt.NDArray[np.int64]) -> tuple[dict[str, float], float]:
+        shares = KnnClassifier(vectors, numbers[labels], 20, k, vote, 0.07, 12).probabilities(queries)
+        accuracies = metrics.accuracies(shares.argmax(axis=1), numbers[truth])
+        accuracies["mean_per_class"] = round(accuracies["mean_per_class"], 12)  # the order of summation changes the last bit
+        return accuracies, metrics.top_k(shares, numbers[truth], 5)
+
+    expected = measures(np.arange(12))
+    assert 0 < expected[0]["top1"] < 1
+    for _ in range(10):
+        assert measures(random.permutation(12)) == expected

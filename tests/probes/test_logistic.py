@@ -5,11 +5,12 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from clipstore.core.vectors import Matrix
-from clipstore.probes.logistic import TOLERANCE, fit, fit_path
+from clipstore.core.vectors import Matrix, unit
+from clipstore.probes.logistic import LARGEST_C, LogisticProbe, fit, fit_path, tolerance
 from tests.saving import saved_and_loaded
 from tests.synthetic import blobs
 
@@ -39,17 +40,20 @@ def test_probabilities_equal_sklearns_predict_proba_bit_for_bit(classes: list[in
     labels = np.array(classes)[np.arange(120) % len(classes)]
     vectors, queries = spread(0, labels, width), spread(1, labels, width)
     grid, mean = [0.01, 1.0, 100.0], vectors.mean(axis=0)
-    model = LogisticRegression(max_iter=50, tol=TOLERANCE, warm_start=True)
+    model = LogisticRegression(solver="newton-cg", max_iter=50, warm_start=True)
     probes = list(
         fit_path(vectors, labels, grid, 50, 40)
     )  # all probes are fitted before the first is used: later fits must not change earlier ones
     for probe, C in zip(probes, grid, strict=True):
-        model.set_params(C=C).fit(vectors - mean, labels)
+        model.set_params(C=C, tol=tolerance(C, 120)).fit((vectors - mean).astype(float), labels)
+        coefficients, intercept = model.coef_, model.intercept_
+        model.coef_, model.intercept_ = coefficients.astype(np.float32), intercept.astype(np.float32)
         for batch in (queries, queries[:1], np.asfortranarray(queries)):
             expected = np.zeros((len(batch), 40), np.float32)
             expected[:, classes] = model.predict_proba(batch - mean)
             np.testing.assert_array_equal(probe.probabilities(batch), expected)
-            np.testing.assert_array_equal(probe.scores(batch), expected)
+            np.testing.assert_allclose(softmax(probe.scores(batch), axis=1), expected, atol=1e-6)
+        model.coef_, model.intercept_ = coefficients, intercept  # from which the next fit starts
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -116,3 +120,45 @@ def test_fit_that_does_not_converge_is_recorded_without_a_warning() -> None:
         probe = fit(blobs(0, labels.tolist()), labels, 1e4, 1, 2)
     assert not probe.converged
     assert recorded == []
+
+
+GRID = [10.0**exponent for exponent in range(-6, 7)]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Matrix, npt.NDArray[np.int64], Matrix]:
+    """Unit vectors of the pixels of digits: 898 with labels for training, and 359 others. They are separable."""
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    vectors, _ = unit(pixels.astype(np.float32))
+    return vectors[order[:898]], labels[order[:898]], vectors[order[898 : 898 + 359]]
+
+
+@pytest.fixture(scope="module")
+def path(digits: tuple[Matrix, npt.NDArray[np.int64], Matrix]) -> list[LogisticProbe]:
+    return list(fit_path(digits[0], digits[1], GRID, 1000, 10))
+
+
+def test_a_sweep_gives_the_answers_of_single_fits(
+    digits: tuple[Matrix, npt.NDArray[np.int64], Matrix], path: list[LogisticProbe]
+) -> None:
+    """For every C that params.yaml may name: a start at the previous optimum and a start at 0 reach the same optimum."""
+    assert GRID[-1] == LARGEST_C
+    vectors, labels, queries = digits
+    for probe in path:
+        alone = fit(vectors, labels, probe.C, 1000, 10)
+        assert probe.converged and alone.converged
+        assert (probe.scores(queries).argmax(axis=1) != alone.scores(queries).argmax(axis=1)).sum() == 0
+        np.testing.assert_allclose(probe.probabilities(queries), alone.probabilities(queries), atol=0.002)
+
+
+def test_every_fit_of_a_sweep_moves_on(path: list[LogisticProbe]) -> None:
+    """The data are separable, so that a weaker penalty always gives larger weights: a fit that takes no step would keep them."""
+    norms = [float(np.linalg.norm(probe.coefficients)) for probe in path]
+    assert all(later > 1.05 * earlier for earlier, later in zip(norms, norms[1:], strict=False))
+
+
+def test_a_fit_that_cannot_reach_its_tolerance_is_not_called_converged(
+    digits: tuple[Matrix, npt.NDArray[np.int64], Matrix],
+) -> None:
+    assert not fit(digits[0], digits[1], 1e14, 1000, 10).converged

@@ -28,9 +28,13 @@ def test_choice_has_the_best_mean_per_class_on_val() -> None:
     assert choice.val_mean_per_class == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_choice_among_equals_is_the_first() -> None:
-    choice = methods.choose(iter([candidate(1, 0, 1), candidate(2, 0, 1)]), np.array([0, 1]))
-    assert choice.values == {"name": 1}
+def test_choice_among_equally_accurate_has_the_smallest_loss_then_is_the_first() -> None:
+    labels = np.array([0, 1])
+    unsure, sure, too = (methods.Candidate(CLASSIFIER, {"name": name}, scale * np.eye(2)) for name, scale in ((1, 0.1), (2, 5), (3, 5)))
+    choice = methods.choose(iter([unsure, sure, too]), labels)
+    assert choice.values == {"name": 2}
+    assert choice.saturated
+    assert not methods.choose(iter([unsure]), labels).saturated
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from clipstore.core.datasets import Dataset, Digits, Folder, Garden
+from clipstore.probes.methods import OF_IMAGES, OF_TEXTS
 from clipstore.report import sentences
 from clipstore.store.approaches import APPROACHES
 
@@ -199,3 +200,20 @@ def test_what_was_chosen_on_val() -> None:
     assert sentences.chosen(probe) == "C: 10, vectors: embedding_normalised"
     assert sentences.chosen({"stage": "zero_shot", "selected": {"prompts": 3}}) == "nothing (prompts: 3)"
     assert sentences.chosen({"stage": "knn", "selected": {}}) == "nothing"
+
+
+def test_wins_of_few_shot_methods_are_counted_in_draws() -> None:
+    rows = [
+        {"shots": shots, "method": method, "wins": wins, "seeds": seeds}
+        for shots, seeds, won in (("1", 5, (None, 0, 4)), ("16", 5, (None, 3, 5)), ("all", 1, (None, 1, 0)))
+        for method, wins in zip(("zero_shot", "linear_probe", "tip_adapter"), won, strict=True)
+    ]
+    assert sentences.wins(pd.DataFrame(rows)) == (
+        "Draws in which a method beats zero-shot, with 1, 16 and all training images per class: "
+        "linear probe 0 of 5, 3 of 5, 1 of 1; Tip-Adapter 4 of 5, 5 of 5, 0 of 1."
+    )
+    assert sentences.wins(pd.DataFrame(rows)[lambda table: table["method"] == "zero_shot"]) == ""
+
+
+def test_every_few_shot_method_has_a_name() -> None:
+    assert set(sentences.METHODS) == {method.__name__ for method in OF_IMAGES + OF_TEXTS} - {"zero_shot"}

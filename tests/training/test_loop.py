@@ -65,10 +65,28 @@ def test_it_learns(tmp_path: Path, fields: dict[str, Any]) -> None:
     assert [point["epoch"] for point in fitted.curve if point["split"] == "val"] == list(range(1, 13))
 
 
-def test_the_epoch_is_selected_on_val_and_ties_go_to_the_earlier(tmp_path: Path) -> None:
+def test_the_epoch_is_selected_on_val_and_ties_go_to_the_smaller_loss(tmp_path: Path) -> None:
     fitted = fit(tmp_path)
-    scores = [point["mean_per_class"] for point in fitted.curve if point["split"] == "val"]
-    assert fitted.epoch == scores.index(max(scores)) + 1
+    val = [point for point in fitted.curve if point["split"] == "val"]
+    accuracies = [point["mean_per_class"] for point in val]
+    assert accuracies.count(max(accuracies)) > 1
+    assert fitted.epoch == min(val, key=lambda point: (-point["mean_per_class"], point["loss"]))["epoch"]
+    assert fitted.epoch > accuracies.index(max(accuracies)) + 1
+
+
+def test_of_epochs_that_val_cannot_tell_apart_the_first_is_best() -> None:
+    def curve(*losses: float) -> list[training.Point]:
+        return [
+            {"epoch": at, "split": split, "loss": loss, "accuracy": 1.0, "mean_per_class": 1.0}
+            for at, loss in enumerate(losses, 1)
+            for split in ("train", "val")
+        ]
+
+    assert training.best_so_far(curve(0.5))
+    assert training.best_so_far(curve(0.5, 0.4))
+    assert not training.best_so_far(curve(0.5, 0.5))
+    assert not training.best_so_far(curve(0.4, 0.5))
+    assert training.best_so_far([point for point in curve(0.4, 0.5) if point["split"] != "val"])
 
 
 def test_two_runs_give_the_same_bits(tmp_path: Path) -> None:
