@@ -2,9 +2,9 @@
 
 Reads data/embeddings/ENCODER-DATASET. With k shots a method learns from k training images per class, and its hyperparameters are selected
 on k val images per class (all of val would have many more labels than the shots: Silva-Rodriguez et al. 2024); nothing is refitted. Each
-seed draws different images; of copies of a picture in one class one is drawn, while "all" uses every image. All methods use the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, one row for each number of
-shots, seed and method; ENCODER-DATASET.shots.parquet, the images drawn (k shots are the images with shot <= k); and
-plots/few_shot/ENCODER-DATASET.csv.
+seed draws different images; of byte-identical copies in one class, one is drawn. With all images, copies are used as well. All methods use
+the unit embeddings. Writes data/few_shot/ENCODER-DATASET.parquet, one row for each number of shots, seed and method;
+ENCODER-DATASET.shots.parquet, the images drawn (k shots are the images with shot <= k); and plots/few_shot/ENCODER-DATASET.csv.
 """
 
 import json
@@ -156,8 +156,8 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
         print(f"few_shot {cell}: in {edge} of {len(lines)} cases the largest C, alpha or beta of few_shot was best on val")
     saturated = sum(line["saturated"] for line in lines)
     if saturated:
-        count = f"{saturated} of {len(lines)} cases at least half of a method's settings"
-        print(f"warning: few_shot {cell}: in {count} reach the best accuracy on val: the lowest NLL on val decided")
+        cases = f"{saturated} of {len(lines)} cases at least half of a method's settings"
+        print(f"warning: few_shot {cell}: in {cases} reach the best accuracy on val: the lowest NLL on val decided")
     facts = {key: images.provenance[key] for key in ("classes", "failed", "index", "contract")}
     facts |= {"scarce": scarce, "left_out": [method.__name__ for method in left_out], "not_converged": unfinished}
     facts |= {"grid_edge": edge, "saturated": saturated}

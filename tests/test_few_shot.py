@@ -215,7 +215,9 @@ def test_too_many_shots_and_too_few_images_are_reported(
     assert table["shots"].unique().tolist() == ["1", "3", "all"]
     assert facts()["scarce"] == {"1": {"train": 0, "val": 0}, "3": {"train": 1, "val": 0}}
     messages = capsys.readouterr().out
-    assert "few_shot enc-toy: 1 of few_shot.shots skipped: no class has more distinct training images, so they equal all images\n" in messages
+    assert (
+        "few_shot enc-toy: 1 of few_shot.shots skipped: no class has more distinct training images, so they equal all images\n" in messages
+    )
     assert "few_shot enc-toy: of 2 classes, 1 in train and 0 in val have fewer than 3 distinct images and use all of them\n" in messages
 
 

@@ -159,7 +159,9 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wron
     uniform = {"k": 1, "votes": "uniform", "mean_per_class": 0.5}
     csv("plots/knn/enc-toy.csv", [{**uniform, "split": split, "series": f"{split}, uniform"} for split in ("val", "test")])
     compare(["A <b>{}</b>", "{}"])
-    shots = [{"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "wins": None, "seeds": 1} for number in ("1", "all")]
+    shots = [
+        {"shots": number, "method": "zero_shot", "mean_per_class": 0.5, "std": None, "wins": None, "seeds": 1} for number in ("1", "all")
+    ]
     csv("plots/few_shot/enc-toy.csv", shots)
     declare(monkeypatch, **TOY)
     audit.main("enc", "toy")

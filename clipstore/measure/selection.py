@@ -14,7 +14,8 @@ def best(values: npt.ArrayLike, losses: npt.ArrayLike | None = None) -> int:
 
     Args:
         values: (n,), n >= 1, usually accuracies.
-        losses: (n,), usually `nll` on the same images; NaN counts as infinite. Leave them out only to name a leader, not to choose a setting.
+        losses: (n,), usually `nll` on the same images; NaN counts as infinite. Without them, ties go to the first: only for naming
+            a leader, not for choosing a setting.
 
     Raises:
         ValueError: a value is NaN, for example a measure over no images.
@@ -24,8 +25,8 @@ def best(values: npt.ArrayLike, losses: npt.ArrayLike | None = None) -> int:
         raise ValueError("cannot select the best value: one of them is NaN")
     if losses is None:
         return int(rounded.argmax())
-    losses = np.round(np.nan_to_num(np.asarray(losses, float), nan=np.inf, posinf=np.inf), DIGITS)
-    return int(np.lexsort((losses, -rounded))[0])
+    finer = np.round(np.nan_to_num(np.asarray(losses, float), nan=np.inf, posinf=np.inf), DIGITS)
+    return int(np.lexsort((finer, -rounded))[0])
 
 
 def nll(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:

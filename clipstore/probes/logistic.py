@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-# Of the gradient of the mean loss. With strength 1 / (C n) of the penalty, a gradient g leaves the weights within g C n of the optimum, so a
+# Of the gradient of the mean loss. With a penalty of strength 1 / (C n), a gradient g leaves the weights within g C n of the optimum, so a
 # weak penalty needs a smaller gradient (docs/decisions/0013).
 TOLERANCE = 1e-8
 DISTANCE = 0.01

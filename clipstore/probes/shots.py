@@ -12,8 +12,9 @@ COPY = int(np.iinfo(np.int64).max)  # rank of an image whose content was ranked 
 def draw(rows: pd.DataFrame, seed: int) -> pd.Series:
     """Return each image's rank within its class and split, from 1: the images of rank 1 to k are the k shots.
 
-    Of byte-identical copies in a class and split, the first by image_id is ranked; the others have the rank `COPY` and are never drawn. Images are ordered by a hash of seed and content. The order therefore depends neither on a library's random generator nor on the order
-    of the index, and a new image does not change the order of the others.
+    Images are ordered by a hash of seed and content. The order therefore depends neither on a library's random generator nor on the order
+    of the index, and a new image does not change the order of the others. Of byte-identical copies in a class and split, the first by
+    image_id is ranked; the others have the rank `COPY` and are never drawn.
 
     Args:
         rows: columns image_id, label, split, sha256.

@@ -1,5 +1,6 @@
 """Classifiers for few vectors: agreement with scikit-learn, examples by hand, and limiting cases."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -136,4 +137,4 @@ def test_a_sweep_gives_the_answers_of_single_fits() -> None:
         assert probe.converged and alone.converged
         assert (probe.scores(queries).argmax(axis=1) != alone.scores(queries).argmax(axis=1)).sum() == 0
         norms.append(float(np.linalg.norm(probe.weights - texts)))
-    assert all(later > 1.05 * earlier for earlier, later in zip(norms, norms[1:], strict=False))  # separable: no fit stays where it was
+    assert all(later > 1.05 * earlier for earlier, later in pairwise(norms))  # separable: no fit stays where it was

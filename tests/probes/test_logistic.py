@@ -1,6 +1,7 @@
 """The logistic probe of linear_probe and few_shot."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -139,9 +140,7 @@ def path(digits: tuple[Matrix, npt.NDArray[np.int64], Matrix]) -> list[LogisticP
     return list(fit_path(digits[0], digits[1], GRID, 1000, 10))
 
 
-def test_a_sweep_gives_the_answers_of_single_fits(
-    digits: tuple[Matrix, npt.NDArray[np.int64], Matrix], path: list[LogisticProbe]
-) -> None:
+def test_a_sweep_gives_the_answers_of_single_fits(digits: tuple[Matrix, npt.NDArray[np.int64], Matrix], path: list[LogisticProbe]) -> None:
     """For every C that params.yaml may name: a start at the previous optimum and a start at 0 reach the same optimum."""
     assert GRID[-1] == LARGEST_C
     vectors, labels, queries = digits
@@ -155,7 +154,7 @@ def test_a_sweep_gives_the_answers_of_single_fits(
 def test_every_fit_of_a_sweep_moves_on(path: list[LogisticProbe]) -> None:
     """The data are separable, so that a weaker penalty always gives larger weights: a fit that takes no step would keep them."""
     norms = [float(np.linalg.norm(probe.coefficients)) for probe in path]
-    assert all(later > 1.05 * earlier for earlier, later in zip(norms, norms[1:], strict=False))
+    assert all(later > 1.05 * earlier for earlier, later in pairwise(norms))
 
 
 def test_a_fit_that_cannot_reach_its_tolerance_is_not_called_converged(

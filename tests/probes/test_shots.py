@@ -45,8 +45,10 @@ def test_a_new_image_does_not_change_the_order_of_the_others() -> None:
 
 def test_copies_are_one_picture() -> None:
     """Class 0 has six training images of three pictures; the first copy by name is drawn, and no number of shots takes another."""
-    copies = ROWS.assign(sha256=ROWS["sha256"].where((ROWS["label"] == 1) | (ROWS.index >= 6), ROWS["sha256"].iloc[0]))
-    copies.loc[10, "sha256"] = copies.loc[8, "sha256"]
+    digests = ROWS["sha256"].tolist()
+    digests[2] = digests[4] = digests[0]
+    digests[10] = digests[8]
+    copies = ROWS.assign(sha256=digests)
     ranks = shots.draw(copies, 0)
     assert ranks.tolist() == shots.draw(copies.iloc[::-1], 0).sort_index().tolist()
     assert [at for at in range(0, 12, 2) if ranks[at] == shots.COPY] == [2, 4, 10]
@@ -58,7 +60,7 @@ def test_copies_are_one_picture() -> None:
 
 def test_copies_count_once_in_the_number_of_images() -> None:
     rows = image_rows(["train"] * 6 + ["val"] * 2, [0, 0, 0, 0, 1, 1, 0, 1])
-    rows.loc[[1, 2], "sha256"] = rows.loc[0, "sha256"]
+    rows = rows.assign(sha256=[rows["sha256"][0]] * 3 + rows["sha256"].tolist()[3:])
     assert shots.fewer_than_all([1, 2, 3], rows) == [1]
     assert shots.scarce(rows, 2, 2) == {"train": 0, "val": 2}
     assert shots.scarce(rows, 3, 2) == {"train": 2, "val": 2}
