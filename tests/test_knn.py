@@ -151,7 +151,7 @@ def test_of_equal_accuracies_on_val_the_smallest_nll_is_chosen(
 ) -> None:
     """All val images are classified correctly with 1, 3 and 5 neighbours, and with 5 by the largest share of the votes."""
     use(monkeypatch, {"knn": SECTION | {"neighbors": [1, 3, 5]}})
-    cell(train=[(angle, 0) for angle in range(5)] + [(90 + angle, 1) for angle in range(5)], val=[(2, 0), (91, 1)], test=[(3, 0)])
+    cell(train=[(90.0 * label + angle, label) for label in (0, 1) for angle in range(5)], val=[(2, 0), (91, 1)], test=[(3, 0)])
     knn.main("enc", "toy")
     written = predictions.read("toy", "knn", "enc")
     assert written.selected["k"] == 5

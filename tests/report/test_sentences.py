@@ -212,7 +212,7 @@ def test_wins_of_few_shot_methods_are_counted_in_draws() -> None:
         "Draws in which a method beats zero-shot, with 1, 16 and all training images per class: "
         "linear probe 0 of 5, 3 of 5, 1 of 1; Tip-Adapter 4 of 5, 5 of 5, 0 of 1."
     )
-    assert sentences.wins(pd.DataFrame(rows)[lambda table: table["method"] == "zero_shot"]) == ""
+    assert sentences.wins(pd.DataFrame([row for row in rows if row["method"] == "zero_shot"])) == ""
 
 
 def test_every_few_shot_method_has_a_name() -> None:
