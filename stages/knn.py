@@ -18,7 +18,7 @@ from clipstore.core.params import Section, section
 from clipstore.core.stage import run
 from clipstore.measure import metrics
 from clipstore.measure.selection import best, nll, tied, warn_if_saturated
-from clipstore.probes.knn import KnnClassifier, Vote, Voters, vote_shares, voters
+from clipstore.probes.knn import KnnClassifier, Vote, Voters, log_shares, vote_shares, voters
 from clipstore.probes.neighbours import NearestNeighbours
 from clipstore.store import embeddings, predictions
 
@@ -78,8 +78,8 @@ def main(encoder: str, dataset: str) -> None:
         "val_nll": float(selected["nll"]),
         "tied_on_val": tied(tables["val"]["mean_per_class"]),
     }
-    probabilities = {"val": classifier.votes(on_val), "test": classifier.votes(on_test)}
-    predictions.write(dataset, embeddings.to_predictions(images, "knn", encoder, probabilities, {"k": k, "votes": vote}, notes))
+    logits = {"val": log_shares(classifier.votes(on_val)), "test": log_shares(classifier.votes(on_test))}
+    predictions.write(dataset, embeddings.to_predictions(images, "knn", encoder, logits, {"k": k, "votes": vote}, notes))
 
     table = pd.concat([table.assign(split=split, series=split + ", " + table["votes"]) for split, table in tables.items()])
     write_plot(Path("plots/knn") / f"{encoder}-{dataset}.csv", table)

@@ -107,9 +107,9 @@ def main(encoder: str, dataset: str) -> None:
         "sweep_not_converged": int((~table["converged"]).sum()),
         "grid_edge": edge,
     }
-    probabilities = {"val": probe.probabilities(vectors[val]), "test": refitted.probabilities(vectors[test])}
+    logits = {"val": probe.logits(vectors[val]), "test": refitted.logits(vectors[test])}
     values = {"C": C, "vectors": kind}
-    predictions.write(dataset, embeddings.to_predictions(images, "linear_probe", encoder, probabilities, values, notes))
+    predictions.write(dataset, embeddings.to_predictions(images, "linear_probe", encoder, logits, values, notes))
 
     write_plot(Path("plots/linear_probe") / f"{encoder}-{dataset}.csv", table.rename(columns={"vectors": "series"}), exact=["C"])
 

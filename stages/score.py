@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -34,7 +35,23 @@ class Score(Section):
     worst: int = Field(ge=1, description="Classes in each approach's confusion matrix, and most confused pairs of classes in its list.")
 
 
-def measures(approach: Predictions, temperature: float, settings: Score) -> dict[str, Any]:
+def calibration_images(approach: Predictions, trained: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return logits (n, classes) and labels (n,) of the val images on which the temperature is fitted.
+
+    Images of a class without training images do not count: the model on val never saw the class, whereas the final model, trained on
+    train + val, did. An approach that trains nothing knows every class.
+
+    Args:
+        approach: the approach's predictions.
+        trained: labels of the training images.
+    """
+    logits, labels = approach.of("val")
+    trains = {row.stage for row in APPROACHES if row.trains != "nothing"}
+    known = np.isin(labels, trained) | (approach.stage not in trains)
+    return logits[known], labels[known]
+
+
+def measures(approach: Predictions, temperature: float, calibrated_on: int, settings: Score) -> dict[str, Any]:
     """Return the measures on test, as fractions in [0, 1] with their intervals, with the selected values and the notes.
 
     top5 is omitted if there are at most 5 classes. Values are numbers, strings or booleans, since `dvc metrics` drops everything else.
@@ -42,19 +59,20 @@ def measures(approach: Predictions, temperature: float, settings: Score) -> dict
     Args:
         approach: the approach's predictions.
         temperature: the temperature fitted on val.
+        calibrated_on: number of val images that it was fitted on.
         settings: bins, threshold.
     """
-    probabilities, labels, answers = approach.test_probabilities, approach.test_labels, approach.test_answers
+    logits, labels, answers = approach.test_logits, approach.test_labels, approach.test_answers
     hits, sizes = intervals.by_class(answers == labels, labels)
     accuracies: dict[str, Any] = dict(metrics.accuracies(answers, labels))
     accuracies |= ends("top1", intervals.exact(int(hits.sum()), len(labels)))
     accuracies |= ends("mean_per_class", intervals.mean_per_class(hits, sizes))
     if len(approach.classes) > 5:
-        accuracies["top5"] = metrics.top_k(probabilities, labels, 5)
+        accuracies["top5"] = metrics.top_k(logits, labels, 5)
         accuracies |= ends("top5", intervals.exact(round(accuracies["top5"] * len(labels)), len(labels)))
     counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(approach.classes) - len(sizes)}
-    fitted = {"temperature": temperature, "calibrated_on": len(approach.of("val")[1])}
-    calibrated = calibration.measures(probabilities, labels, temperature, settings.bins, settings.threshold)
+    fitted = {"temperature": temperature, "calibrated_on": calibrated_on}
+    calibrated = calibration.measures(logits, labels, temperature, settings.bins, settings.threshold, settings.seed)
     return {**accuracies, **counts, "failed": approach.failed, **fitted, **calibrated, "selected": approach.selected, **approach.notes}
 
 
@@ -93,7 +111,7 @@ def per_class(approach: Predictions) -> pd.DataFrame:
 
 def reliability(approach: Predictions, temperature: float, bins: int) -> pd.DataFrame:
     """Return `calibration.reliability` on test before and after temperature scaling, as given in the column temperature."""
-    both = {"before": approach.test_probabilities, "after": calibration.scaled(approach.test_probabilities, temperature)}
+    both = {"before": approach.test_probabilities, "after": calibration.scaled(approach.test_logits, temperature)}
     diagrams = {when: calibration.reliability(probabilities, approach.test_labels, bins) for when, probabilities in both.items()}
     return pd.concat([diagram.assign(temperature=when) for when, diagram in diagrams.items()])
 
@@ -105,16 +123,19 @@ def main(dataset: str) -> None:
     if not named:
         names = dict.fromkeys(approach.axis for approach in APPROACHES)
         raise InputError(f"params.yaml: axes.{', '.join(names)} are all empty: expected an approach to score")
-    approaches = read_all(dataset, named, index.read(dataset).digest)
+    listed = index.read(dataset)
+    trained = listed.usable.loc[listed.usable["split"] == "train", "label"].to_numpy()
+    approaches = read_all(dataset, named, listed.digest)
     leaked = audits.leaked(dataset, axes.encoders)
     folder = Path("plots/score") / dataset
     results: dict[str, dict[str, Any]] = {}
     tables: dict[str, list[pd.DataFrame]] = {"per_class": [], "reliability": [], "confused": []}
     compared, gaps = compare(approaches)
     for approach, gap in zip(approaches, gaps, strict=True):
-        temperature = calibration.fit_temperature(*approach.of("val"))
+        logits, labels = calibration_images(approach, trained)
+        temperature = calibration.fit_temperature(logits, labels)
         audited = {} if leaked is None else {"leaked": len(leaked), **without_leaked(approach, leaked)}
-        results.setdefault(approach.stage, {})[approach.name] = measures(approach, temperature, settings) | gap | audited
+        results.setdefault(approach.stage, {})[approach.name] = measures(approach, temperature, len(labels), settings) | gap | audited
         matrix = confusion.matrix(approach.test_labels, approach.test_answers, len(approach.classes))
         worst = confusion.cells(matrix, approach.classes, settings.worst)
         write_plot(folder / "confusion" / f"{approach.stage}-{approach.name}.csv", worst)

@@ -53,12 +53,12 @@ def main(encoder: str, dataset: str) -> None:
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
     classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     classifier = ZeroShotClassifier(classes, contract["logit_scale"])
-    probabilities = {split: classifier.probabilities(images.embedding[images.of(split)]) for split in ("val", "test")}
+    logits = {split: classifier.scores(images.embedding[images.of(split)]) for split in ("val", "test")}
     selected: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
     class_names = index.read(dataset).notes.get("class_names")
     if class_names:
         selected["class_names"] = class_names
-    predictions.write(dataset, embeddings.to_predictions(images, "zero_shot", encoder, probabilities, selected, {}))
+    predictions.write(dataset, embeddings.to_predictions(images, "zero_shot", encoder, logits, selected, {}))
 
     table = wordings(images, texts, rows, section(Prompts, f"prompts.{dataset}"))
     write_plot(Path("plots/zero_shot") / f"{encoder}-{dataset}.csv", table)

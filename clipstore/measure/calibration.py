@@ -1,7 +1,8 @@
-"""Calibration of probabilities: proper scores, calibration error, temperature scaling, and accuracy of confident answers.
+"""Calibration: proper scores, calibration error, temperature scaling, and accuracy of confident answers.
 
-Probabilities are float64 (n, classes) with rows that sum to 1, and labels are (n,), n >= 1 unless stated otherwise. The confidence of an
-answer is the probability of the predicted class. The scores are computed here because scikit-learn's functions reject a single class.
+Logits and probabilities are float64 (n, classes) and labels are (n,), n >= 1 unless stated otherwise. Probabilities are the softmax of the
+logits; a logit of -inf is a class that cannot be predicted. The confidence of an answer is the probability of the predicted class. The
+scores are computed here because scikit-learn's functions reject a single class.
 """
 
 from typing import Any
@@ -10,39 +11,60 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Probabilities = npt.NDArray[np.float64]
+from clipstore.measure.intervals import LEVEL
+
+Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
 
-FLOOR = float(np.finfo(float).eps)  # probabilities are clipped to at least 2.2e-16 before the logarithm, as in scikit-learn's log_loss
-TEMPERATURES = (0.05, 20.0)  # range of the search
+FLOOR = float(np.finfo(float).eps)  # 2.2e-16, counted for a probability of 0, as in scikit-learn's log_loss
+PRIOR_SCALE = 0.5  # of log temperature: half of the prior's mass is between exp(-0.5) = 0.61 and exp(0.5) = 1.65
+EVIDENCE = float(-np.log(1 - LEVEL))  # in nats: a likelihood ratio of 20
+RESAMPLES = 1000  # of `ece_noise`
 DIGITS = 6  # of confidence: smaller differences count as ties, so that bins are the same on every machine
 
 
-def nll(probabilities: Probabilities, labels: Labels) -> float:
+def losses(logits: Matrix, labels: Labels, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the negative log-likelihood of each image in nats, (n,), >= 0; n may be 0.
+
+    It is unbounded for finite logits. A logit of -inf counts as a probability of FLOOR, 36 nats.
+    """
+    from scipy.special import log_softmax
+
+    own = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
+    return np.where(np.isinf(own), -np.log(FLOOR), own)
+
+
+def nll(probabilities: Matrix, labels: Labels) -> float:
     """Return the mean negative log-likelihood in nats, from 0 to -log(FLOOR) = 36; equals scikit-learn's log_loss."""
     own = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(own, FLOOR)).mean())
 
 
-def brier(probabilities: Probabilities, labels: Labels) -> float:
+def brier(probabilities: Matrix, labels: Labels) -> float:
     """Return the Brier score in its original form (1950), from 0 to 2: squared errors summed over classes and averaged over images."""
     truth = np.eye(probabilities.shape[1])[labels]
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def reliability(probabilities: Probabilities, labels: Labels, bins: int) -> pd.DataFrame:
-    """Return mean confidence and accuracy in equal-mass bins; columns bin (from 1), confidence, accuracy, count; no empty bins.
+def bin_numbers(confidence: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64]:
+    """Return the equal-mass bin of each image, from 0, (n,).
 
     Images are assigned to bins by their rank in confidence. Images of equal confidence share the bin of their mean rank: kNN produces so
     few distinct confidences that the result would otherwise depend on the order of the rows.
     """
     from scipy.stats import rankdata
 
-    confidence = probabilities.max(axis=1)
     mean_rank = rankdata(confidence.round(DIGITS)) - 0.5  # in (0, n)
+    numbers: npt.NDArray[np.int64] = (mean_rank * bins / len(confidence)).astype(np.int64)
+    return numbers
+
+
+def reliability(probabilities: Matrix, labels: Labels, bins: int) -> pd.DataFrame:
+    """Return mean confidence and accuracy in equal-mass bins; columns bin (from 1), confidence, accuracy, count; no empty bins."""
+    confidence = probabilities.max(axis=1)
     table = pd.DataFrame(
         {
-            "bin": (mean_rank * bins / len(labels)).astype(int) + 1,
+            "bin": bin_numbers(confidence, bins) + 1,
             "confidence": confidence,
             "accuracy": (probabilities.argmax(axis=1) == labels).astype(float),
         }
@@ -52,36 +74,92 @@ def reliability(probabilities: Probabilities, labels: Labels, bins: int) -> pd.D
 
 
 def ece(table: pd.DataFrame) -> float:
-    """Return the expected calibration error (Naeini et al. 2015): |accuracy - confidence| of `reliability`'s bins, weighted by count."""
+    """Return the expected calibration error (Naeini et al. 2015): |accuracy - confidence| of `reliability`'s bins, weighted by count.
+
+    Noise in the bins' accuracies raises it: see `ece_debiased` and `ece_noise`.
+    """
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["count"]))
 
 
-def scaled(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Return softmax(log p / temperature): same ranking, sharper below 1, softer above (Guo et al. 2017); n may be 0."""
+def ece_debiased(table: pd.DataFrame) -> float:
+    """Return the root mean square of accuracy - confidence over `reliability`'s bins without the part that noise contributes.
+
+    The variance of each bin's accuracy is subtracted from its squared difference (Kumar, Liang and Ma 2019, "Verified uncertainty
+    calibration"). A negative sum gives 0. A bin of one image has no estimate of its variance, so that of a calibrated answer is used.
+    """
+    accuracy, confidence, count = table["accuracy"], table["confidence"], table["count"]
+    variance = np.where(count > 1, accuracy * (1 - accuracy) / (count - 1).clip(lower=1), confidence * (1 - confidence))
+    return float(np.sqrt(max(0.0, np.average((accuracy - confidence) ** 2 - variance, weights=count))))
+
+
+def ece_noise(probabilities: Matrix, bins: int, seed: int) -> float:
+    """Return the 95th percentile of the ece that these confidences have if every one is exactly right.
+
+    The right answers are drawn from the confidences (consistency resampling: Bröcker and Smith 2007, "Increasing the reliability of
+    reliability diagrams"). An ece up to this value is no evidence of a calibration error.
+    """
+    random, confidence = np.random.default_rng(seed), probabilities.max(axis=1)
+    numbers = bin_numbers(confidence, bins)
+    draws = [
+        np.abs(np.bincount(numbers, weights=(random.random(len(confidence)) < confidence) - confidence)).sum() / len(confidence)
+        for _ in range(RESAMPLES)
+    ]
+    return float(np.quantile(draws, LEVEL))
+
+
+def scaled(logits: Matrix, temperature: float) -> Matrix:
+    """Return softmax(logits / temperature): same ranking, sharper below 1, softer above (Guo et al. 2017); n may be 0."""
     from scipy.special import softmax
 
-    result: Probabilities = softmax(np.log(np.maximum(probabilities, FLOOR)) / temperature, axis=1)
+    result: Matrix = softmax(logits / temperature, axis=1)
     return result
 
 
-def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
-    """Return the temperature within TEMPERATURES that minimises the NLL; 1 if none is better or there are no images.
+def fit_temperature(logits: Matrix, labels: Labels) -> float:
+    """Return the most probable temperature, given a prior around 1; exactly 1 if there are no images.
 
-    The NLL is convex in 1 / temperature, so the minimum is unique. If every answer is right, it is at the lower end of the range.
+    The prior of log temperature is a Cauchy distribution, as Gelman et al. (2008) recommend for logistic regression. If few images say
+    little about the temperature, for example because every answer is right, it stays near 1; the prior's long tails hardly move a
+    temperature that many images determine. docs/decisions/0009 compares it with alternatives.
+
+    The search has no bounds: the best of a grid is refined by Brent's method, which goes beyond the grid if that is better.
     """
     from scipy.optimize import minimize_scalar
 
     if not len(labels):
         return 1.0
 
-    def loss(logarithm: float) -> float:
-        return nll(scaled(probabilities, float(np.exp(logarithm))), labels)
+    def cost(logarithm: float) -> float:
+        return float(losses(logits, labels, float(np.exp(logarithm))).sum() + np.log1p((logarithm / PRIOR_SCALE) ** 2))
 
-    minimum = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
-    return float(np.exp(minimum.x)) if minimum.fun < loss(0) - 1e-9 else 1.0
+    grid = np.linspace(-7, 7, 57)  # the cost may have a second minimum, at 0
+    start = grid[np.argmin([cost(logarithm) for logarithm in grid])]
+    return float(np.exp(minimize_scalar(cost, bracket=(start, start + 0.1)).x))
 
 
-def confident(probabilities: Probabilities, labels: Labels, threshold: float) -> dict[str, float]:
+def change(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> dict[str, float | str]:
+    """Return how scaling changes the NLL of the test images, given their `losses` before and after it, (n,).
+
+    Returns:
+        nll_change, the mean difference, negative if scaling helps; with two images or more, nll_change_low and nll_change_high, the ends of
+        its interval by Student's t; and scaling: "improves" or "worsens" if the interval excludes 0 and the likelihood ratio of all images
+        is at least 20, else "no measurable change". The ratio is a bound for few images: if one of the two sets of probabilities is right,
+        the other one's likelihood is 20 times as high with a probability of at most 1 / 20 (Markov's inequality), while the interval may
+        be far too narrow as long as no confident answer is wrong.
+    """
+    from scipy.stats import t
+
+    differences = after - before
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return {"nll_change": mean, "scaling": "no measurable change"}
+    margin = float(t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    measurable = abs(mean) > margin and abs(mean) * n >= EVIDENCE
+    verdict = ("improves" if mean < 0 else "worsens") if measurable else "no measurable change"
+    return {"nll_change": mean, "nll_change_low": mean - margin, "nll_change_high": mean + margin, "scaling": verdict}
+
+
+def confident(probabilities: Matrix, labels: Labels, threshold: float) -> dict[str, float]:
     """Return coverage, the share of images with at least this confidence, and covered_top1, their accuracy (absent if there are none)."""
     covered = probabilities.max(axis=1) >= threshold
     right = probabilities.argmax(axis=1) == labels
@@ -89,16 +167,24 @@ def confident(probabilities: Probabilities, labels: Labels, threshold: float) ->
     return {"coverage": float(covered.mean()), **accuracy}
 
 
-def measures(probabilities: Probabilities, labels: Labels, temperature: float, bins: int, threshold: float) -> dict[str, float]:
-    """Return nll, brier and ece before and, with suffix _scaled, after temperature scaling; coverage and covered_top1 after it."""
-    after = scaled(probabilities, temperature)
-    scores = {
-        f"{name}{suffix}": value
-        for suffix, predicted in (("", probabilities), ("_scaled", after))
-        for name, value in {
-            "nll": nll(predicted, labels),
-            "brier": brier(predicted, labels),
-            "ece": ece(reliability(predicted, labels, bins)),
-        }.items()
-    }
-    return scores | confident(after, labels, threshold)
+def measures(logits: Matrix, labels: Labels, temperature: float, bins: int, threshold: float, seed: int) -> dict[str, float | str]:
+    """Return the calibration of the test images.
+
+    Returns:
+        nll, brier, ece, ece_debiased and ece_noise before and, with suffix _scaled, after temperature scaling; the `change` of nll;
+        nll_floored, the number of images whose class cannot be predicted; coverage and covered_top1 after scaling.
+    """
+    scores: dict[str, float | str] = {}
+    for suffix, divisor in (("", 1.0), ("_scaled", temperature)):
+        predicted = scaled(logits, divisor)
+        table = reliability(predicted, labels, bins)
+        scores |= {
+            f"nll{suffix}": float(losses(logits, labels, divisor).mean()),
+            f"brier{suffix}": brier(predicted, labels),
+            f"ece{suffix}": ece(table),
+            f"ece_debiased{suffix}": ece_debiased(table),
+            f"ece_noise{suffix}": ece_noise(predicted, bins, seed),
+        }
+    scores |= change(losses(logits, labels), losses(logits, labels, temperature))
+    scores["nll_floored"] = int(np.isinf(logits[np.arange(len(labels)), labels]).sum())
+    return scores | confident(scaled(logits, temperature), labels, threshold)

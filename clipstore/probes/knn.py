@@ -63,6 +63,16 @@ def vote_shares(nearest: Voters, k: int, vote: Vote, temperature: float, classes
     return shares
 
 
+def log_shares(shares: Matrix) -> Matrix:
+    """Return the logarithm of each class's share relative to the row's largest, float32 (n, classes): the classifier's logits.
+
+    The winner of a tie is ahead by the smallest step of float32. That step survives only in logarithms close to 0.
+    """
+    logarithms = np.log(shares.astype(float))
+    relative: Matrix = (logarithms - logarithms.max(axis=1, keepdims=True)).astype(np.float32)
+    return relative
+
+
 @dataclass(frozen=True, eq=False)
 class KnnClassifier:
     """Labelled images, and how the nearest of them vote.

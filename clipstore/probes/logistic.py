@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.extmath import softmax
 from threadpoolctl import threadpool_limits
 
 from clipstore.core.vectors import unit
@@ -52,24 +51,26 @@ class LogisticProbe:
     converged: bool
     classes: int
 
-    def probabilities(self, vectors: Matrix) -> Matrix:
-        """Return float32 (n, classes) for vectors float32 (n, d): scikit-learn's predict_proba, with 0 for classes not in ``labels``."""
-        logits = (vectors - self.mean) @ self.coefficients + self.intercept
+    def logits(self, vectors: Matrix) -> Matrix:
+        """Return float32 (n, classes) for vectors float32 (n, d): scikit-learn's decision function, -inf for classes not in ``labels``.
+
+        For two classes, scikit-learn gives the logit of the second; that of the first is then 0.
+        """
+        decision = (vectors - self.mean) @ self.coefficients + self.intercept
         if len(self.labels) == 2:
-            second = expit(logits[:, 0])
-            shares = np.stack([1 - second, second], axis=1)
-        else:
-            shares = softmax(logits, copy=False)
-        probabilities = np.zeros((len(vectors), self.classes), np.float32)
-        probabilities[:, self.labels] = shares
-        return probabilities
+            decision = np.concatenate([np.zeros_like(decision), decision], axis=1)
+        logits = np.full((len(vectors), self.classes), -np.inf, np.float32)
+        logits[:, self.labels] = decision
+        return logits
+
+    def probabilities(self, vectors: Matrix) -> Matrix:
+        """Return the softmax of the logits, float32 (n, classes): scikit-learn's predict_proba, 0 for classes not in ``labels``."""
+        shares: Matrix = softmax(self.logits(vectors), axis=1)
+        return shares
 
     def scores(self, vectors: Matrix) -> Matrix:
-        """Return logits, float32 (n, classes), whose softmax are the probabilities; -inf for classes not in ``labels``."""
-        logits = (vectors - self.mean) @ self.coefficients + self.intercept
-        scores = np.full((len(vectors), self.classes), -np.inf, np.float32)
-        scores[:, self.labels] = np.concatenate([np.zeros_like(logits), logits], axis=1) if len(self.labels) == 2 else logits
-        return scores
+        """Return the logits as scores: the largest gives the predicted class."""
+        return self.logits(vectors)
 
 
 def fit_path(vectors: Matrix, labels: Labels, Cs: Iterable[float], max_iter: int, classes: int) -> Iterator[LogisticProbe]:

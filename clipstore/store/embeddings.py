@@ -58,7 +58,7 @@ def to_predictions(
     images: Images,
     stage: str,
     encoder: str,
-    probabilities: dict[str, Matrix],
+    logits: dict[str, Matrix],
     selected: dict[str, Any],
     notes: dict[str, Any],
 ) -> Predictions:
@@ -68,12 +68,12 @@ def to_predictions(
         images: of a data set with val and test.
         stage: the approach.
         encoder: name of the images' encoder.
-        probabilities: of "val" and of "test", float32 (rows of the split, classes).
+        logits: of "val" and of "test", float32 (rows of the split, classes); see `Predictions`.
         selected: hyperparameters, selected on val.
         notes: see `Predictions`.
     """
-    rows = pd.concat([images.rows.iloc[images.of(split)] for split in probabilities], ignore_index=True)
-    stacked = np.concatenate(list(probabilities.values())).astype(np.float32)
+    rows = pd.concat([images.rows.iloc[images.of(split)] for split in logits], ignore_index=True)
+    stacked = np.concatenate(list(logits.values())).astype(np.float32)
     facts = images.provenance
     return Predictions(
         stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], selected=selected, notes=notes

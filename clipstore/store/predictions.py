@@ -1,7 +1,9 @@
 """Predictions of one approach on one data set: data/predictions/DATASET/STAGE-NAME.parquet.
 
-Columns: image_id, split, label, probabilities FixedSizeList<float32>[classes]. Rows of val come from a model that never saw val, rows of
-test from the final model. The schema's metadata contains the other fields of `Predictions`.
+Columns: image_id, split, label, and per class logits and probabilities, each FixedSizeList<float32>[classes]. The probabilities are the
+softmax of the logits. They are written for other readers; `read` computes them from the logits, because float32 cannot tell very small
+probabilities from 0. Rows of val come from a model that never saw val, rows of test from the final model. The schema's metadata contains
+the other fields of `Predictions`.
 """
 
 import json
@@ -15,7 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.special import softmax
 
+from clipstore.core.errors import InputError
 from clipstore.core.vectors import to_column, to_matrix
 
 
@@ -27,7 +31,8 @@ class Predictions:
         stage: stage of the approach.
         name: of its encoder or net.
         rows: image_id, split, label of n images.
-        probabilities: float32 (n, classes), rows sum to 1.
+        logits: float32 (n, classes), logarithms of the probabilities up to a constant per row; -inf for a class that the approach cannot
+            predict, such as one without training images.
         classes: class names in label order.
         failed: number of unusable images in the index, which have no row.
         index: digest of the index.
@@ -40,7 +45,7 @@ class Predictions:
     stage: str
     name: str
     rows: pd.DataFrame
-    probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
     classes: list[str]
     failed: int
     index: str
@@ -54,10 +59,16 @@ class Predictions:
         """The name of the approach in tables and plots: "knn enc"."""
         return f"{self.stage} {self.name}"
 
+    @cached_property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """The softmax of the logits, computed in float64, float32 (n, classes)."""
+        probabilities: npt.NDArray[np.float32] = softmax(self.logits.astype(float), axis=1).astype(np.float32)
+        return probabilities
+
     def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return probabilities float64 (rows, classes) and labels (rows,) of the images in "val" or "test"."""
+        """Return logits float64 (rows, classes) and labels (rows,) of the images in "val" or "test"."""
         rows = (self.rows["split"] == split).to_numpy()
-        return self.probabilities[rows].astype(float), self.rows["label"].to_numpy()[rows]
+        return self.logits[rows].astype(float), self.rows["label"].to_numpy()[rows]
 
     @cached_property
     def test_ids(self) -> list[str]:
@@ -66,9 +77,15 @@ class Predictions:
         return ids
 
     @cached_property
+    def test_logits(self) -> npt.NDArray[np.float64]:
+        """The logits of the test images, (n, classes)."""
+        return self.of("test")[0]
+
+    @cached_property
     def test_probabilities(self) -> npt.NDArray[np.float64]:
         """The probabilities of the test images, (n, classes)."""
-        return self.of("test")[0]
+        probabilities: npt.NDArray[np.float64] = softmax(self.test_logits, axis=1)
+        return probabilities
 
     @cached_property
     def test_labels(self) -> npt.NDArray[np.int64]:
@@ -78,7 +95,7 @@ class Predictions:
     @cached_property
     def test_answers(self) -> npt.NDArray[np.intp]:
         """The most probable class of each test image, (n,)."""
-        answers: npt.NDArray[np.intp] = self.test_probabilities.argmax(axis=1)
+        answers: npt.NDArray[np.intp] = self.test_logits.argmax(axis=1)
         return answers
 
 
@@ -88,19 +105,33 @@ def path_of(dataset: str, stage: str, name: str) -> Path:
 
 
 def write(dataset: str, predictions: Predictions) -> None:
-    """Write the predictions; the probabilities must be finite, and each row must sum to 1."""
-    assert np.allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-3)
-    facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "probabilities")}
-    columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}
-    columns["probabilities"] = to_column(predictions.probabilities)
+    """Write the predictions.
+
+    Raises:
+        InputError: a row has a logit that is NaN or +inf, or none that is finite.
+    """
     path = path_of(dataset, predictions.stage, predictions.name)
+    wrong = ~np.isfinite(predictions.logits.max(axis=1))  # NaN if the row contains NaN
+    if wrong.any():
+        problem = "have a logit that is NaN or +inf, or only -inf: expected finite logits, and -inf only for classes that cannot be predicted"
+        raise InputError(f"{path}: {wrong.sum()} of {len(wrong)} images {problem}")
+    facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "logits")}
+    columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}
+    columns |= {"logits": to_column(predictions.logits), "probabilities": to_column(predictions.probabilities)}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns).replace_schema_metadata({"predictions": json.dumps(facts)}), path)
 
 
 def read(dataset: str, stage: str, name: str) -> Predictions:
-    """Read the predictions of ``stage`` with ``name``."""
-    table = pq.read_table(path_of(dataset, stage, name))
+    """Read the predictions of ``stage`` with ``name``.
+
+    Raises:
+        InputError: the file has no logits.
+    """
+    path = path_of(dataset, stage, name)
+    table = pq.read_table(path)
+    if "logits" not in table.column_names:
+        raise InputError(f"{path}: no column logits, which earlier versions did not write: run `dvc repro` again")
     facts = json.loads(table.schema.metadata[b"predictions"])
-    rows = table.drop_columns("probabilities").to_pandas()
-    return Predictions(rows=rows, probabilities=to_matrix(table["probabilities"]), **facts)
+    rows = table.select(["image_id", "split", "label"]).to_pandas()
+    return Predictions(rows=rows, logits=to_matrix(table["logits"]), **facts)

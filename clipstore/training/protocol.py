@@ -35,9 +35,9 @@ class SeedResult(NamedTuple):
     """The result of one seed.
 
     Attributes:
-        val: probabilities on val from the network trained on train, float32 (n, classes).
-        test: probabilities on test from the final network.
-        train_only: probabilities on test from the network trained on train.
+        val: logits on val from the network trained on train, float32 (n, classes).
+        test: logits on test from the final network.
+        train_only: logits on test from the network trained on train.
         epoch: the selected epoch.
         curve: curve of the training on train.
         network: the final network.
@@ -86,19 +86,19 @@ def run_seed(
         return TrainedNetwork(training.evaluated_network, classes, settings), fitted
 
     network, fitted = trained(image_sets["train"], ["val", "test"] if settings.test_curve else ["val"], settings.epochs, "train")
-    val, train_only = (network.probabilities(image_sets[split]) for split in ("val", "test"))
+    val, train_only = (network.logits(image_sets[split]) for split in ("val", "test"))
     test = train_only
     if settings.refit:
         network, _ = trained(image_sets["train"] + image_sets["val"], [], fitted.epoch, "train + val")
-        test = network.probabilities(image_sets["test"])
+        test = network.logits(image_sets["test"])
     return SeedResult(val, test, train_only, fitted.epoch, fitted.curve, network, state_paths)
 
 
 def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.int64]], settings: Training) -> dict[str, Any]:
     """Return further figures: training on train only, accuracy on val, the best epoch on test, the spread over several seeds."""
 
-    def accuracies(probabilities: Matrix, split: str) -> dict[str, float]:
-        return metrics.accuracies(probabilities.argmax(axis=1), labels[split])
+    def accuracies(logits: Matrix, split: str) -> dict[str, float]:
+        return metrics.accuracies(logits.argmax(axis=1), labels[split])
 
     first = results[0]
     notes: dict[str, Any] = {
@@ -194,7 +194,7 @@ def run_cell(
             stage,
             name,
             rows=pd.concat([by_split["val"], by_split["test"]], ignore_index=True),
-            probabilities=np.concatenate([first.val, first.test]),
+            logits=np.concatenate([first.val, first.test]),
             classes=classes,
             failed=len(listed.rows) - len(rows),
             index=listed.digest,
