@@ -72,6 +72,12 @@ def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
     )
 
 
+def logits_of(probabilities: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return logits whose softmax is ``probabilities``, float32; -inf for 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(probabilities, np.float32))
+
+
 def blobs(seed: int, labels: list[int], spread: float = 0.4, shift: float = 0.0) -> npt.NDArray[np.float32]:
     """Return vectors around one corner per class; if ``shift`` is 1, the two classes are swapped."""
     corners = np.eye(4)[(np.array(labels) + int(shift)) % 2]

@@ -16,7 +16,7 @@ from clipstore.store import embeddings, predictions
 from clipstore.store.predictions import Predictions
 from stages import audit
 from tests.audit.test_duplicates import again, scene
-from tests.synthetic import clusters, image_rows, use
+from tests.synthetic import clusters, image_rows, logits_of, use
 
 SECTION = {"neighbors": 3, "min_agreement": 0.85, "folds": 5, "max_iter": 1000, "seed": 0, "outliers": 2}
 SETTINGS = audit.Audit.model_validate(SECTION)
@@ -76,7 +76,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
     answers = np.eye(2, dtype=np.float32)[judged["label"].to_numpy()]
     selected = {"C": 10.0, "vectors": "embedding_normalised"}
     digest = "0" * 64 if other_index else images_index.digest
-    predictions.write("toy", Predictions("linear_probe", "enc", judged, answers, ["a", "b"], 0, digest, "c0", selected=selected))
+    predictions.write("toy", Predictions("linear_probe", "enc", judged, logits_of(answers), ["a", "b"], 0, digest, "c0", selected=selected))
     use(monkeypatch, {"audit": SECTION})
     return rows
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from clipstore.core.errors import InputError
-from clipstore.probes.knn import KnnClassifier
+from clipstore.probes.knn import KnnClassifier, log_shares
 from clipstore.store import embeddings, predictions
 from stages import knn
 from tests.synthetic import embed, use
@@ -71,8 +71,8 @@ def test_predictions_are_those_of_a_classifier_with_the_selected_values(folder: 
     written, images = predictions.read("toy", "knn", "enc"), embeddings.read_images("enc", "toy")
     for split, known in (("val", images.of("train")), ("test", images.of("train", "val"))):
         classifier = KnnClassifier(images.embedding[known], images.labels[known], 7, written.selected["k"], "softmax", 0.07, 2)
-        expected = classifier.probabilities(images.embedding[images.of(split)])
-        np.testing.assert_array_equal(written.probabilities[(written.rows["split"] == split).to_numpy()], expected)
+        expected = log_shares(classifier.probabilities(images.embedding[images.of(split)]))
+        np.testing.assert_array_equal(written.logits[(written.rows["split"] == split).to_numpy()], expected)
 
 
 def test_few_neighbours_are_chosen_where_they_are_better_on_val(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

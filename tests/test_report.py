@@ -21,7 +21,7 @@ from clipstore.store import embeddings, predictions
 from clipstore.store.approaches import APPROACHES
 from clipstore.store.predictions import Predictions
 from stages import audit, report, score
-from tests.synthetic import blobs, encoded, image_rows, on_axis, picture, use
+from tests.synthetic import blobs, encoded, image_rows, logits_of, on_axis, picture, use
 from tests.workspace import PROJECT
 
 SECTIONS = [
@@ -116,7 +116,7 @@ def predict(indexed: index.Index, stage: str, name: str, wrong: int, classes: li
     shares = np.full((len(rows), len(classes)), 0.2 / max(1, len(classes) - 1), np.float32)
     answers = np.where(right, rows["label"], (rows["label"] + 1) % len(classes))
     shares[np.arange(len(rows)), answers] = 0.8 if len(classes) > 1 else 1.0
-    predictions.write("toy", Predictions(stage, name, rows, shares, classes, 0, indexed.digest, "c0", **facts))
+    predictions.write("toy", Predictions(stage, name, rows, logits_of(shares), classes, 0, indexed.digest, "c0", **facts))
 
 
 def csv(path: str, rows: list[dict[str, Any]]) -> None:

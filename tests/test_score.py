@@ -17,7 +17,7 @@ from clipstore.measure import comparisons
 from clipstore.store import predictions
 from clipstore.store.predictions import Predictions
 from stages import score
-from tests.synthetic import image_rows, on_axis, use
+from tests.synthetic import image_rows, logits_of, on_axis, use
 
 SPLITS = ["train", "val", "test", "test", "test", "test"]
 LABELS = [0, 1, 0, 0, 0, 1]
@@ -38,7 +38,7 @@ def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[fl
     """Write predictions for the last images of the index, one for each row of ``scores``."""
     rows = image_rows(SPLITS, LABELS)[["image_id", "split", "label"]].tail(len(scores))
     facts: dict[str, Any] = {"classes": ["red rose", "lily", "poppy"], "failed": 1, "index": digest, "contract": "c0"}
-    approach = Predictions(stage, name, rows, np.array(scores, np.float32), **(facts | more))
+    approach = Predictions(stage, name, rows, logits_of(scores), **(facts | more))
     predictions.write("toy", approach)
     return approach
 
@@ -66,7 +66,7 @@ def put_embedded(digest: str, *names: str, **facts: Any) -> None:
 
 
 def measures(approach: Predictions, temperature: float = 1) -> dict[str, Any]:
-    return score.measures(approach, temperature, score.Score.model_validate(SETTINGS))
+    return score.measures(approach, temperature, len(approach.of("val")[1]), score.Score.model_validate(SETTINGS))
 
 
 def test_measures_on_test_by_hand(digest: str) -> None:
@@ -95,7 +95,8 @@ def test_temperature_changes_calibration_but_no_accuracy(digest: str) -> None:
     approach = put(digest)
     before, after = measures(approach), measures(approach, 2.0)
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == {"temperature", "nll_scaled", "brier_scaled", "ece_scaled", "coverage", "covered_top1"}
+    scaled = {f"{name}_scaled" for name in ("nll", "brier", "ece", "ece_debiased", "ece_noise")}
+    assert changed == scaled | {"temperature", "nll_change", "nll_change_low", "nll_change_high", "coverage", "covered_top1"}
 
 
 def test_selected_values_and_notes_are_among_the_measures(digest: str) -> None:
@@ -143,7 +144,7 @@ def many_classes(classes: int) -> Predictions:
     scores[0, :5] = [0.1, 0.3, 0.25, 0.2, 0.15]
     scores[1] = np.linspace(0, 1, classes) / np.linspace(0, 1, classes).sum()
     rows = image_rows(["test", "test"], [0, 0])
-    return Predictions("knn", "enc", rows, scores, [str(label) for label in range(classes)], 0, "i0", "c0")
+    return Predictions("knn", "enc", rows, logits_of(scores), [str(label) for label in range(classes)], 0, "i0", "c0")
 
 
 def test_top5_is_absent_with_5_classes_and_present_with_6() -> None:
@@ -260,12 +261,30 @@ def test_without_val_images_the_temperature_stays_1(digest: str, monkeypatch: py
     assert results["nll_scaled"] == pytest.approx(results["nll"], abs=1e-6)
 
 
+def test_val_images_of_classes_without_training_images_do_not_count(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only val image is of class 1, of which train has none; zero-shot, which trains nothing, knows the class."""
+    put(digest, "zero_shot")
+    put_embedded(digest, "enc")
+    results = metrics(monkeypatch, encoders=["enc"], zero_shot=["enc"])
+    for stage in on_axis("encoders"):
+        assert (results[stage]["enc"]["temperature"], results[stage]["enc"]["calibrated_on"]) == (1, 0)
+    assert results["zero_shot"]["enc"]["calibrated_on"] == 1
+    assert results["zero_shot"]["enc"]["temperature"] > 1  # its answer is wrong
+
+
+def test_test_images_of_classes_that_cannot_be_predicted_are_counted(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(digest, "zero_shot", scores=[[0.9, 0.1, 0], [0.8, 0, 0.2], [0.3, 0, 0.7], [0.1, 0, 0.9], [0.5, 0, 0.5]])
+    results = metrics(monkeypatch, zero_shot=["enc"])["zero_shot"]["enc"]
+    assert results["nll_floored"] == 1
+    assert results["nll"] == pytest.approx((52 * np.log(2) - np.log(0.8) - np.log(0.3) - np.log(0.1)) / 4, abs=1e-5)
+
+
 def test_one_class_and_one_image(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     audited("enc")
     for stage in on_axis("encoders"):
         approach = put(digest, stage, scores=[[1.0]], classes=["<script>"])
         rows = approach.rows.assign(label=0)
-        predictions.write("toy", Predictions(stage, "enc", rows, approach.probabilities, approach.classes, 0, digest, "c0"))
+        predictions.write("toy", Predictions(stage, "enc", rows, approach.logits, approach.classes, 0, digest, "c0"))
     results = metrics(monkeypatch, encoders=["enc"])["knn"]["enc"]
     assert (results["top1"], results["mean_per_class"], results["n"], results["smallest_class"]) == (1, 1, 1, 1)
     assert (results["top1_low"], results["top1_high"]) == (0.025, 1)

@@ -17,7 +17,7 @@ Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
 
 FLOOR = float(np.finfo(float).eps)  # 2.2e-16, counted for a probability of 0, as in scikit-learn's log_loss
-PRIOR_SCALE = 0.5  # of log temperature: half of the prior's mass is between exp(-0.5) = 0.61 and exp(0.5) = 1.65
+PRIOR_SCALE, PRIOR_FREEDOM = 0.5, 3  # Student's t of log temperature: 95 % of the mass between 0.2 and 5
 EVIDENCE = float(-np.log(1 - LEVEL))  # in nats: a likelihood ratio of 20
 RESAMPLES = 1000  # of `ece_noise`
 DIGITS = 6  # of confidence: smaller differences count as ties, so that bins are the same on every machine
@@ -118,9 +118,9 @@ def scaled(logits: Matrix, temperature: float) -> Matrix:
 def fit_temperature(logits: Matrix, labels: Labels) -> float:
     """Return the most probable temperature, given a prior around 1; exactly 1 if there are no images.
 
-    The prior of log temperature is a Cauchy distribution, as Gelman et al. (2008) recommend for logistic regression. If few images say
-    little about the temperature, for example because every answer is right, it stays near 1; the prior's long tails hardly move a
-    temperature that many images determine. docs/decisions/0009 compares it with alternatives.
+    The prior of log temperature is Student's t, a weakly informative family (Gelman et al. 2008). If few images say little about the
+    temperature, for example because every answer is right, it stays near 1; the prior's long tails hardly move a temperature that many
+    images determine. docs/decisions/0009 compares it with alternatives.
 
     The search has no bounds: the best of a grid is refined by Brent's method, which goes beyond the grid if that is better.
     """
@@ -130,7 +130,8 @@ def fit_temperature(logits: Matrix, labels: Labels) -> float:
         return 1.0
 
     def cost(logarithm: float) -> float:
-        return float(losses(logits, labels, float(np.exp(logarithm))).sum() + np.log1p((logarithm / PRIOR_SCALE) ** 2))
+        prior = (PRIOR_FREEDOM + 1) / 2 * np.log1p((logarithm / PRIOR_SCALE) ** 2 / PRIOR_FREEDOM)
+        return float(losses(logits, labels, float(np.exp(logarithm))).sum() + prior)
 
     grid = np.linspace(-7, 7, 57)  # the cost may have a second minimum, at 0
     start = grid[np.argmin([cost(logarithm) for logarithm in grid])]
@@ -142,10 +143,10 @@ def change(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> d
 
     Returns:
         nll_change, the mean difference, negative if scaling helps; with two images or more, nll_change_low and nll_change_high, the ends of
-        its interval by Student's t; and scaling: "improves" or "worsens" if the interval excludes 0 and the likelihood ratio of all images
-        is at least 20, else "no measurable change". The ratio is a bound for few images: if one of the two sets of probabilities is right,
-        the other one's likelihood is 20 times as high with a probability of at most 1 / 20 (Markov's inequality), while the interval may
-        be far too narrow as long as no confident answer is wrong.
+        its interval by Student's t; and scaling: "improves" or "worsens" if the interval excludes 0 and the likelihood of all images
+        changes at least 20-fold, else "no measurable change". The interval alone is too narrow as long as few images contain no confident
+        wrong answer. The ratio is valid for any number of images: if the probabilities before scaling are right, those after it have a
+        20 times higher likelihood with a probability of at most 1 / 20 (Markov's inequality), and the other way round.
     """
     from scipy.stats import t
 

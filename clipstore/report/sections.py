@@ -7,6 +7,7 @@ import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
+from clipstore.report import sentences
 from clipstore.report.page import Figure, percent, sentence
 from clipstore.report.sentences import wins
 from clipstore.report.vega import draw
@@ -122,12 +123,12 @@ def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def calibration(dataset: str, rows: list[dict[str, Any]]) -> list[Figure]:
-    """Return a reliability diagram of each approach, before and after temperature scaling."""
+    """Return a reliability diagram of each approach, before and after temperature scaling, and what the scaling changes."""
     frame, drawings = table(Path(f"plots/score/{dataset}/reliability.csv")), []
     for row in rows:
         name = readable(row["title"])
         label = f"reliability of {name} on {dataset}"
-        caption = sentence(f"{name}: expected calibration error {percent(row['ece'])} %, after scaling {percent(row['ece_scaled'])} %.")
+        caption = sentence(f"{name}: {sentences.calibration(row)}")
         bins = frame[frame["approach"] == row["title"]]
         drawings.append(draw("reliability", bins, f"{dataset}-{row['stage']}-{row['name']}-reliability", label, caption))
     return drawings

@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from clipstore.core.vectors import Matrix, unit
 from clipstore.measure import metrics
-from clipstore.probes.knn import KnnClassifier, Vote, Voters, vote_shares, voters
+from clipstore.probes.knn import KnnClassifier, Vote, Voters, log_shares, vote_shares, voters
 from clipstore.probes.neighbours import NearestNeighbours
 from tests.saving import saved_and_loaded
 
@@ -101,6 +101,16 @@ def test_rows_are_positive_and_sum_to_1(vote: Vote) -> None:
     assert shares.shape == (30, 9)
     assert (shares > 0).all()
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+
+
+def test_log_shares_keep_the_shares_and_the_winner_of_a_tie() -> None:
+    """Classes 3 and 7 have the share 2.01 / 11 each. In plain logarithms, -1.7, the one step of float32 between them is lost."""
+    shares = vote_shares(nearest([7, 3, 3, 7, *range(10, 16)]), 10, "uniform", 0.07, 100)
+    logits = log_shares(shares)
+    assert logits.dtype == np.float32
+    assert logits.argmax() == shares.argmax() == 7
+    assert np.log(shares).argmax() == 3
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), shares, rtol=1e-6)
 
 
 def test_the_classifier_returns_the_votes_of_its_nearest_images() -> None:

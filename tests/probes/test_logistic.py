@@ -36,7 +36,7 @@ def spread(seed: int, labels: npt.NDArray[np.int64], width: int) -> Matrix:
 @pytest.mark.parametrize("width", [40, 64, 515])
 @pytest.mark.parametrize("classes", [[0, 1], [1, 4], [0, 1, 2], [0, 2, 5], list(range(37))])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_probabilities_equal_sklearns_predict_proba_bit_for_bit(classes: list[int], width: int) -> None:
+def test_logits_equal_sklearns_decision_function_bit_for_bit(classes: list[int], width: int) -> None:
     """With two or more classes, and with or without gaps in the labels; a class without training images has probability 0."""
     labels = np.array(classes)[np.arange(120) % len(classes)]
     vectors, queries = spread(0, labels, width), spread(1, labels, width)
@@ -50,10 +50,14 @@ def test_probabilities_equal_sklearns_predict_proba_bit_for_bit(classes: list[in
         coefficients, intercept = model.coef_, model.intercept_
         model.coef_, model.intercept_ = coefficients.astype(np.float32), intercept.astype(np.float32)
         for batch in (queries, queries[:1], np.asfortranarray(queries)):
-            expected = np.zeros((len(batch), 40), np.float32)
-            expected[:, classes] = model.predict_proba(batch - mean)
-            np.testing.assert_array_equal(probe.probabilities(batch), expected)
-            np.testing.assert_allclose(softmax(probe.scores(batch), axis=1), expected, atol=1e-6)
+            decision = model.decision_function(batch - mean)
+            expected = np.full((len(batch), 40), -np.inf, np.float32)
+            expected[:, classes] = decision if len(classes) > 2 else np.column_stack([np.zeros_like(decision), decision])
+            np.testing.assert_array_equal(probe.logits(batch), expected)
+            probabilities = np.zeros((len(batch), 40), np.float32)
+            probabilities[:, classes] = model.predict_proba(batch - mean)
+            np.testing.assert_allclose(probe.probabilities(batch), probabilities, atol=1e-6)
+            np.testing.assert_array_equal(probe.scores(batch), probe.logits(batch))
         model.coef_, model.intercept_ = coefficients, intercept  # from which the next fit starts
 
 

@@ -9,14 +9,14 @@ from PIL import Image
 
 from clipstore.report import gallery
 from clipstore.store.predictions import Predictions
-from tests.synthetic import image_rows, picture
+from tests.synthetic import image_rows, logits_of, picture
 
 SCORES = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.05, 0.95]]  # of classes 0 0 0 1 1
 
 
 def approach() -> Predictions:
     rows = image_rows(["test"] * 5, [0, 0, 0, 1, 1])[["image_id", "split", "label"]]
-    return Predictions("knn", "enc", rows, np.array(SCORES, np.float32), ["a", "b"], 0, "i", "c")
+    return Predictions("knn", "enc", rows, logits_of(SCORES), ["a", "b"], 0, "i", "c")
 
 
 def decoded(uri: str) -> Image.Image:

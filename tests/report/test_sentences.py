@@ -195,6 +195,21 @@ def test_tables_mark_what_is_not_significant_and_where_top_1_says_something_else
     assert sentences.verdict(other, KNN) == verdict
 
 
+@pytest.mark.parametrize(
+    ("scaling", "effect"),
+    [
+        ("improves", "improves the likelihood"),
+        ("worsens", "worsens the likelihood"),
+        ("no measurable change", "makes no measurable change"),
+    ],
+)
+def test_scaling_improves_calibration_only_where_that_is_measurable(scaling: str, effect: str) -> None:
+    figures = {"ece": 0.0352, "ece_noise": 0.0346, "ece_scaled": 0.0146, "ece_noise_scaled": 0.0237, "scaling": scaling}
+    assert sentences.calibration(figures) == (
+        f"expected calibration error 3.5 % (noise alone: up to 3.5 %), after scaling 1.5 % (noise alone: up to 2.4 %). Scaling {effect}."
+    )
+
+
 def test_what_was_chosen_on_val() -> None:
     probe = {"stage": "linear_probe", "selected": {"C": 10.0, "vectors": "embedding_normalised"}}
     assert sentences.chosen(probe) == "C: 10, vectors: embedding_normalised"

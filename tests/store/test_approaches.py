@@ -10,7 +10,7 @@ from clipstore.core.schema import Axes
 from clipstore.store import predictions
 from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 from clipstore.store.predictions import Predictions
-from tests.synthetic import image_rows
+from tests.synthetic import image_rows, logits_of
 from tests.workspace import PROJECT
 
 ROWS = image_rows(["val", "test", "test"], [0, 0, 1])[["image_id", "split", "label"]]
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(stage: str, rows: list[int] | None = None, index: str = "i0") -> None:
     selected = [0, 1, 2] if rows is None else rows
-    scores = np.array([[0.5, 0.5], [1, 0], [0.75, 0.25]], np.float32)[selected]
+    scores = logits_of([[0.5, 0.5], [1, 0], [0.75, 0.25]])[selected]
     predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[selected], scores, ["a", "b"], 0, index, "c0"))
 
 
@@ -33,8 +33,8 @@ def test_predictions_for_the_test_images() -> None:
     (approach,) = read_all("toy", [("knn", "enc")], "i0")
     assert (approach.title, approach.test_ids) == ("knn enc", ["0/001.png", "1/002.png"])
     assert (approach.test_labels.tolist(), approach.test_answers.tolist()) == ([0, 1], [0, 0])
-    assert approach.test_probabilities.tolist() == [[1, 0], [0.75, 0.25]] and approach.test_probabilities.dtype == float
-    assert [array.tolist() for array in approach.of("val")] == [[[0.5, 0.5]], [0]]
+    assert approach.test_probabilities == pytest.approx(np.array([[1, 0], [0.75, 0.25]])) and approach.test_probabilities.dtype == float
+    assert [array.tolist() for array in approach.of("val")] == [[[logits_of(0.5)] * 2], [0]]
 
 
 def test_cells_pair_approaches_with_the_names_on_their_axes() -> None:

@@ -41,7 +41,7 @@ def settings(**fields: Any) -> Training:
 
 
 def certain(labels: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return probabilities of 1 for the labels."""
+    """Return logits that are highest for the labels."""
     return np.eye(CLASSES, dtype=np.float32)[list(labels)]
 
 
