@@ -30,7 +30,7 @@ def losses(logits: Matrix, labels: Labels, temperature: float = 1.0) -> npt.NDAr
     """
     from scipy.special import log_softmax
 
-    own = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
+    own: npt.NDArray[np.float64] = -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
     return np.where(np.isinf(own), -np.log(FLOOR), own)
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
 from clipstore.report import sentences
-from clipstore.report.page import Figure, percent, sentence
-from clipstore.report.sentences import wins
+from clipstore.report.page import Figure, sentence
 from clipstore.report.vega import draw
 from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
@@ -96,7 +95,7 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
             "dashed: zero-shot, the baseline" if "zero_shot" in set(frame["method"]) else f"no zero-shot: {encoder} has no text tower"
         )
         label = f"few-shot learning with {encoder} on {dataset}"
-        caption = f"{encoder}. {spread}; {baseline}. {wins(frame)}".rstrip()
+        caption = f"{encoder}. {spread}; {baseline}. {sentences.wins(frame)}".rstrip()
         drawings.append(draw("few_shot", frame, f"{dataset}-{encoder}-shots", label, caption))
     return drawings
 

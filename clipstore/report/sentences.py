@@ -179,13 +179,13 @@ def verdict(result: dict[str, Any], best: dict[str, Any]) -> str:
 
 
 def calibration(result: dict[str, Any]) -> str:
-    """Return the calibration error of a result before and after scaling, with the error that noise can cause, and the effect of scaling."""
-    errors = [
+    """Return a result's calibration errors before and after scaling, the errors that noise can cause, and the effect of scaling."""
+    error, error_scaled = (
         f"{100 * result[f'ece{suffix}']:.1f} % (noise alone: up to {100 * result[f'ece_noise{suffix}']:.1f} %)"
         for suffix in ("", "_scaled")
-    ]
+    )
     effect = "makes no measurable change" if result["scaling"] == "no measurable change" else f"{result['scaling']} the likelihood"
-    return f"expected calibration error {errors[0]}, after scaling {errors[1]}. Scaling {effect}."
+    return f"expected calibration error {error}, after scaling {error_scaled}. Scaling {effect}."
 
 
 def titles(results: list[dict[str, Any]]) -> str:

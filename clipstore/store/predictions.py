@@ -113,9 +113,7 @@ def write(dataset: str, predictions: Predictions) -> None:
     path = path_of(dataset, predictions.stage, predictions.name)
     wrong = ~np.isfinite(predictions.logits.max(axis=1))  # NaN if the row contains NaN
     if wrong.any():
-        problem = (
-            "have a logit that is NaN or +inf, or only -inf: expected finite logits, and -inf only for classes that cannot be predicted"
-        )
+        problem = "have a logit that is NaN or +inf, or only -inf: expected finite logits, or -inf for a class that cannot be predicted"
         raise InputError(f"{path}: {wrong.sum()} of {len(wrong)} images {problem}")
     facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "logits")}
     columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}

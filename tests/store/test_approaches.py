@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(stage: str, rows: list[int] | None = None, index: str = "i0") -> None:
     selected = [0, 1, 2] if rows is None else rows
-    scores = logits_of([[0.5, 0.5], [1, 0], [0.75, 0.25]])[selected]
+    scores = logits_of([[0.5, 0.5], [1.0, 0.0], [0.75, 0.25]])[selected]
     predictions.write("toy", Predictions(stage, "enc", ROWS.iloc[selected], scores, ["a", "b"], 0, index, "c0"))
 
 

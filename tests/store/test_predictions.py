@@ -70,9 +70,7 @@ def test_path_and_columns_of_the_file(original: Predictions) -> None:
 def test_logits_without_a_softmax_are_one_line(original: Predictions, row: list[float]) -> None:
     wrong = original.logits.copy()
     wrong[1] = row
-    with pytest.raises(
-        InputError, match=r"^data/predictions/toy/knn-enc\.parquet: 1 of 2 images have a logit that is NaN or \+inf, or only"
-    ):
+    with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: 1 of 2 images have a logit that is NaN or"):
         predictions.write("toy", replace(original, logits=wrong))
     assert not Path("data").exists()
 
