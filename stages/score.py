@@ -72,7 +72,7 @@ def measures(approach: Predictions, temperature: float, calibrated_on: int, sett
         accuracies |= ends("top5", intervals.exact(round(accuracies["top5"] * len(labels)), len(labels)))
     counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(approach.classes) - len(sizes)}
     fitted = {"temperature": temperature, "calibrated_on": calibrated_on}
-    calibrated = calibration.measures(logits, labels, temperature, settings.bins, settings.threshold, settings.seed)
+    calibrated = calibration.measures(logits, labels, temperature, settings.bins, settings.threshold)
     return {**accuracies, **counts, "failed": approach.failed, **fitted, **calibrated, "selected": approach.selected, **approach.notes}
 
 

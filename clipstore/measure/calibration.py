@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.integer[Any]]
 FLOOR = float(np.finfo(float).eps)  # 2.2e-16, counted for a probability of 0, as in scikit-learn's log_loss
 PRIOR_SCALE, PRIOR_FREEDOM = 0.5, 3  # Student's t of log temperature: 95 % of the mass between 0.2 and 5
 EVIDENCE = float(-np.log(1 - LEVEL))  # in nats: a likelihood ratio of 20
-RESAMPLES = 1000  # of `ece_noise`
+RESAMPLES, SEED = 1000, 0  # of `ece_noise`
 DIGITS = 6  # of confidence: smaller differences count as ties, so that bins are the same on every machine
 
 
@@ -92,13 +92,13 @@ def ece_debiased(table: pd.DataFrame) -> float:
     return float(np.sqrt(max(0.0, np.average((accuracy - confidence) ** 2 - variance, weights=count))))
 
 
-def ece_noise(probabilities: Matrix, bins: int, seed: int) -> float:
+def ece_noise(probabilities: Matrix, bins: int) -> float:
     """Return the 95th percentile of the ece that these confidences have if every one is exactly right.
 
     The right answers are drawn from the confidences (consistency resampling: Bröcker and Smith 2007, "Increasing the reliability of
     reliability diagrams"). An ece up to this value is no evidence of a calibration error.
     """
-    random, confidence = np.random.default_rng(seed), probabilities.max(axis=1)
+    random, confidence = np.random.default_rng(SEED), probabilities.max(axis=1)
     numbers = bin_numbers(confidence, bins)
     draws = [
         np.abs(np.bincount(numbers, weights=(random.random(len(confidence)) < confidence) - confidence)).sum() / len(confidence)
@@ -168,7 +168,7 @@ def confident(probabilities: Matrix, labels: Labels, threshold: float) -> dict[s
     return {"coverage": float(covered.mean()), **accuracy}
 
 
-def measures(logits: Matrix, labels: Labels, temperature: float, bins: int, threshold: float, seed: int) -> dict[str, float | str]:
+def measures(logits: Matrix, labels: Labels, temperature: float, bins: int, threshold: float) -> dict[str, float | str]:
     """Return the calibration of the test images.
 
     Returns:
@@ -184,7 +184,7 @@ def measures(logits: Matrix, labels: Labels, temperature: float, bins: int, thre
             f"brier{suffix}": brier(predicted, labels),
             f"ece{suffix}": ece(table),
             f"ece_debiased{suffix}": ece_debiased(table),
-            f"ece_noise{suffix}": ece_noise(predicted, bins, seed),
+            f"ece_noise{suffix}": ece_noise(predicted, bins),
         }
     scores |= change(losses(logits, labels), losses(logits, labels, temperature))
     scores["nll_floored"] = int(np.isinf(logits[np.arange(len(labels)), labels]).sum())

@@ -53,7 +53,7 @@ def test_classes_that_cannot_be_predicted_are_clipped_as_sklearn_does() -> None:
     assert calibration.losses(logits_of(HARD).astype(float), labels) == pytest.approx([0, 0, 52 * np.log(2)])
     assert calibration.nll(HARD, labels) == pytest.approx(log_loss(labels, HARD)) == pytest.approx(52 * np.log(2) / 3)
     assert calibration.brier(HARD, labels) == pytest.approx(2 / 3)
-    measured = calibration.measures(logits_of(HARD).astype(float), labels, 2.0, 15, 0.9, 0)
+    measured = calibration.measures(logits_of(HARD).astype(float), labels, 2.0, 15, 0.9)
     assert (measured["nll_floored"], measured["nll"], measured["nll_scaled"]) == (1, *[pytest.approx(52 * np.log(2) / 3)] * 2)
 
 
@@ -103,9 +103,9 @@ def test_empty_bins_are_left_out() -> None:
 
 def test_noise_of_the_calibration_error_by_hand() -> None:
     """Of one image with confidence 0.8, the ece is 0.2 or, once in five times, 0.8; certain answers have none."""
-    assert calibration.ece_noise(np.array([[0.8, 0.2]]), 15, 0) == pytest.approx(0.8)
-    assert calibration.ece_noise(np.array([[0.99, 0.01]]), 15, 0) == pytest.approx(0.01)
-    assert calibration.ece_noise(np.eye(3), 15, 0) == 0
+    assert calibration.ece_noise(np.array([[0.8, 0.2]]), 15) == pytest.approx(0.8)
+    assert calibration.ece_noise(np.array([[0.99, 0.01]]), 15) == pytest.approx(0.01)
+    assert calibration.ece_noise(np.eye(3), 15) == 0
 
 
 @pytest.mark.parametrize("confidences", ["spread", "high"])
@@ -116,7 +116,7 @@ def test_a_calibrated_classifier_has_no_calibration_error_and_5_points_show(conf
     for _ in range(50):
         confidence = random.uniform(0.55, 0.95, 540) if confidences == "spread" else random.beta(30, 1.5, 540).clip(0.51)
         chance = random.random(540)
-        noise = calibration.ece_noise(rightness(confidence, chance < confidence)[0], 15, 0)
+        noise = calibration.ece_noise(rightness(confidence, chance < confidence)[0], 15)
         for name, excess in (("calibrated", 0), ("overconfident", 0.05)):
             probabilities, labels = rightness(confidence, chance < confidence - excess)
             table = calibration.reliability(probabilities, labels, 15)
@@ -228,7 +228,7 @@ def test_a_real_improvement_is_found() -> None:
 
 
 def test_a_single_class_is_always_right() -> None:
-    measures = calibration.measures(ONE_CLASS, np.zeros(3, int), 1.0, 15, 0.9, 0)
+    measures = calibration.measures(ONE_CLASS, np.zeros(3, int), 1.0, 15, 0.9)
     scores = [f"{name}{suffix}" for suffix in ("", "_scaled") for name in ("nll", "brier", "ece", "ece_debiased", "ece_noise")]
     assert measures == dict.fromkeys([*scores, "nll_change", "nll_change_low", "nll_change_high", "nll_floored"], 0) | {
         "scaling": "no measurable change",
