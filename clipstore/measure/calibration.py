@@ -34,12 +34,6 @@ def losses(logits: Matrix, labels: Labels, temperature: float = 1.0) -> npt.NDAr
     return np.where(np.isinf(own), -np.log(FLOOR), own)
 
 
-def nll(probabilities: Matrix, labels: Labels) -> float:
-    """Return the mean negative log-likelihood in nats, from 0 to -log(FLOOR) = 36; equals scikit-learn's log_loss."""
-    own = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(own, FLOOR)).mean())
-
-
 def brier(probabilities: Matrix, labels: Labels) -> float:
     """Return the Brier score in its original form (1950), from 0 to 2: squared errors summed over classes and averaged over images."""
     truth = np.eye(probabilities.shape[1])[labels]
