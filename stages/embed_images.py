@@ -34,15 +34,16 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
     import torch
 
+    from clipstore.encoders import fidelity
     from clipstore.encoders.encoder import Encoder
-    from clipstore.encoders.precision import device, resolve
+    from clipstore.encoders.precision import device, hardware
 
     settings = section(EmbedImages, "embed_images")
     images_index = index.read(dataset)
     rows = images_index.usable
     info = read_info(encoder)
-    precision = resolve(settings.precision, info)
-    terms = contract.of_images(info, precision, settings.batch_size, device(), images_index.exif)
+    precision = fidelity.resolve(settings.precision, info, "images")
+    terms = contract.of_images(info, precision, settings.batch_size, hardware(), images_index.exif)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 

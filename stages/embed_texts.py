@@ -94,16 +94,17 @@ def _listed(names: list[str]) -> str:
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the text embeddings of one cell; print which texts are cut and which classes get the same tokens."""
+    from clipstore.encoders import fidelity
     from clipstore.encoders.encoder import Encoder
-    from clipstore.encoders.precision import device, resolve
+    from clipstore.encoders.precision import device, hardware
     from clipstore.encoders.tokenized import tokenized
 
     settings = section(EmbedTexts, "embed_texts")
     rows = prompted(index.read(dataset).classes, section(Prompts, f"prompts.{dataset}"))
     texts = rows["text"].tolist()
     info = read_info(encoder)
-    precision = resolve(settings.precision, info)
-    terms = contract.of_texts(info, precision, settings.batch_size, device())
+    precision = fidelity.resolve(settings.precision, info, "texts")
+    terms = contract.of_texts(info, precision, settings.batch_size, hardware())
 
     def batches(missing: list[int]) -> embeddings.Batches:
         model = Encoder(info, precision, settings.batch_size)

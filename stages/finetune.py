@@ -15,7 +15,7 @@ from clipstore.core.stage import run
 
 def main(net: str, dataset: str) -> dict[str, Any]:
     """Train the network of one cell and write its results."""
-    from clipstore.encoders import torchvision
+    from clipstore.encoders import contract, torchvision
     from clipstore.encoders.info import read_info
     from clipstore.encoders.libraries import MODULES
     from clipstore.training import processes, protocol, summary
@@ -35,7 +35,8 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         before = torchvision.classifier(info.architecture) if whole else MODULES[info.library].backbone(info)[0]
         return summary.of_finetuned(info, before, network, settings.image_size)
 
-    return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, printout, {"encoder": asdict(info)})
+    origin, facts = contract.of_backbone(info), {"encoder": asdict(info)}
+    return protocol.run_cell("finetune", net, dataset, settings, load()["seed"], build, printout, origin, facts)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(net: str, dataset: str) -> dict[str, Any]:
         return summary.of_own(built, settings.image_size)
 
     origin = {"code": file_sha256(Path(network.__file__)), "mean": MEAN, "std": STD}
-    return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, printout, origin)
+    return protocol.run_cell("scratch", net, dataset, settings, load()["seed"], build, printout, origin, facts=origin)
 
 
 if __name__ == "__main__":

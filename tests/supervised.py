@@ -69,7 +69,7 @@ def network(name: str, classes: int = CLASSES) -> Classifier:
 def run_small(name: str, **fields: Any) -> None:
     """Train the small network ``name`` as a stage named "small" would."""
     settings = FineTune.model_validate(FAST | {"kind": "finetune"} | fields)
-    protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", {})
+    protocol.run_cell("small", name, "own", settings, 0, lambda classes: network(name, classes), lambda _: "small\n", {}, {})
 
 
 def tolerance(on_cpu: float) -> float:

@@ -64,7 +64,7 @@ def test_what_is_written(ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert contract["precision"] == "float32"
     assert contract["batch_size"] == 4
     assert contract["preprocess"]["interpolation"] == "bicubic"
-    assert set(contract["versions"]) == {"torch", "open_clip_torch", "timm", "torchvision", "pillow"}
+    assert set(contract["versions"]) == {"torch", "open_clip_torch", "torchvision"}
 
 
 def test_when_nothing_is_missing_no_model_is_loaded(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,13 @@ def test_the_printout_of_a_torchvision_network_has_its_old_classifier(project: P
     info.folder("mobile").mkdir(parents=True)
     save_file(torchvision.models.mobilenet_v3_small().state_dict(), info.folder("mobile") / "model.safetensors")
     preprocess = {"size": 224, "resize": 256, "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}
-    facts: dict[str, Any] = {"image_vectors": {"embedding": 1024}, "text_vectors": {}, "logit_scale": None, "origin": "random"}
+    facts: dict[str, Any] = {
+        "image_vectors": {"embedding": 1024},
+        "text_vectors": {},
+        "logit_scale": None,
+        "origin": "random",
+        "packages": {"images": ["torchvision"]},
+    }
     info.write_info(info.EncoderInfo("mobile", "torchvision", "mobilenet_v3_small", None, preprocess, **facts))
     run(monkeypatch, finetune, "mobile", epochs=1, refit=False)
     before, after = Path("data/checkpoints/finetune/mobile-own/network.txt").read_text().split("\nAfter\n")

@@ -1,4 +1,4 @@
-"""The stage writes the weights of an entry of params.yaml and measures how bfloat16 changes their embeddings."""
+"""The stage writes the weights of an entry of params.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,13 @@ def run(monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any]) -> EncoderInfo:
     return read_info("mine")
 
 
-def test_bfloat16_is_measured_and_the_origin_printed(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_origin_is_printed(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", TINY)
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"random": {"url": "https://example.org/vit.pt"}})
     path = project / "vit.pt"
     torch.save({"state_dict": open_clip.create_model("tiny", pretrained=None).state_dict()}, path)
     names = {"architecture": "tiny", "tag": "random"}
     info = run(monkeypatch, {"source": "open_clip_file", "file": str(path), "sha256": file_sha256(path)} | names)
-    assert info.bfloat16_cosine > 0.999
     assert info.weights_sha256 == file_sha256(Path("data/weights/mine/open_clip_model.safetensors"))
     assert "weights mine: tag random, file vit.pt" in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import Exif
@@ -29,8 +29,10 @@ SUFFIXES = frozenset(
         ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
     }
 )  # fmt: skip
+CODECS = ("avif", "jpg", "jpg_2000", "libjpeg_turbo", "libtiff", "webp")  # libraries below Pillow that decide pixels; zlib is lossless
 DECODING = {
     "decoder": f"Pillow {PIL.__version__}",
+    "codecs": ", ".join(f"{name} {features.version(name)}" for name in CODECS if features.check(name)),
     "mode": "RGB before resizing",
     "grey_of_16_bits": "scaled to 8 from the fewest of 10, 12, 14, 16 bits that hold the maximum",
 }
@@ -107,20 +109,21 @@ def has_suffix(path: Path) -> bool:
 
 @cache  # every image asks, and Python looks for a missing package anew each time
 def read_heif() -> str | None:
-    """Let Pillow read HEIC, if pillow-heif is installed; return its version, or None."""
+    """Let Pillow read HEIC, if pillow-heif is installed; return the versions of it and its decoders, or None."""
     try:
         import pillow_heif
     except ImportError:
         return None
     pillow_heif.register_heif_opener()
-    return str(pillow_heif.__version__)
+    libraries = pillow_heif.libheif_info()
+    return ", ".join([f"pillow-heif {pillow_heif.__version__}", f"libheif {libraries['libheif']}", *libraries["decoders"].values()])
 
 
 def decoding(exif: Exif) -> dict[str, str]:
     """Return what decides the pixels of an image in addition to its bytes, for the contract of embeddings."""
     terms = DECODING | {"exif_orientation": {"apply": "applied", "ignore": "ignored"}[exif]}
     heif = read_heif()
-    return terms | ({"heif": f"pillow-heif {heif}"} if heif else {})
+    return terms | ({"heif": heif} if heif else {})
 
 
 def decode(data: bytes, exif: Exif) -> Image.Image:

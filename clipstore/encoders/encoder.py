@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from clipstore.core.vectors import unit
 from clipstore.encoders.info import EncoderInfo
-from clipstore.encoders.precision import Precision, device
+from clipstore.encoders.precision import Precision, compute_float32_exactly, device
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
@@ -32,7 +31,7 @@ class Encoder:
 
         self.batch_size = batch_size
         self.dtype: torch.dtype = getattr(torch, precision)
-        torch.backends.cudnn.allow_tf32 = False  # otherwise float32 convolutions on a GPU use only 10 of 23 mantissa bits
+        compute_float32_exactly()
         library = MODULES[info.library]
         self.image_vectors: Callable[[Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]] = library.image_vectors
         self.transform: Callable[[Image.Image], torch.Tensor]
@@ -66,20 +65,3 @@ class Encoder:
 
 def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
     return vectors[:count].float().cpu().numpy()
-
-
-def bfloat16_cosine(info: EncoderInfo) -> float:
-    """Return the lowest cosine between float32 and bfloat16 embeddings of eight crops of scikit-learn's two sample photographs."""
-    from sklearn.datasets import load_sample_images
-
-    side = 213  # pixels, half their height: 4 crops each
-    photographs = load_sample_images().images
-    arrays = [photograph[y : y + side, x : x + side] for photograph in photographs for y in (0, side) for x in (0, 2 * side)]
-    crops = [Image.fromarray(array) for array in arrays]
-    vectors = []
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    for precision in precisions:
-        encoder = Encoder(info, precision, len(crops))
-        embedding = encoder.encode_images(torch.stack([encoder.transform(crop) for crop in crops]))["embedding"]
-        vectors.append(unit(embedding)[0])
-    return float((vectors[0] * vectors[1]).sum(axis=1).min())

@@ -8,13 +8,14 @@ is in encoder.json.
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from clipstore.core.digests import file_sha256
 
 FILES = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors", "torchvision": "model.safetensors"}
+CONFIGURATIONS = {"open_clip": "open_clip_config.json", "timm": "config.json"}  # what the library builds the model from
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class EncoderInfo:
         text_vectors: length of a text's embedding; empty without a text tower.
         logit_scale: factor by which cosines are multiplied before a softmax, read in float32; None without a text tower.
         origin: where the weights come from, as text for readers.
-        tokenizer: SHA-256 of tokenizer.json; None if the library's own tokenizer is used.
-        weights_sha256: SHA-256 of the safetensors file; set by `write_info`, like ``tokenizer``.
-        bfloat16_cosine: the lowest cosine between float32 and bfloat16 embeddings of some photographs, measured by the ``weights`` stage.
+        packages: by "images" and "texts", the Python packages, other than torch and Pillow, whose code decides the vectors.
+        configuration: what the library builds the model from: the contents of its configuration file, or the architecture if it has none.
+        tokenizer: SHA-256 of each of the tokenizer's files; empty if the library's own tokenizer is used.
+        weights_sha256: SHA-256 of the safetensors file; set by `write_info`, like ``configuration`` and ``tokenizer``.
     """
 
     name: str
@@ -45,9 +47,10 @@ class EncoderInfo:
     text_vectors: dict[str, int]
     logit_scale: float | None
     origin: str
-    tokenizer: str | None = None
+    packages: dict[str, list[str]]
+    configuration: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
-    bfloat16_cosine: float = 0.0
 
 
 def folder(name: str) -> Path:
@@ -61,13 +64,18 @@ def local_dir(name: str) -> str:
 
 
 def write_info(info: EncoderInfo) -> None:
-    """Write encoder.json next to the weights, with their SHA-256 and the tokenizer's."""
+    """Write encoder.json next to the weights, with the library's configuration and the SHA-256 of the weights and the tokenizer's files."""
     path = folder(info.name)
-    tokenizer = path / "tokenizer.json"
+    weights, configuration = FILES[info.library], CONFIGURATIONS.get(info.library)
     complete = dataclasses.replace(
         info,
-        weights_sha256=file_sha256(path / FILES[info.library]),
-        tokenizer=file_sha256(tokenizer) if tokenizer.exists() else None,
+        configuration=json.loads((path / configuration).read_text()) if configuration else {"architecture": info.architecture},
+        tokenizer={
+            file.name: file_sha256(file)
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and file.name not in (weights, configuration, "encoder.json")
+        },
+        weights_sha256=file_sha256(path / weights),
     )
     (path / "encoder.json").write_text(json.dumps(dataclasses.asdict(complete), indent=2) + "\n")
 

@@ -77,12 +77,18 @@ def _save_repository(name: str, entry: OpenClipRepository) -> None:
             model = open_clip.create_model(repository.link(source, path, Path(temporary)), require_pretrained=True)
     except UNLOADABLE as error:
         raise unloadable(path, architecture, error) from None
-    write_folder(name, model, architecture, source.model_cfg, origin(path, entry.repository), tokenizer)
-    config = folder(name) / repository.CONFIG
-    config.write_text(json.dumps(source.config, indent=2))  # open_clip's own writer leaves out fill_color, for one
+    write_folder(name, model, architecture, source.model_cfg, origin(path, entry.repository), tokenizer, source.config)
 
 
-def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any], origin: str, tokenizer: Any = None) -> None:
+def write_folder(
+    name: str,
+    model: Any,
+    architecture: str,
+    config: dict[str, Any],
+    origin: str,
+    tokenizer: Any = None,
+    published: dict[str, Any] | None = None,
+) -> None:
     """Write a model to data/weights/NAME; a blank image is encoded to obtain the vector lengths for encoder.json.
 
     Args:
@@ -92,27 +98,36 @@ def write_folder(name: str, model: Any, architecture: str, config: dict[str, Any
         config: open_clip's model_cfg.
         origin: see `EncoderInfo`.
         tokenizer: a transformers tokenizer, if the configuration names one; open_clip's own tokenizer needs no file.
+        published: contents of the open_clip_config.json that the weights were published with; without it, open_clip writes one.
     """
     with torch.inference_mode():
         embedding, features = image_vectors(model.eval(), torch.zeros(1, 3, *image_size(model)))
     width = embedding.shape[1]
     path = folder(name)
     path.mkdir(parents=True)
-    save_config_for_hf(model, path / "open_clip_config.json", config)
+    if published is None:
+        save_config_for_hf(model, path / repository.CONFIG, config)
+    else:  # open_clip's own writer leaves out fill_color, for one
+        (path / repository.CONFIG).write_text(json.dumps(published, indent=2))
     save_file(model.state_dict(), path / FILES["open_clip"])
     if tokenizer is not None:
         tokenizer.save_pretrained(path)
+    timm_tower = "timm_model_name" in config["vision_cfg"]
     write_info(
         EncoderInfo(
             name=name,
             library="open_clip",
             architecture=architecture,
-            activation=None if "timm_model_name" in config["vision_cfg"] else _activation(config),
+            activation=None if timm_tower else _activation(config),
             preprocess=dict(model.visual.preprocess_cfg),
             image_vectors={"embedding": width} | ({} if features is None else {"features": features.shape[1]}),
             text_vectors={"embedding": width},
             logit_scale=model.logit_scale.exp().item(),
             origin=origin,
+            packages={
+                "images": ["open_clip_torch", "torchvision", *(["timm"] if timm_tower else [])],
+                "texts": ["open_clip_torch", "ftfy", *(["regex"] if tokenizer is None else ["tokenizers", "transformers"])],
+            },
         )
     )
 

@@ -1,19 +1,28 @@
-"""The device that encoders run on, and the precision that "auto" resolves to on it."""
+"""The device that encoders run on, and the precisions it computes in."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from clipstore.encoders.info import EncoderInfo
-
 Precision = Literal["float32", "bfloat16", "float16"]
-
-BFLOAT16_COSINE = 0.999  # lowest cosine between an image's bfloat16 and float32 embeddings at which "auto" chooses bfloat16
 
 
 def device() -> str:
     """Return "cuda" if torch finds such a device (CUDA_VISIBLE_DEVICES can hide it), otherwise "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hardware() -> str:
+    """Return the device with the GPU's name, since another model of GPU computes other bits: "cpu" or "cuda (NVIDIA ...)"."""
+    return f"cuda ({torch.cuda.get_device_name()})" if device() == "cuda" else "cpu"
+
+
+def compute_float32_exactly() -> None:
+    """Let no float32 product of this process be computed in TF32 or bfloat16, whatever switch or environment variable asks for it."""
+    torch.set_float32_matmul_precision("highest")  # matrix products, on a GPU and a CPU
+    backends: Any = torch.backends
+    for backend in (backends, backends.cudnn, backends.cudnn.conv, backends.mkldnn.conv):
+        backend.fp32_precision = "ieee"  # cuDNN's convolutions use TF32, with 10 of 23 mantissa bits, unless told otherwise
 
 
 def fast_bfloat16(device_type: str) -> bool:
@@ -24,15 +33,3 @@ def fast_bfloat16(device_type: str) -> bool:
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
-
-
-def resolve(precision: Literal["auto"] | Precision, info: EncoderInfo) -> Precision:
-    """Return the precision that "auto" resolves to for this encoder on this machine.
-
-    It is bfloat16 if the device multiplies it in hardware and the cosine of the encoder's bfloat16 and float32 embeddings, measured by
-    the ``weights`` stage, is at least BFLOAT16_COSINE; otherwise float32. Transformers reach about 0.9999, some convolutional networks
-    less.
-    """
-    if precision != "auto":
-        return precision
-    return "bfloat16" if fast_bfloat16(device()) and info.bfloat16_cosine >= BFLOAT16_COSINE else "float32"

@@ -52,6 +52,7 @@ def save(name: str, entry: TimmFile | TimmTag) -> None:
             text_vectors={},
             logit_scale=None,
             origin=origin(path, *parts),
+            packages={"images": ["timm", "torchvision"]},
         )
     )
 

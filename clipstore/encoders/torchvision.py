@@ -57,6 +57,7 @@ def save(name: str, entry: Torchvision) -> None:
             text_vectors={},
             logit_scale=None,
             origin=origin(path, f"weights {entry.weights}"),
+            packages={"images": ["torchvision"]},
         )
     )
 

@@ -1,11 +1,13 @@
 """Compare measured figures with published ones: python -m clipstore.tools.verify.
 
 Reads the tables of docs/expected.md and metrics/DATASET.json for the data sets in them. Prints a line for each figure that is both
-published and measured. Exits with 1 if a checked figure or the number of test images disagrees.
+published and measured, and one for each encoder and data set that data/embeddings says were not embedded in float32, which the figures
+assume. Exits with 1 if a checked figure or the number of test images disagrees.
 """
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -13,9 +15,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section
+from clipstore.store import embeddings
 from clipstore.store.approaches import APPROACHES
 
 EXPECTED = Path("docs/expected.md")
+ASSUMED = "float32"  # precision that the tables assume
+CONTRACTS = {"images": "contract.json", "texts": "texts_contract.json"}
 REASONS = """Usual causes of a difference (see docs/traps.md for more):
 - images or texts embedded in bfloat16: -S embed_images.precision=float32 -S embed_texts.precision=float32;
 - different prompts, a different list of class names, or the same names in a different order;
@@ -116,6 +121,18 @@ def compare(figure: Figure, measured: dict[str, Any]) -> Verdict | None:
     return Verdict(f"{text}: differs by {difference:+.2f}, more than {figure.tolerance:g}", False)
 
 
+def other_precisions(cells: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each (encoder, data set) of which images or texts were embedded in another precision than ASSUMED."""
+    lines = []
+    for encoder, dataset in cells:
+        paths = {kind: embeddings.folder(encoder, dataset) / name for kind, name in CONTRACTS.items()}
+        found = {kind: json.loads(path.read_text())["precision"] for kind, path in paths.items() if path.exists()}
+        others = [f"{kind} in {precision}" for kind, precision in found.items() if precision != ASSUMED]
+        if others:
+            lines.append(f"{dataset}, {encoder}: this run embedded {' and '.join(others)}; {EXPECTED} assumes {ASSUMED}")
+    return lines
+
+
 def main() -> None:
     """Print the verdicts and the number of figures that agree; exit with 1 if something differs.
 
@@ -133,7 +150,8 @@ def main() -> None:
     counted = [verdict for official in officials for verdict in miscounts(official, metrics.get(official.dataset, {}))]
     checked = [verdict.agrees for verdict in compared if verdict.agrees is not None]
     wrong = bool(counted) or not all(checked)
-    print("\n".join([verdict.text for verdict in counted + compared] + [REASONS] * wrong))
+    precisions = other_precisions(dict.fromkeys((figure.encoder, figure.dataset) for figure in figures))
+    print("\n".join([verdict.text for verdict in counted + compared] + precisions + [REASONS] * wrong))
     print(f"{sum(checked)} of {len(checked)} checked figures agree; published but not measured: {len(figures) - len(compared)}")
     sys.exit(wrong)
 

@@ -5,6 +5,7 @@ test, once. This is repeated for every seed; predictions and checkpoint come fro
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from clipstore.core.caches import root
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
-from clipstore.data import index
+from clipstore.data import images, index
+from clipstore.encoders.precision import hardware
 from clipstore.measure import metrics
 from clipstore.store import predictions
 from clipstore.training import classifier, image_set, loop, optimizer
@@ -154,6 +156,7 @@ def run_cell(
     build: Callable[[int], Classifier],
     printout: Callable[[Classifier], str],
     origin: Mapping[str, object],
+    facts: Mapping[str, object],
 ) -> dict[str, Any]:
     """Train ``name`` on ``dataset`` and write predictions, checkpoint, printout and curves.
 
@@ -165,7 +168,8 @@ def run_cell(
         seed: added to each of the settings' seeds.
         build: builds the network for a number of classes, from torch's global generator.
         printout: describes such a network as text.
-        origin: all facts that ``build`` depends on other than the settings; they are saved with the checkpoint.
+        origin: everything that decides what ``build`` returns, other than the settings.
+        facts: what the network can be built from again; saved with the checkpoint.
 
     Returns:
         Facts for data/runs.jsonl.
@@ -177,7 +181,15 @@ def run_cell(
     check_image_size(build(len(classes)), settings.image_size, name)
     image_sets = {split: image_set.decode(part, settings, f"{dataset} {split}", listed.exif) for split, part in by_split.items()}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
-    key = json_sha256({"origin": origin, "index": listed.digest, "code": code, "torch": torch.__version__, "device": state.device.type})
+    terms = {
+        "origin": origin,
+        "index": listed.digest,
+        "decoding": images.decoding(listed.exif),
+        "code": code,
+        "versions": {name: version(name) for name in ("torch", "torchvision", "accelerate")},
+        "device": hardware(),
+    }
+    key = json_sha256(terms)
     cell = f"{stage} {name}-{dataset}"
     results = []
     for number in (seed + offset for offset in settings.seeds):
@@ -187,7 +199,7 @@ def run_cell(
         first = results[0]
         notes = notes_of(results, {split: image_sets[split].labels for split in ("val", "test")}, settings)
         checkpoint = Path("data/checkpoints") / stage / f"{name}-{dataset}"
-        first.network.save(checkpoint, stage=stage, net=name, dataset=dataset, **origin)
+        first.network.save(checkpoint, stage=stage, net=name, dataset=dataset, **facts)
         torch.manual_seed(seed + settings.seeds[0])
         (checkpoint / "network.txt").write_text(printout(build(len(classes))))
         predicted = predictions.Predictions(

@@ -96,7 +96,7 @@ def test_a_wrong_published_entry_is_one_line(hub: Mirror, architecture: str, mes
 def test_the_backbone_gives_the_pooled_features_bit_for_bit(project: Path) -> None:
     model = timm.create_model("resnet10t", num_classes=0).eval()
     timm.models.save_for_hf(model, folder("mine"), safe_serialization=True)
-    write_info(EncoderInfo("mine", "timm", "resnet10t", None, {}, {"embedding": 512}, {}, None, "random"))
+    write_info(EncoderInfo("mine", "timm", "resnet10t", None, {}, {"embedding": 512}, {}, None, "random", {}))
     tower, length = backbone(read_info("mine"))
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(tower.eval()(pixels), model(pixels))

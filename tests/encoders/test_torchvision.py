@@ -146,7 +146,7 @@ def test_the_backbone_gives_the_classifiers_input(project: Path) -> None:
     model = torchvision.models.resnet18().eval()
     folder("mine").mkdir(parents=True)
     save_file(model.state_dict(), folder("mine") / "model.safetensors")
-    write_info(EncoderInfo("mine", "torchvision", "resnet18", None, {}, {"embedding": 512}, {}, None, "random"))
+    write_info(EncoderInfo("mine", "torchvision", "resnet18", None, {}, {"embedding": 512}, {}, None, "random", {}))
     tower, length = backbone(read_info("mine"))
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     logits = model(pixels)

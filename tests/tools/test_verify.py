@@ -106,6 +106,23 @@ def test_a_figure_that_is_not_checked_does_not_affect_the_status(
     )
 
 
+def test_a_run_in_another_precision_than_the_tables_assume_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path, monkeypatch, flowers102=zero_shot(0.6645), pets={"zero_shot": {"large": {"top1": 0.9308, "n": 3669, "failed": 0}}})
+    precisions = {"small-flowers102": ("bfloat16", "float32"), "large-pets": ("float32", "float32"), "other-pets": ("bfloat16", "bfloat16")}
+    for cell, (images, texts) in precisions.items():
+        folder = Path("data/embeddings") / cell
+        folder.mkdir(parents=True)
+        (folder / "contract.json").write_text(json.dumps({"precision": images}))
+        (folder / "texts_contract.json").write_text(json.dumps({"precision": texts}))
+    status, lines = run(capsys)
+    assert status == 0
+    assert [line for line in lines if "this run" in line] == [
+        "flowers102, small: this run embedded images in bfloat16; docs/expected.md assumes float32"
+    ]
+
+
 def test_no_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, monkeypatch)
     message = r"^metrics/flowers102.json: no such file; metrics/pets.json: no such file; run `make full`$"
