@@ -21,9 +21,12 @@ from clipstore.core import caches
 from clipstore.core.datasets import Folder
 from clipstore.data import garden
 from clipstore.data import index as index_file
+from clipstore.encoders import fidelity
+from clipstore.encoders.info import read_info
 from clipstore.encoders.open_clip import write_folder
+from clipstore.encoders.precision import Precision
 from clipstore.encoders.vision import open_clip
-from stages import embed_images, index, weights
+from stages import embed_images, index
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
 
@@ -58,13 +61,12 @@ def prepare(count: int) -> list[str]:
     model = open_clip.create_model(ARCHITECTURE, pretrained=None)
     config = open_clip.get_model_config(ARCHITECTURE)
     write_folder("vitb32", model, ARCHITECTURE, config, "random")
-    weights.measure_bfloat16("vitb32")
     return images_index.usable["path"].tolist()
 
 
-def ours() -> float:
+def ours(precision: Precision) -> float:
     """Return the images per second of one run of embed_images."""
-    settings = embed_images.EmbedImages(batch_size=32, precision="auto", vectors="float32")
+    settings = embed_images.EmbedImages(batch_size=32, precision=precision, vectors="float32")
     setattr(embed_images, "section", lambda *_: settings)  # noqa: B010  outside DVC there is no section to read
     with tempfile.TemporaryDirectory() as empty:
         os.environ[caches.VARIABLE] = empty
@@ -91,7 +93,8 @@ def main(images: str = "256", runs: str = "3") -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         paths = prepare(int(images))
-        pairs = [(ours(), peer(paths)) for _ in range(int(runs))]
+        precision = fidelity.resolve("auto", read_info("vitb32"), "images")
+        pairs = [(ours(precision), peer(paths)) for _ in range(int(runs))]
     ours_median, peer_median = (statistics.median(values) for values in zip(*pairs, strict=True))
     print(f"median of {runs}: ours {ours_median:.1f}, peer {peer_median:.1f} images/s, ratio {ours_median / peer_median:.2f}")
 

@@ -1,6 +1,7 @@
 """A small project in the working folder: raw images, their index, a tiny random CLIP, and functions that run the embedding stages."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from clipstore.core.datasets import Folder
+from clipstore.core.digests import file_sha256
 from clipstore.core.encoders import Encoder
 from clipstore.core.params import check
 from clipstore.data import index as index_file
-from clipstore.encoders.info import EncoderInfo, read_info
+from clipstore.encoders.info import EncoderInfo, folder, read_info
 from clipstore.encoders.libraries import MODULES
 from clipstore.encoders.open_clip import write_folder
-from clipstore.encoders.vision import open_clip
+from clipstore.encoders.vision import open_clip, timm
 from stages import embed_images, embed_texts, index
 
 TINY: dict[str, Any] = {
@@ -58,11 +61,22 @@ def make_weights(name: str = "tiny", config: dict[str, Any] = TINY, seed: int = 
     write_folder(name, model, "tiny", config, "random")
 
 
-def save_weights(entry: dict[str, Any]) -> EncoderInfo:
-    """Write the weights of an entry of params.yaml to data/weights/mine; return the contents of their encoder.json."""
+def save_weights(entry: dict[str, Any], name: str = "mine") -> EncoderInfo:
+    """Write the weights of an entry of params.yaml to data/weights/NAME, in place of any others; return their encoder.json."""
+    shutil.rmtree(folder(name), ignore_errors=True)
     checked: Encoder = check(Encoder, entry)
-    MODULES[checked.source].save("mine", checked)
-    return read_info("mine")
+    MODULES[checked.source].save(name, checked)
+    return read_info(name)
+
+
+def save_timm(name: str, **arguments: Any) -> EncoderInfo:
+    """Write timm's smallest transformer, with the same random weights whatever its arguments; return its encoder.json."""
+    path = Path("test_vit.safetensors")
+    if not path.exists():
+        save_file(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), path)
+    preprocess = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear", "crop_pct": 0.9}
+    entry = {"source": "timm_file", "architecture": "test_vit", "file": str(path), "sha256": file_sha256(path), "preprocess": preprocess}
+    return save_weights(entry | {"arguments": {"img_size": 32, **arguments}}, name)
 
 
 def prepare(count: int) -> None:

@@ -20,7 +20,8 @@ from clipstore.data import images
 from clipstore.data import index as index_file
 from clipstore.encoders import encoder
 from clipstore.store import embeddings, row_cache
-from tests.project import draw, embed, make_images, make_index, make_weights, prepare
+from stages import embed_images
+from tests.project import draw, embed, make_images, make_index, make_weights, prepare, save_timm
 
 OUTPUT = Path("data/embeddings/tiny-own")
 
@@ -123,6 +124,25 @@ def test_other_weights_under_the_same_name_recompute_all(ready: Path, monkeypatc
     (ready / "data/weights/tiny").rmdir()
     make_weights(seed=1)
     assert embed(monkeypatch) == 11
+
+
+def test_other_arguments_of_timm_recompute_all(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights stay the same, and so do the architecture and the preprocessing."""
+    save_timm("tiny", act_layer="gelu")
+    assert embed(monkeypatch) == 11
+    before = embeddings.read_images("tiny", "own").embedding
+    save_timm("tiny", act_layer="relu")
+    assert embed(monkeypatch) == 11
+    assert (before * embeddings.read_images("tiny", "own").embedding).sum(axis=1).max() < 0.999
+    save_timm("tiny", act_layer="gelu")
+    assert embed(monkeypatch) == 0
+
+
+def test_the_same_encoder_under_another_name_recomputes_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(monkeypatch)
+    make_weights("renamed")
+    assert embed_images.main("renamed", "own")["images"] == 0
+    assert (OUTPUT.with_name("renamed-own") / "images.npy").read_bytes() == outputs()["images.npy"]
 
 
 def test_float16_affects_only_the_parquet_file(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from clipstore.encoders.tokenized import _length, tokenized
 from clipstore.encoders.vision import open_clip
 from clipstore.store import embeddings
 from stages import embed_texts
-from tests.project import TINY, embed_prompts, prepare, unigram_tokenizer
+from tests.project import TINY, embed_prompts, make_weights, prepare, unigram_tokenizer
 
 
 def run(monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...]) -> dict[str, Any]:
@@ -66,6 +66,19 @@ def test_only_a_new_prompt_is_computed(ready: Path, monkeypatch: pytest.MonkeyPa
     assert embed_prompts(monkeypatch, (*PROMPTS, "no {}")) == 2
     monkeypatch.setattr(encoder, "Encoder", None)  # no model is loaded when nothing is missing
     assert embed_prompts(monkeypatch, PROMPTS) == 0
+
+
+def test_the_same_encoder_under_another_name_computes_no_text(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed_prompts(monkeypatch, PROMPTS)
+    make_weights("renamed")
+    assert embed_texts.main("renamed", "own")["texts"] == 0
+
+
+def test_another_setting_of_the_tokenizer_recomputes_all_texts(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed_prompts(monkeypatch, PROMPTS)
+    shutil.rmtree(Path("data/weights/tiny"))
+    make_weights(config=TINY | {"text_cfg": TINY["text_cfg"] | {"tokenizer_kwargs": {"clean": "canonicalize"}}})
+    assert embed_prompts(monkeypatch, PROMPTS) == 4
 
 
 def test_texts_have_a_separate_contract(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from clipstore.store import predictions
 from clipstore.training import network
 from clipstore.training.classifier import Classifier, TrainedNetwork, read_facts
 from stages import finetune
-from tests.project import make_weights
+from tests.project import make_weights, save_timm
 from tests.supervised import FAST, KilledError, epochs, images_of, make_data, probabilities_of_checkpoint, run, tolerance
 
 WEIGHTS = Path("data/checkpoints/finetune/tiny-own/model.safetensors")
@@ -165,6 +165,19 @@ def test_a_killed_run_from_other_weights_is_not_resumed(
     with epochs() as started:
         run(monkeypatch, finetune, "tiny", refit=False)
     assert len(started) == 3
+
+
+@pytest.mark.parametrize(("activation", "remaining"), [("gelu", 1), ("relu", 3)])
+def test_a_killed_run_is_resumed_only_with_the_same_arguments_of_timm(
+    tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch, activation: str, remaining: int
+) -> None:
+    save_timm("tiny", act_layer="gelu")
+    with pytest.raises(KilledError), epochs(2):
+        run(monkeypatch, finetune, "tiny", refit=False)
+    save_timm("tiny", act_layer=activation)
+    with epochs() as started:
+        run(monkeypatch, finetune, "tiny", refit=False)
+    assert len(started) == remaining
 
 
 def test_an_image_size_that_the_tower_does_not_accept_is_one_line(tiny: info.EncoderInfo, monkeypatch: pytest.MonkeyPatch) -> None:

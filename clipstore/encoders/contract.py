@@ -4,8 +4,8 @@ Vectors of equal contracts are equal up to rounding: the number of threads and t
 (docs/decisions/0017-contract.md).
 """
 
+import importlib.metadata
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from clipstore.core.params import Exif
@@ -53,7 +53,7 @@ def of_backbone(info: EncoderInfo) -> dict[str, Any]:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the installed versions of torch and of ``packages``."""
-    return {name: version(name) for name in ("torch", *packages)}
+    return {name: importlib.metadata.version(name) for name in ("torch", *packages)}
 
 
 def _common(info: EncoderInfo, precision: str, batch_size: int, hardware: str) -> dict[str, Any]:

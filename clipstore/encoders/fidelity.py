@@ -1,12 +1,13 @@
 """The precision that "auto" resolves to: bfloat16 where it is fast and the tower's vectors were measured to keep their neighbours."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from clipstore.core import atomic
@@ -71,7 +72,9 @@ def measured(info: EncoderInfo, tower: Tower) -> Fidelity:
     path = root() / "bfloat16" / f"{json_sha256([tower, of_tower(info, 'bfloat16', BATCH, hardware())])}.json"
     if path.exists():
         return Fidelity(**json.loads(path.read_text()))
-    exact, rounded = (_vectors(info, tower, precision) for precision in ("float32", "bfloat16"))
+    rows = images() if tower == "images" else texts()
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    exact, rounded = (_vectors(Encoder(info, each, BATCH), rows, f"{info.name}, {tower} in {each}") for each in precisions)
     found = [agreement(exact[kind], rounded[kind]) for kind in exact]
     fidelity = Fidelity(min(each.cosine for each in found), min(each.neighbours for each in found))
     try:
@@ -92,33 +95,31 @@ def agreement(exact: Matrix, rounded: Matrix) -> Fidelity:
 
 
 def texts() -> list[str]:
-    """Return COUNT different texts of 2 to about 45 words, the same on every machine."""
+    """Return COUNT different texts of 2 to about 30 words, the same on every machine."""
     kinds = ("rose", "lily", "dog", "car", "house", "bird", "tree", "shoe", "boat", "cup")
     short = [f"{colour} {kind}" for kind in kinds for colour in garden.PETAL_COLOURS]
+    names = [f"a photo of one {garden.name(flower)}." for flower in garden.TASK]
     rng = np.random.default_rng(SEED)
-    names = [garden.name(flower) for flower in garden.TASK]
-    captions = [garden.caption(flower, rng) for flower in _flowers(rng)]
+    captions = [garden.caption(flower, rng) for flower in _flowers()]
     longer = [f"{first} {second}" for first, second in zip(captions[:64], captions[64:], strict=False)]
-    return [*short, *(f"a photo of one {name}." for name in names), *longer, *captions][:COUNT]
+    return [*short, *names, *longer, *captions][:COUNT]
 
 
-def _flowers(rng: np.random.Generator) -> list[garden.Flower]:
-    return [garden.CAPTIONED[position] for position in rng.permutation(len(garden.CAPTIONED))[:COUNT]]
+def images() -> list[Image.Image]:
+    """Return drawings of COUNT different flowers, the same on every machine."""
+    return [garden.draw(flower, np.random.default_rng([SEED, number]), SIDE) for number, flower in enumerate(_flowers())]
 
 
-def _vectors(info: EncoderInfo, tower: Tower, precision: Precision) -> Vectors:
-    """Return each kind of vector of the drawn images or of the texts, float32 (COUNT, width)."""
-    encoder = Encoder(info, precision, BATCH)
-    batches = list(tqdm(_batches(encoder, tower), f"measure {info.name}, {tower} in {precision}", COUNT // BATCH, unit="batch"))
+def _flowers() -> list[garden.Flower]:
+    order = np.random.default_rng(SEED).permutation(len(garden.CAPTIONED))
+    return [garden.CAPTIONED[position] for position in order[:COUNT]]
+
+
+def _vectors(encoder: Encoder, rows: Sequence[str] | Sequence[Image.Image], title: str) -> Vectors:
+    """Return each kind of vector, float32 (COUNT, width)."""
+    batches = []
+    for start in tqdm(range(0, COUNT, BATCH), title, unit="batch"):
+        batch = rows[start : start + BATCH]
+        pixels = [encoder.transform(row) for row in batch if isinstance(row, Image.Image)]
+        batches.append(encoder.encode_images(torch.stack(pixels)) if pixels else encoder.encode_texts([str(row) for row in batch]))
     return {kind: np.concatenate([batch[kind] for batch in batches]) for kind in batches[0]}
-
-
-def _batches(encoder: Encoder, tower: Tower) -> Iterator[Vectors]:
-    flowers, sentences = _flowers(np.random.default_rng(SEED)), texts()
-    for start in range(0, COUNT, BATCH):
-        numbers = range(start, start + BATCH)
-        if tower == "texts":
-            yield encoder.encode_texts([sentences[number] for number in numbers])
-        else:
-            drawn = [garden.draw(flowers[number], np.random.default_rng([SEED, number]), SIDE) for number in numbers]
-            yield encoder.encode_images(torch.stack([encoder.transform(image) for image in drawn]))
