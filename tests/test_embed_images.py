@@ -130,7 +130,7 @@ def test_other_arguments_of_timm_recompute_all(ready: Path, monkeypatch: pytest.
     """The weights stay the same, and so do the architecture and the preprocessing."""
     save_timm("tiny", act_layer="gelu")
     assert embed(monkeypatch) == 11
-    before = embeddings.read_images("tiny", "own").embedding
+    before = np.array(embeddings.read_images("tiny", "own").embedding)
     save_timm("tiny", act_layer="relu")
     assert embed(monkeypatch) == 11
     assert (before * embeddings.read_images("tiny", "own").embedding).sum(axis=1).max() < 0.999

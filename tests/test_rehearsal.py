@@ -87,7 +87,7 @@ def test_the_full_run_survives_a_bad_network_and_then_has_nothing_to_do(workspac
         assert metrics["zero_shot"]["vitb32"]["selected"]["class_names"] == "openai"
         assert f"| {dataset:<10} | zero-shot (vitb32) " in printed
         contract = json.loads((workspace.root / f"data/embeddings/vitb32-{dataset}/contract.json").read_text())
-        assert (contract["architecture"], contract["activation"]) == ("ViT-B-32-quickgelu", "quick_gelu")
+        assert (contract["configuration"]["model_cfg"]["vision_cfg"]["patch_size"], contract["activation"]) == (32, "quick_gelu")
         assert contract["vectors"] == {"embedding": 512, "features": 768}
     tokenizers = workspace.metrics("tokenizers-wikitext2")["tokenizers"]
     assert {name: facts["vocab_size"] > 3000 for name, facts in tokenizers.items()} == dict.fromkeys(("bpe", "wordpiece", "unigram"), True)

@@ -146,7 +146,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wron
         "preprocess": {},
         "image_vectors": {"embedding": 4},
     }
-    card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "weights_sha256": "ab" * 32}
+    card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "packages": {"images": []}, "weights_sha256": "ab" * 32}
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
     predict(indexed, "zero_shot", "enc", wrong[0], classes)

@@ -1,6 +1,7 @@
 """How unusual and damaged image files are handled, and why."""
 
 import hashlib
+import importlib.util
 import io
 import os
 import random
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, features
 
 from clipstore.core.errors import InputError
 from clipstore.data import images
@@ -416,3 +417,10 @@ def test_less_common_formats_are_read(suffix: str, form: str, tmp_path: Path) ->
     path.write_bytes(encoded(picture(0), form))
     assert images.examine(path, "ignore").status == "ok"
     assert suffix in images.SUFFIXES
+
+
+def test_decoding_names_the_libraries_below_pillow_that_decide_pixels() -> None:
+    terms = images.decoding("ignore")
+    for name in ("libjpeg_turbo", "webp", "libtiff"):
+        assert f"{name} {features.version(name)}" in terms["codecs"].split(", ")
+    assert ("libheif" in terms.get("heif", "")) == (importlib.util.find_spec("pillow_heif") is not None)

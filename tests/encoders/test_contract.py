@@ -57,9 +57,10 @@ def test_precision_batch_and_device_are_in_it(terms: tuple[str, int, str]) -> No
     assert contract.of_texts(INFO, *terms) != contract.of_texts(INFO, "float32", 32, "cpu")
 
 
-def test_the_decoder_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["decoder", "codecs"])
+def test_the_decoder_is_in_it(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contract.of_images(INFO, "float32", 32, "cpu")
-    monkeypatch.setitem(images.DECODING, "decoder", "another")
+    monkeypatch.setitem(images.DECODING, part, "another")
     assert contract.of_images(INFO, "float32", 32, "cpu") != before
 
 
