@@ -138,7 +138,7 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wron
     vectors, _ = unit(blobs(0, LABELS))
     embeddings.write_images(embeddings.folder("enc", "toy"), indexed.rows, {"embedding": vectors}, provenance, "float32")
     (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
-    card = {
+    card: dict[str, Any] = {
         "name": "enc",
         "library": "timm",
         "architecture": "vit",

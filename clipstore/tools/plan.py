@@ -214,6 +214,8 @@ def main(overrides: list[str]) -> None:
     print(
         f"Estimates for {device()}, {os.cpu_count()} cores, {rate / 1e9:,.0f} GFLOP/s in {precision} (measured now) and a network of "
         f"{NETWORK:g} MB/s. Files that are already cached cost nothing. Cells not shown take less than a minute."
+        + " Encoders that turn out to need float32 take about three times as long."
+        * (precision == "bfloat16")
     )
 
 
