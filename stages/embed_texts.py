@@ -115,12 +115,13 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
 
     read = tokenized(info, texts)
     equal = equal_classes(rows, read.tokens)
-    for line in warnings(rows, read.cut, equal, read.tokens.shape[1]):
-        print(f"embed_texts {encoder}-{dataset}: warning: {line}")
+    doubts = warnings(rows, read.cut, equal, read.tokens.shape[1])
+    for line in doubts:
+        print(f"warning: embed_texts {encoder}-{dataset}: {line}")
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
     vectors, computed = embeddings.compute(keys, terms, batches)
     target = embeddings.folder(encoder, dataset)
-    embeddings.write_texts(target, rows, vectors["embedding"], {"contract": digests.json_sha256(terms)})
+    embeddings.write_texts(target, rows, vectors["embedding"], {"contract": digests.json_sha256(terms), "warnings": doubts})
     (target / "texts_contract.json").write_text(json.dumps(terms, indent=2) + "\n")
     print(f"embed_texts {encoder}-{dataset}: {computed} computed, {len(rows) - computed} reused")
     return {"device": device(), "precision": precision, "texts": computed, "cut_texts": len(read.cut), "equal_classes": _count(equal)}

@@ -23,6 +23,7 @@ from clipstore.encoders.info import folder, read_info
 from clipstore.report import examples, page, provenance, sections, sentences
 from clipstore.report.gallery import Thumbnails
 from clipstore.report.vega import draw
+from clipstore.store import embeddings
 from clipstore.store.approaches import APPROACHES, cells, read_all, readable
 
 TARGET = Path("report/index.html")
@@ -54,7 +55,8 @@ def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[
         "name": name,
         "description": sentences.description(name, entry, len(indexed.classes), counts),
         "warning": sentences.warning(entry),
-        "doubts": indexed.notes.get("warnings", []),
+        "doubts": indexed.notes.get("warnings", [])
+        + [f"{encoder}: {line}" for encoder in axes.zero_shot for line in embeddings.text_warnings(encoder, name)],
         "classes": len(indexed.classes),
         "rows": rows,
         "headline": sentences.headline(rows),

@@ -105,12 +105,12 @@ def test_cut_texts_and_equal_classes_are_reported(
         assert bool(facts["texts"]) == computed
         cut, equal = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
         assert cut.startswith(
-            f"embed_texts tiny-own: warning: 4 texts are cut to 16 tokens, of 10: 'a {common} lily.', 'a {common} orchid.', "
+            f"warning: embed_texts tiny-own: 4 texts are cut to 16 tokens, of 10: 'a {common} lily.', 'a {common} orchid.', "
         )
         assert cut.endswith(", ...")
         pairs = ("'Rose' = 'rose', " if kind == "clip" else "") + f"'{common} lily' = '{common} orchid'"
         assert equal == (
-            f"embed_texts tiny-own: warning: {expected[1]} of 5 classes have the same tokens as another class in some prompt, "
+            f"warning: embed_texts tiny-own: {expected[1]} of 5 classes have the same tokens as another class in some prompt, "
             f"so zero-shot cannot distinguish them there: {pairs}"
         )
     vectors = embeddings.read_texts("tiny", "own")[1]

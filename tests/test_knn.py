@@ -54,7 +54,7 @@ def test_number_of_neighbours_is_chosen_on_val(folder: Path, monkeypatch: pytest
     written = predictions.read("toy", "knn", "enc")
     assert written.selected == {"k": 3, "votes": "uniform"}
     assert written.notes["val_mean_per_class"] == 1.0
-    assert written.notes["best_on_test"] == {"top1": 1.0, "k": 1, "votes": "uniform"}
+    assert written.notes["best_on_test"] == {"mean_per_class": 1.0, "k": 1, "votes": "uniform", "trained_on": "train + val"}
     test = (written.rows["split"] == "test").to_numpy()
     assert written.probabilities[test].argmax(axis=1).tolist() == [0, 1]
     assert written.rows["label"][test].tolist() == [1, 1]

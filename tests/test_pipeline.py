@@ -173,6 +173,15 @@ def test_readme_shows_the_committed_results() -> None:
     assert results.table(metrics) in at_head("README.md")
 
 
+def test_the_best_on_test_is_never_below_what_it_is_compared_with() -> None:
+    for name in PARAMS["axes"]["datasets"]:
+        for approaches in json.loads(at_head(f"metrics/{name}.json")).values():
+            for measures in approaches.values():
+                best = measures.get("best_on_test", {"trained_on": "nothing"})
+                compared = {"train": measures.get("train_only"), "train + val": measures}.get(best["trained_on"])
+                assert compared is None or best["mean_per_class"] >= compared["mean_per_class"] - 1e-6
+
+
 def test_docs_show_the_committed_few_shot_results() -> None:
     page = at_head("docs/few_shot.md")
     for encoder, name in product(PARAMS["axes"]["encoders"], PARAMS["axes"]["datasets"]):

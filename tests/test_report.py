@@ -137,6 +137,8 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wron
     provenance = {"classes": classes, "failed": 0, "index": indexed.digest, "contract": "c0"}
     vectors, _ = unit(blobs(0, LABELS))
     embeddings.write_images(embeddings.folder("enc", "toy"), indexed.rows, {"embedding": vectors}, provenance, "float32")
+    texts = pd.DataFrame({"class_name": classes, "label": [0, 1], "prompt": 0, "text": classes})
+    embeddings.write_texts(embeddings.folder("enc", "toy"), texts, vectors[:2], {"warnings": ["1 text is cut to 77 tokens, of 2"]})
     (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
     card: dict[str, Any] = {
         "name": "enc",
@@ -301,6 +303,10 @@ def test_provenance(toy: Page) -> None:
     assert "ab" * 32 in toy.text and [link["href"] for link in toy.all("a") if link["href"] == report.RUNS_PAGE.name]
     runs = Page(report.RUNS_PAGE).text
     assert "No git repository" in runs and "no stage ran on this machine" in runs
+
+
+def test_warnings_of_embed_texts_are_shown(toy: Page) -> None:
+    assert "Warning: enc: 1 text is cut to 77 tokens, of 2." in toy.text
 
 
 def test_times_change_only_the_page_of_runs(toy: Page) -> None:

@@ -174,6 +174,13 @@ def read_texts(encoder: str, dataset: str) -> tuple[pd.DataFrame, Matrix, dict[s
     return rows, np.load(path.with_suffix(".npy")), json.loads((path.parent / "texts_contract.json").read_text())
 
 
+def text_warnings(encoder: str, dataset: str) -> list[str]:
+    """Return what embed_texts warned of: texts that are cut, and classes with the same tokens."""
+    metadata = pq.read_schema(folder(encoder, dataset) / "texts.parquet").metadata
+    lines: list[str] = json.loads(metadata[b"provenance"])["warnings"]
+    return lines
+
+
 def _write(stem: Path, table: pa.Table, embedding: Matrix, provenance: dict[str, Any]) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     np.save(stem.with_suffix(".npy"), embedding)

@@ -85,7 +85,7 @@ def computed() -> Found:
     save_file(seeded(model).state_dict(), "test_vit.safetensors")
     save_timm("timm", act_layer="relu")
     save_torchvision()
-    pictures = [images.decode(data) for data in [*in_every_mode((90, 61)).values(), deep_grey()]]
+    pictures = [images.decode(data, "ignore") for data in [*in_every_mode((90, 61)).values(), deep_grey()]]
     pictures.append(images.decode(in_every_mode((90, 61))["turned.jpg"], "apply"))
     found: Found = {}
     for name in ("open_clip", "open_clip_squashed", "garden_clip", "timm", "torchvision"):

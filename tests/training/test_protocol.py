@@ -69,7 +69,7 @@ def test_notes_by_hand() -> None:
 
 def test_the_best_epoch_on_test_is_noted_only_if_test_has_a_curve() -> None:
     notes = protocol.notes_of([result([0, 0, 0, 0], CURVE)], LABELS, settings(refit=False))
-    assert notes.pop("best_on_test") == {"top1": 0.75, "epoch": 2}
+    assert notes.pop("best_on_test") == {"mean_per_class": 0.9, "epoch": 2, "trained_on": "train"}
     assert set(notes) == {"train_only", "val_mean_per_class", "trained_on"}
     assert notes["trained_on"] == "train"
 
@@ -179,7 +179,7 @@ def test_the_epoch_is_chosen_on_val_whatever_test_says(project: Path, monkeypatc
     with epochs() as started:
         run_small("plain")
     assert written().selected == {"epoch": 2}
-    assert written().notes["best_on_test"] == {"top1": 0.9, "epoch": 1}
+    assert written().notes["best_on_test"] == {"mean_per_class": 0.9, "epoch": 1, "trained_on": "train"}
     assert [name.rpartition(", ")[2] for name in started] == [
         *("train: epoch 1 of 3", "train: epoch 2 of 3", "train: epoch 3 of 3"),
         *("train + val: epoch 1 of 2", "train + val: epoch 2 of 2"),
