@@ -43,10 +43,18 @@ def unreadable(metrics: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def few_shot_table(rows: pd.DataFrame) -> str:
-    """Return plots/few_shot/ENCODER-DATASET.csv as a Markdown table: mean per class in percent over the draws, by method and shots."""
-    means = rows.assign(mean=rows["mean_per_class"].map(_percent)).pivot(index="method", columns="shots", values="mean")
-    means = means.loc[rows["method"].unique(), rows["shots"].unique()].rename(index=lambda name: name.replace("_", " "))
-    return means.rename_axis(index="images per class", columns=None).reset_index().to_markdown(index=False, disable_numparse=True)
+    """Return plots/few_shot/ENCODER-DATASET.csv as a Markdown table by method and shots.
+
+    A cell is the mean per class in percent over the draws and, in brackets, in how many of several draws the method beats zero-shot.
+    """
+
+    def cell(row: pd.Series) -> str:
+        counted = row["seeds"] > 1 and not pd.isna(row["wins"])
+        return _percent(row["mean_per_class"]) + (f" ({row['wins']:.0f}/{row['seeds']:.0f})" if counted else "")
+
+    wide = rows.assign(cell=rows.apply(cell, axis=1)).pivot(index="method", columns="shots", values="cell")
+    wide = wide.loc[rows["method"].unique(), rows["shots"].unique()].rename(index=lambda name: name.replace("_", " "))
+    return wide.rename_axis(index="images per class", columns=None).reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def tokenizers_table(metrics: dict[str, dict[str, Any]]) -> str:
@@ -110,7 +118,7 @@ def main() -> None:
         for line in unreadable(metrics):
             print(line)
         for encoder, name in product(axes["encoders"], datasets):
-            print(f"\nFew-shot learning, {encoder} on {name}, percent mean per class, mean over the draws:")
+            print(f"\nFew-shot learning, {encoder} on {name}, percent mean per class over the draws, and draws that beat zero-shot:")
             print(few_shot_table(sections.table(Path(f"plots/few_shot/{encoder}-{name}.csv"))))
     if corpora:
         tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}

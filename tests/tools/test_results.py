@@ -61,10 +61,11 @@ def test_gaps_that_are_not_significant_are_marked() -> None:
 
 
 def test_few_shot_table_has_a_row_for_each_method_and_a_column_for_each_number_of_images() -> None:
-    rows = [("1", "linear_probe", 0.25), ("1", "zero_shot", 0.5), ("16", "linear_probe", 0.87654), ("16", "zero_shot", 0.5)]
-    text = few_shot_table(pd.DataFrame(rows, columns=["shots", "method", "mean_per_class"]))
+    rows = [("1", "linear_probe", 0.25, 0, 5), ("1", "zero_shot", 0.5, None, 5), ("all", "linear_probe", 0.87654, 1, 1)]
+    rows.append(("all", "zero_shot", 0.5, None, 1))
+    text = few_shot_table(pd.DataFrame(rows, columns=["shots", "method", "mean_per_class", "wins", "seeds"]))
     head, _, *lines = map(cells, text.splitlines())
-    assert [head, *lines] == [["images per class", "1", "16"], ["linear probe", "25.0", "87.7"], ["zero shot", "50.0", "50.0"]]
+    assert [head, *lines] == [["images per class", "1", "all"], ["linear probe", "25.0 (0/5)", "87.7"], ["zero shot", "50.0", "50.0"]]
 
 
 def test_unreadable_images_are_counted_once_for_each_data_set() -> None:
