@@ -1,5 +1,6 @@
 """What the report says about a data set and its results, in sentences."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -76,7 +77,7 @@ def points(fraction: float) -> str:
 def listed(names: list[str]) -> str:
     """Return names joined by commas and "and": "a, b and c"; beyond `NAMED`, the number of the others."""
     shown = names if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return _series(shown)
 
 
 def of_pair(row: pd.Series) -> str:
@@ -199,21 +200,26 @@ def trains_nothing(result: dict[str, Any]) -> bool:
 
 
 def wins(table: pd.DataFrame) -> str:
-    """Return in how many draws each few-shot method beats zero-shot, by the number of shots; "" without zero-shot.
+    """Return in how many draws each few-shot method beats zero-shot; "" without zero-shot or with one draw.
 
     Args:
         table: plots/few_shot/ENCODER-DATASET.csv.
     """
-    compared = table[table["wins"].notna()]
+    compared = table[table["wins"].notna() & (table["seeds"] > 1)]
     if compared.empty:
         return ""
-    shots = list(dict.fromkeys(compared["shots"]))
-    numbers = " and ".join([", ".join(shots[:-1]), shots[-1]] if len(shots) > 1 else shots)
-    counts = [
-        f"{METHODS[str(method)]} " + ", ".join(f"{int(won)} of {drawn}" for won, drawn in zip(rows["wins"], rows["seeds"], strict=True))
-        for method, rows in compared.groupby("method", sort=False)
-    ]
-    return f"Draws in which a method beats zero-shot, with {numbers} training images per class: {'; '.join(counts)}."
+    draws = compared["seeds"].iloc[0]
+    if (compared["wins"] == compared["seeds"]).all():
+        return f"Every method beats zero-shot in each of the {draws} draws."
+    counts = [f"{METHODS[str(method)]} {_series(rows['wins'].astype(int))}" for method, rows in compared.groupby("method", sort=False)]
+    shots = _series(compared["shots"].unique())
+    return f"Of {draws} draws with {shots} images per class each, a method beats zero-shot in this many: {'; '.join(counts)}."
+
+
+def _series(values: Iterable[object]) -> str:
+    """Return values joined by commas and "and"."""
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def chosen(result: dict[str, Any]) -> str:

@@ -224,9 +224,10 @@ def test_wins_of_few_shot_methods_are_counted_in_draws() -> None:
         for method, wins in zip(("zero_shot", "linear_probe", "tip_adapter"), won, strict=True)
     ]
     assert sentences.wins(pd.DataFrame(rows)) == (
-        "Draws in which a method beats zero-shot, with 1, 16 and all training images per class: "
-        "linear probe 0 of 5, 3 of 5, 1 of 1; Tip-Adapter 4 of 5, 5 of 5, 0 of 1."
+        "Of 5 draws with 1 and 16 images per class each, a method beats zero-shot in this many: linear probe 0 and 3; Tip-Adapter 4 and 5."
     )
+    always = [row | {"wins": 5} for row in rows if row["shots"] == "1" and row["method"] != "zero_shot"]
+    assert sentences.wins(pd.DataFrame(always)) == "Every method beats zero-shot in each of the 5 draws."
     assert sentences.wins(pd.DataFrame([row for row in rows if row["method"] == "zero_shot"])) == ""
 
 
