@@ -18,7 +18,7 @@ from clipstore.encoders.torchvision import without_classifier
 from clipstore.encoders.vision import torchvision, v2
 from clipstore.training.classifier import Classifier
 from clipstore.training.image_set import Augmented, ImageSet
-from clipstore.training.loop import Loop
+from clipstore.training.loop import Loop, steps_per_epoch
 from clipstore.training.processes import precision
 
 COUNT, BATCH, SIZE, CLASSES, RUNS = 192, 32, 224, 37, 3
@@ -48,9 +48,10 @@ def ours(data: ImageSet, settings: Training) -> float:
     torch.manual_seed(0)
     backbone, width = without_classifier(torchvision.models.resnet34())
     model = Classifier(backbone, width, CLASSES, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0)
-    loop = Loop(model, settings, seed=0)
+    steps = steps_per_epoch(len(data), settings)
+    loop = Loop(model, settings, 0, steps)
     start = time.perf_counter()
-    loop.train_epoch(Augmented(data, settings), "ours")
+    loop.train_epoch(Augmented(data, settings), steps, "ours")
     return len(data) / (time.perf_counter() - start)
 
 

@@ -106,11 +106,11 @@ def epochs(killed_after: int | None = None) -> Iterator[list[str]]:
     names: list[str] = []
     train_epoch = Loop.train_epoch
 
-    def recorded(loop: Loop, train: image_set.Augmented, name: str) -> Point:
+    def recorded(loop: Loop, train: image_set.Augmented, last_step: int, name: str) -> Point:
         if len(names) == killed_after:
             raise KilledError
         names.append(name)
-        return train_epoch(loop, train, name)
+        return train_epoch(loop, train, last_step, name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "train_epoch", recorded)

@@ -11,13 +11,16 @@ class Training(Section):
     """How a network is trained; 0 switches an option off."""
 
     epochs: int = Field(
-        ge=1, description="Epochs of training. The learning-rate schedule spans all of them; the best epoch on val is selected."
+        ge=1, description="Most epochs of training. The learning-rate schedule spans all of them; the best epoch on val is selected."
+    )
+    patience: int = Field(
+        default=0, ge=0, description="Epochs without improvement on val after which training stops; 0 trains for all `epochs`."
     )
     batch_size: int = Field(ge=2, description="Images per step, over all processes; a multiple of `processes`.")
     image_size: int = Field(ge=16, description="Side of the square input, in pixels.")
     lr: float = Field(gt=0, description="Peak learning rate of the head.")
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimiser; sgd has a Nesterov momentum of 0.9.")
-    weight_decay: float = Field(default=0.05, ge=0, description="Weight decay; biases and norms are exempt.")
+    weight_decay: float = Field(default=0.05, ge=0, description="Weight decay; biases, norms, positional embeddings and tokens are exempt.")
     warmup_epochs: float = Field(default=1, ge=0, description="Epochs of linear warm-up of the learning rate; a cosine decay follows.")
     backbone_lr_scale: float = Field(
         default=1, gt=0, le=1, description="Learning rate of the backbone's last layer, as a fraction of `lr`."
@@ -26,9 +29,10 @@ class Training(Section):
         default=1,
         gt=0,
         le=1,
-        description="Learning rate of the backbone's first layer, as a fraction of its last layer's; geometric in between.",
+        description="Learning rate of the backbone's first layer, as a fraction of its last layer's; geometric in between. "
+        "Layers are those of the network's library.",
     )
-    freeze_backbone_epochs: int = Field(default=0, ge=0, description="Epochs at the start in which only the head is trained.")
+    freeze_backbone_epochs: int = Field(default=0, ge=0, description="Epochs at the start in which only the head changes.")
     freeze_batch_norm: bool = Field(default=False, description="Keep the pretrained statistics of BatchNorm.")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing: probability mass spread over all classes.")
     mixup: float = Field(default=0, ge=0, description="Alpha of mixup's beta distribution; 0 switches mixup off.")
@@ -42,7 +46,12 @@ class Training(Section):
         default=0.875, gt=0, le=1, description="Side of the centre crop in evaluation, as a fraction of the image's shorter side."
     )
     dropout: float = Field(default=0, ge=0, lt=1, description="Dropout probability before the head.")
-    ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay per step of the moving average of the weights; 0 switches it off.")
+    ema_decay: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="Decay per step of the moving average of the weights, at step t at most (1 + t) / (10 + t); 0 switches it off.",
+    )
     grad_clip_norm: float = Field(default=1, ge=0, description="Largest norm of the gradient; 0 switches clipping off.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Precision of the computation; auto is bfloat16 if the hardware multiplies it, else float32."
@@ -52,7 +61,7 @@ class Training(Section):
         min_length=1,
         description="Seeds, each added to the top-level `seed`. Training is repeated for each; predictions come from the first.",
     )
-    refit: bool = Field(default=True, description="Train again on train + val for the selected number of epochs.")
+    refit: bool = Field(default=True, description="Train again on train + val for as many steps as the selected epoch had.")
     test_curve: bool = Field(default=True, description="Evaluate test after every epoch too; used only for the curves.")
     processes: int = Field(default=1, ge=1, description="Processes, started by torchrun; one per GPU if there are GPUs.")
     workers: int = Field(default=0, ge=0, description="Worker processes that augment images; with 0 the training process does it.")

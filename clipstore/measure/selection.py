@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
+from scipy.stats import norm
 
 DIGITS = 9  # values that agree to this many decimals count as equal: the last bits differ between machines
 
@@ -42,6 +43,18 @@ def nll(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> fl
     own = log_softmax(logits.astype(float), axis=1)[np.arange(len(labels)), labels]
     known = own > -np.inf
     return float(-own[known].mean()) if known.any() else 0.0
+
+
+def within_noise(values: npt.ArrayLike, n: float) -> int:
+    """Return how many further ``values`` (k,), accuracies on the same ``n`` images, lie within one standard error of the largest.
+
+    The error is that of Wilson's (1927) interval, which does not vanish at an accuracy of 1. The rule is that of Breiman et al. 1984.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    largest = np.max(values)
+    low, _ = proportion_confint(largest * n, n, alpha=2 * norm.sf(1), method="wilson")
+    return int((np.asarray(values) >= low).sum()) - 1
 
 
 def tied(values: npt.ArrayLike) -> int:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from clipstore.core import atomic
@@ -29,8 +29,8 @@ from clipstore.measure import metrics
 from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
 from clipstore.training.image_set import Augmented, ImageSet, augmented_batches, seed_of, shuffled_batches
-from clipstore.training.optimizer import lr_factor, optimizer_of, parameter_groups
-from clipstore.training.processes import precision
+from clipstore.training.optimizer import averaging, lr_factor, optimizer_of, parameter_groups
+from clipstore.training.processes import precision, process_state
 
 
 class Point(TypedDict):
@@ -63,16 +63,24 @@ class Fitted:
 class Loop:
     """A network in training, with its optimizer and, if enabled in the settings, the moving average of its weights."""
 
-    def __init__(self, model: Classifier, settings: Training, seed: int) -> None:
-        """Move the model to this process's device and connect it with those of the other processes."""
+    def __init__(self, model: Classifier, settings: Training, seed: int, epoch_steps: int) -> None:
+        """Move the model to this process's device and connect it with those of the other processes.
+
+        Args:
+            model: the network to train.
+            settings: its settings, whose epochs (of the schedule, its warm-up and frozen backbone) are converted to steps.
+            seed: seed of all random numbers.
+            epoch_steps: steps of such an epoch, see `steps_per_epoch`; a refit on more images keeps those of the first training.
+        """
         ddp = DistributedDataParallelKwargs(find_unused_parameters=settings.freeze_backbone_epochs > 0)
         self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[ddp])
-        self.settings, self.seed, self.epochs_done = settings, seed, 0
+        self.settings, self.seed, self.epoch_steps = settings, seed, epoch_steps
+        self.epochs_done = self.steps_done = 0
         model = on_device(model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer_of(parameter_groups(model, settings), settings))
         self.average: AveragedModel | None = None
         if settings.ema_decay:
-            self.average = AveragedModel(self.unwrapped_model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+            self.average = AveragedModel(self.unwrapped_model, multi_avg_fn=averaging(settings.ema_decay), use_buffers=True)
         classes = model.head.out_features
         mixes = [v2.MixUp(alpha=settings.mixup, num_classes=classes)] if settings.mixup else []
         mixes += [v2.CutMix(alpha=settings.cutmix, num_classes=classes)] if settings.cutmix else []
@@ -100,6 +108,7 @@ class Loop:
             "average": self.average.state_dict() if self.average is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "epochs_done": self.epochs_done,
+            "steps_done": self.steps_done,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -108,26 +117,28 @@ class Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epochs_done = state["epochs_done"]
+        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
 
-    def train_epoch(self, train: Augmented, name: str) -> Point:
-        """Train for one epoch; return its mean loss and accuracy on the augmented images.
+    def train_epoch(self, train: Augmented, last_step: int, name: str) -> Point:
+        """Train for one epoch, or up to ``last_step`` if this is earlier; return the mean loss and accuracy on the augmented images.
 
         Raises:
-            InputError: the loss is not finite.
+            InputError: the loss or the weights are not finite.
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
         count = len(train.image_set)
-        batch_size = min(settings.batch_size, count // world * world)  # every process gets the same number of images
-        batches = shuffled_batches(count, batch_size, self.seed, self.epochs_done)
-        steps, warmup_steps = settings.epochs * len(batches), round(settings.warmup_epochs * len(batches))
+        batches = shuffled_batches(count, batch_size(count, settings), self.seed, self.epochs_done)[: last_step - self.steps_done]
+        steps, warmup_steps, frozen_steps = (
+            round(epochs * self.epoch_steps) for epochs in (settings.epochs, settings.warmup_epochs, settings.freeze_backbone_epochs)
+        )
         torch.manual_seed(seed_of(self.seed, self.epochs_done, rank))
-        self._set_modes()
         parts = augmented_batches(train, [batch[rank::world] for batch in batches], settings.workers)
         progress = tqdm(parts, name, len(batches), unit="step", mininterval=1, disable=rank > 0)
         losses, accuracies = [], []
         for step, (pixels, labels) in enumerate(progress):
-            factor = lr_factor(self.epochs_done * len(batches) + step, steps, warmup_steps)
+            if step == 0 or self.steps_done == frozen_steps:
+                self._set_modes(frozen=self.steps_done < frozen_steps)
+            factor = lr_factor(self.steps_done, steps, warmup_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * group["lr_scale"] * factor
             pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
@@ -144,22 +155,25 @@ class Loop:
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.unwrapped_model)
+            self.steps_done += 1
             losses.append(loss.item())
             accuracies.append((outputs.argmax(1) == labels).float().mean().item())
         self.epochs_done += 1
         self._share_buffers()
+        if not torch.stack([value.isfinite().all() for value in self.evaluated_network.state_dict().values()]).all():
+            raise InputError(f"{name}: the weights are not finite after step {len(batches)}: a lower lr (now {settings.lr:g}) may help")
         means = gather_object([(float(np.mean(losses)), float(np.mean(accuracies)))])
         loss_mean, accuracy = (float(np.mean(values)) for values in zip(*means, strict=True))
         return {"epoch": self.epochs_done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
 
-    def _set_modes(self) -> None:
-        """Set the model to training mode and freeze the parts that the settings freeze in this epoch."""
+    def _set_modes(self, frozen: bool) -> None:
+        """Set the model to training mode, except the backbone if it is ``frozen``, and BatchNorm if the settings freeze it."""
         self.model.train()
+        self.unwrapped_model.backbone.train(not frozen)
         if self.settings.freeze_batch_norm:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        frozen = self.epochs_done < self.settings.freeze_backbone_epochs
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(not (group["in_backbone"] and frozen))
@@ -169,6 +183,23 @@ class Loop:
         for module in (self.unwrapped_model, *([self.average] if self.average is not None else [])):
             for buffer in module.buffers():
                 broadcast(buffer)
+
+
+def batch_size(count: int, settings: Training) -> int:
+    """Return the number of images per step of ``count`` images; every process gets the same number.
+
+    Raises:
+        InputError: there are fewer images than processes.
+    """
+    world: int = process_state().num_processes
+    if count < world:
+        raise InputError(f"params.yaml: processes = {world}: expected at most {count}, the number of images to train on")
+    return min(settings.batch_size, count // world * world)
+
+
+def steps_per_epoch(count: int, settings: Training) -> int:
+    """Return the number of batches that ``count`` images give in one epoch."""
+    return count // batch_size(count, settings)
 
 
 def evaluate(outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epoch: int, split: str) -> Point:
@@ -184,19 +215,21 @@ def best_so_far(curve: list[Point]) -> bool:
     return not val or best([point["mean_per_class"] for point in val], [point["loss"] for point in val]) == len(val) - 1
 
 
-def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epoch: int, state_path: Path, name: str) -> Fitted:
-    """Train up to ``last_epoch`` of the schedule; return the best epoch on val, or the last epoch if there is no val.
+def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_step: int, state_path: Path, name: str) -> Fitted:
+    """Train up to ``last_step`` of the schedule; return the best epoch on val, or the last epoch if there is no val.
+
+    If the settings have patience, training stops after this number of epochs without improvement on val.
 
     Args:
         loop: model, settings and seed.
         train: the images to train on.
         evaluated: image sets by split name, evaluated after every epoch.
-        last_epoch: at most the settings' epochs, over which the learning rate decays.
+        last_step: at most the steps of the settings' epochs, over which the learning rate decays.
         state_path: file for the state after every epoch; if it exists, training resumes from it.
         name: title of the progress bar.
 
     Raises:
-        InputError: the loss is not finite, or the state cannot be saved.
+        InputError: the loss or the weights are not finite, or the state cannot be saved.
     """
     fitted = Fitted()
     if state_path.exists():
@@ -204,9 +237,11 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
         loop.restore(saved["loop"])
         fitted = Fitted(**saved["fitted"])
     augmented = Augmented(train, loop.settings)
-    while loop.epochs_done < last_epoch:
+    epochs = math.ceil(last_step / steps_per_epoch(len(train), loop.settings))
+    patience = loop.settings.patience or epochs
+    while loop.steps_done < last_step and loop.epochs_done < fitted.epoch + patience:
         try:
-            fitted.curve.append(loop.train_epoch(augmented, f"{name}: epoch {loop.epochs_done + 1} of {last_epoch}"))
+            fitted.curve.append(loop.train_epoch(augmented, last_step, f"{name}: epoch {loop.epochs_done + 1} of {epochs}"))
         except InputError as error:
             saved_network = f"; the network of epoch {fitted.epoch} is in {state_path}" if fitted.epoch else ""
             raise InputError(f"{error}{saved_network}") from None

@@ -1,6 +1,6 @@
 """Train a network on a data set by the protocol that all approaches share, and write its predictions on val and test.
 
-The epoch is selected on val, and the network of that epoch predicts val. A network refitted on train + val for that many epochs predicts
+The epoch is selected on val, and the network of that epoch predicts val. A network refitted on train + val for as many steps predicts
 test. With ``test_curve``, every epoch of the first network is measured on test too, which selects nothing. This is repeated for every seed;
 predictions and checkpoint come from the first seed.
 """
@@ -23,6 +23,8 @@ from clipstore.core.nets import Training
 from clipstore.data import images, index
 from clipstore.encoders.precision import hardware
 from clipstore.measure import metrics
+from clipstore.measure.intervals import effective_images
+from clipstore.measure.selection import within_noise
 from clipstore.store import predictions
 from clipstore.training import classifier, image_set, loop, optimizer
 from clipstore.training.classifier import Classifier, TrainedNetwork
@@ -78,13 +80,15 @@ def run_seed(
     """
     state_paths: list[Path] = []
 
-    def trained(train: ImageSet, evaluated: Sequence[str], last_epoch: int, phase: str) -> tuple[TrainedNetwork, Fitted]:
+    epoch_steps = loop.steps_per_epoch(len(image_sets["train"]), settings)
+
+    def trained(train: ImageSet, evaluated: Sequence[str], epochs: int, phase: str) -> tuple[TrainedNetwork, Fitted]:
         torch.manual_seed(seed)
-        training = Loop(build(len(classes)), settings, seed)
-        facts = {"key": key, "settings": settings.model_dump(mode="json"), "seed": seed, "phase": phase, "last_epoch": last_epoch}
+        training = Loop(build(len(classes)), settings, seed, epoch_steps)
+        facts = {"key": key, "settings": settings.model_dump(mode="json"), "seed": seed, "phase": phase, "epochs": epochs}
         state_paths.append(root() / "training" / f"{json_sha256(facts)}.pt")
         evaluated_sets = {split: image_sets[split] for split in evaluated}
-        fitted = loop.fit(training, train, evaluated_sets, last_epoch, state_paths[-1], f"{name}, {phase}")
+        fitted = loop.fit(training, train, evaluated_sets, epochs * epoch_steps, state_paths[-1], f"{name}, {phase}")
         training.evaluated_network.load_state_dict(fitted.state)
         return TrainedNetwork(training.evaluated_network, classes, settings), fitted
 
@@ -98,7 +102,10 @@ def run_seed(
 
 
 def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.int64]], settings: Training) -> dict[str, Any]:
-    """Return further figures: training on train only, accuracy on val, the best epoch on test, the spread over several seeds."""
+    """Return further figures: training on train only, accuracy on val, the best epoch on test, the spread over several seeds.
+
+    ``epochs_within_noise`` counts the epochs, other than the selected one, that val cannot tell from it; see `within_noise`.
+    """
 
     def accuracies(logits: Matrix, split: str) -> dict[str, float]:
         return metrics.accuracies(logits.argmax(axis=1), labels[split])
@@ -109,6 +116,9 @@ def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.
         "val_mean_per_class": accuracies(first.val, "val")["mean_per_class"],
         "trained_on": "train + val" if settings.refit else "train",
     }
+    on_val = [point["mean_per_class"] for point in first.curve if point["split"] == "val"]
+    _, sizes = np.unique(labels["val"], return_counts=True)
+    notes |= {"epochs_trained": len(on_val), "epochs_within_noise": within_noise(on_val, effective_images(sizes))}
     test_points = [point for point in first.curve if point["split"] == "test"]
     if test_points:
         best = max(test_points, key=lambda point: point["mean_per_class"])
@@ -187,7 +197,7 @@ def run_cell(
         "index": listed.digest,
         "decoding": images.decoding(listed.exif),
         "code": code,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "accelerate")},
+        "versions": {name: version(name) for name in ("torch", "torchvision", "accelerate", "timm", "open_clip_torch")},
         "device": hardware(),
     }
     key = json_sha256(terms)
@@ -220,5 +230,8 @@ def run_cell(
         write_curve(Path("plots") / stage / f"{name}-{dataset}", first.curve)
         for path in (path for result in results for path in result.state_paths):
             path.unlink(missing_ok=True)
-        print(f"{cell}: epoch {first.epoch} of {settings.epochs}, val {100 * notes['val_mean_per_class']:.1f} mean per class")
+        print(f"{cell}: epoch {first.epoch} of {notes['epochs_trained']}, val {100 * notes['val_mean_per_class']:.1f} mean per class")
+        if notes["epochs_within_noise"]:
+            others = f"{notes['epochs_within_noise']} of the {notes['epochs_trained'] - 1} other epochs"
+            print(f"{cell}: the choice of epoch {first.epoch} is within noise of {others} (val has {len(image_sets['val'])} images)")
     return {"device": state.device.type, "processes": state.num_processes}

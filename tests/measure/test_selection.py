@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from clipstore.measure.selection import best, nll, saturated, tied, warn_if_saturated
+from clipstore.measure.selection import best, nll, saturated, tied, warn_if_saturated, within_noise
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,19 @@ def test_images_of_classes_that_no_training_image_has_are_left_out_of_the_nll() 
     logits = np.array([[0, 1, -np.inf], [2, 0, -np.inf]])
     assert nll(logits, np.array([2, 0])) == pytest.approx(np.log(1 + np.exp(-2)))
     assert nll(logits, np.array([2, 2])) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "n", "expected"),
+    [
+        ([0.5], 10, 0),  # nothing else to choose
+        ([0.5, 0.36, 0.34, 0.5], 10, 2),  # (0.5 + 1/20 - sqrt(0.25/10 + 1/400)) / 1.1 = 0.349
+        ([0.5, 0.36, 0.34, 0.5], 1000, 1),
+        ([0.99, 0.95, 0.9, 1.0], 10, 2),  # 1 / 1.1 = 0.909
+    ],
+)
+def test_values_within_one_standard_error_by_hand(values: list[float], n: int, expected: int) -> None:
+    assert within_noise(values, n) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The loop learns, selects the epoch on val, is reproducible, resumes after a kill, and stops if the loss is not finite."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from clipstore.core.nets import Training
 from clipstore.training import loop as training
 from clipstore.training.classifier import Classifier
 from clipstore.training.image_set import ImageSet
+from clipstore.training.optimizer import lr_factor
 
 CLASSES = 3
+STEPS = 3  # per epoch, of 24 images in batches of 8
 
 
 def settings(**fields: object) -> Training:
@@ -47,9 +50,26 @@ def network(seed: int = 0) -> Classifier:
 
 
 def fit(tmp_path: Path, last_epoch: int = 4, **fields: Any) -> training.Fitted:
-    loop = training.Loop(network(), settings(**fields), seed=0)
+    loop = training.Loop(network(), settings(**fields), 0, STEPS)
     evaluated = {"val": noisy_colours(12, 2), "test": noisy_colours(12, 3)}
-    return training.fit(loop, noisy_colours(24, 1), evaluated, last_epoch, tmp_path / "state.pt", "x")
+    return training.fit(loop, noisy_colours(24, 1), evaluated, STEPS * last_epoch, tmp_path / "state.pt", "x")
+
+
+def refit(tmp_path: Path, last_step: int, **fields: Any) -> training.Loop:
+    """Train on 40 images, 5 steps per epoch, by the schedule of 24 images."""
+    loop = training.Loop(network(), settings(**fields), 0, STEPS)
+    training.fit(loop, noisy_colours(40, 4), {}, last_step, tmp_path / "refit.pt", "x")
+    return loop
+
+
+def set_val(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    """Set the accuracies of the epochs on val; those on test grow."""
+
+    def scored(_: object, __: object, epoch: int, split: str) -> training.Point:
+        value = values[epoch - 1] if split == "val" else epoch / 100
+        return {"epoch": epoch, "split": split, "loss": 1.0, "accuracy": value, "mean_per_class": value}
+
+    monkeypatch.setattr(training, "evaluate", scored)
 
 
 def same(first: training.Fitted, second: training.Fitted) -> bool:
@@ -114,20 +134,119 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_state(tmp_p
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
-def test_frozen_epochs_change_only_the_head_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
-    before = network().state_dict()
-    after = fit(tmp_path, 1, freeze_backbone_epochs=1, freeze_batch_norm=True, ema_decay=0).state
-    changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert changed == {"head.weight", "head.bias"}
+def changed(after: dict[str, torch.Tensor]) -> set[str]:
+    """Return what differs from the state of the untrained network."""
+    return {key for key, value in network().state_dict().items() if not torch.equal(value.to(after[key].device), after[key])}
 
 
-def test_norms_that_are_not_frozen_update_their_statistics(tmp_path: Path) -> None:
-    after = fit(tmp_path, 1, freeze_backbone_epochs=1, ema_decay=0).state
-    assert not torch.equal(after["backbone.1.running_mean"], network().state_dict()["backbone.1.running_mean"])
+STATISTICS = {"backbone.1.running_mean", "backbone.1.running_var", "backbone.1.num_batches_tracked"}
+
+
+@pytest.mark.parametrize("ema_decay", [0, 0.99])
+def test_frozen_epochs_change_only_the_head(tmp_path: Path, ema_decay: float) -> None:
+    assert changed(fit(tmp_path, 2, freeze_backbone_epochs=2, ema_decay=ema_decay).state) == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_change_after_frozen_epochs_unless_norms_are_frozen(tmp_path: Path, frozen: bool) -> None:
+    after = fit(tmp_path, 2, freeze_backbone_epochs=1, freeze_batch_norm=frozen, ema_decay=0, label_smoothing=0.1).state
+    assert changed(after) == network().state_dict().keys() - (STATISTICS if frozen else set())
+
+
+def test_frozen_epochs_have_no_dropout_in_the_backbone(tmp_path: Path) -> None:
+    modes: list[tuple[bool, bool]] = []
+    model = network()
+    model.backbone.register_forward_pre_hook(lambda module, _: modes.append((module.training, model.dropout.training)))
+    loop = training.Loop(model, settings(freeze_backbone_epochs=1), 0, STEPS)
+    training.fit(loop, noisy_colours(40, 4), {}, 6, tmp_path / "state.pt", "x")  # epochs of 5 steps
+    assert modes == [(False, True)] * 3 + [(True, True)] * 3
+
+
+def test_training_stops_when_val_has_not_improved_for_its_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_val(monkeypatch, 0.1, 0.3, 0.2, 0.3, 0.9, 0.9)
+    fitted = fit(tmp_path / "a", 6, epochs=6, patience=2)
+    assert (fitted.epoch, fitted.curve[-1]["epoch"]) == (2, 4)
+    fitted = fit(tmp_path / "b", 6, epochs=6, patience=3)
+    assert (fitted.epoch, fitted.curve[-1]["epoch"]) == (5, 6)
+
+
+def test_a_run_that_stopped_resumes_to_the_same_end_with_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_val(monkeypatch, 0.1, 0.3, 0.2, 0.3, 0.9, 0.9)
+    whole = fit(tmp_path / "whole", 6, epochs=6, patience=2)
+    fit(tmp_path / "cut", 3, epochs=6, patience=2)
+    assert same(fit(tmp_path / "cut", 6, epochs=6, patience=2), whole)
+    monkeypatch.setattr(training.Loop, "train_epoch", None)
+    assert same(fit(tmp_path / "cut", 6, epochs=6, patience=2), whole)
+
+
+def test_a_refit_ends_after_its_steps_inside_an_epoch(tmp_path: Path) -> None:
+    loop = refit(tmp_path, 7, patience=1)
+    assert (loop.steps_done, loop.epochs_done) == (7, 2)
+    assert all(state["step"] == 7 for state in loop.optimizer.state.values())
+
+
+def test_every_step_of_a_refit_has_the_rate_of_the_first_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    factors: list[float] = []
+
+    def recorded(step: int, steps: int, warmup_steps: int) -> float:
+        factors.append(lr_factor(step, steps, warmup_steps))
+        return factors[-1]
+
+    monkeypatch.setattr(training, "lr_factor", recorded)
+    fit(tmp_path, 3)
+    first = factors.copy()
+    factors.clear()
+    refit(tmp_path, 9)
+    assert factors == first
+    assert len(set(first)) == 8  # the third step of the warm-up and the first of the decay have the peak rate
+
+
+def test_a_killed_refit_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = refit(tmp_path / "whole", 8, freeze_backbone_epochs=1).evaluated_network.state_dict()
+    train_epoch = training.Loop.train_epoch
+
+    def killed(loop: training.Loop, *arguments: Any) -> training.Point:
+        if loop.epochs_done == 1:
+            raise KeyboardInterrupt
+        return train_epoch(loop, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Loop, "train_epoch", killed)
+        refit(tmp_path / "cut", 8, freeze_backbone_epochs=1)
+    resumed = refit(tmp_path / "cut", 8, freeze_backbone_epochs=1)
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.evaluated_network.state_dict().items())
+
+
+def test_a_loss_of_nan_in_the_first_epoch_is_one_line(tmp_path: Path) -> None:
+    line = r"^x: epoch 1 of 4: the loss is (nan|inf) at step \d: a lower lr \(now 1e\+30\) may help$"
+    with pytest.raises(InputError, match=line):
+        fit(tmp_path, lr=1e30, warmup_epochs=0)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^x: epoch 1 of 1: the weights are not finite after step 1: a lower lr \(now 1e\+39\) may help$"):
+        loop = training.Loop(network(), settings(lr=1e39, warmup_epochs=0), 0, 1)
+        training.fit(loop, noisy_colours(8, 1), {}, 1, tmp_path / "state.pt", "x")
+
+
+@pytest.mark.parametrize("fields", [{}, {"mixup": 0.2, "cutmix": 1.0}])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_image_per_class_trains(tmp_path: Path, count: int, fields: dict[str, Any]) -> None:
+    loop = training.Loop(network(), settings(**fields), 0, 1)
+    fitted = training.fit(loop, noisy_colours(count, 1), {"val": noisy_colours(3, 2)}, 4, tmp_path / "state.pt", "x")
+    assert fitted.curve[-1]["epoch"] == 4
+
+
+def test_fewer_images_than_processes_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "process_state", lambda: SimpleNamespace(num_processes=2))
+    assert training.steps_per_epoch(5, settings(batch_size=2)) == 2
+    with pytest.raises(InputError, match=r"^params\.yaml: processes = 2: expected at most 1, the number of images to train on$"):
+        training.steps_per_epoch(1, settings())
 
 
 def test_a_folder_that_is_not_writable_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="the training state cannot be saved"):
-        loop = training.Loop(network(), settings(), seed=0)
-        training.fit(loop, noisy_colours(24, 1), {}, 1, tmp_path / "file/state.pt", "x")
+        loop = training.Loop(network(), settings(), 0, STEPS)
+        training.fit(loop, noisy_colours(24, 1), {}, STEPS, tmp_path / "file/state.pt", "x")

@@ -13,6 +13,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from clipstore.core import caches
+from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
 from clipstore.data import index
 from clipstore.store import predictions
@@ -20,6 +21,7 @@ from clipstore.training import loop, processes, protocol
 from clipstore.training.classifier import TrainedNetwork
 from clipstore.training.loop import Point
 from clipstore.training.protocol import SeedResult
+from tests.project import draw, make_index
 from tests.supervised import (
     CLASSES,
     FAST,
@@ -51,12 +53,13 @@ def point(epoch: int, split: str, accuracy: float, mean: float) -> Point:
 
 TIMEOUT = 900  # seconds after which two processes are considered stuck; a busy machine needs minutes to import torch
 LABELS = {"val": np.array([0, 1]), "test": np.array([0, 0, 0, 1])}
+ON_VAL = [point(1, "val", 0.5, 0.5), point(2, "val", 0.5, 0.05), point(3, "val", 0.5, 0.4)]
 CURVE = [point(1, "train", 1, 1), point(1, "test", 0.5, 0.5), point(2, "test", 0.75, 0.9), point(3, "test", 0.8, 0.6)]
 
 
 def result(test: Sequence[int], curve: Sequence[Point] = ()) -> SeedResult:
     trained = TrainedNetwork(network("plain"), ["even", "odd"], settings())
-    return SeedResult(certain([0, 0]), certain(test), certain([1, 1, 1, 1]), 1, list(curve), trained, [])
+    return SeedResult(certain([0, 0]), certain(test), certain([1, 1, 1, 1]), 1, [*ON_VAL, *curve], trained, [])
 
 
 def test_notes_by_hand() -> None:
@@ -64,13 +67,15 @@ def test_notes_by_hand() -> None:
         "train_only": {"top1": 0.25, "mean_per_class": 0.5},
         "val_mean_per_class": 0.5,
         "trained_on": "train + val",
+        "epochs_trained": 3,
+        "epochs_within_noise": 1,  # with 2 images the standard error is about 0.3
     }
 
 
 def test_the_best_epoch_on_test_is_noted_only_if_test_has_a_curve() -> None:
     notes = protocol.notes_of([result([0, 0, 0, 0], CURVE)], LABELS, settings(refit=False))
     assert notes.pop("best_on_test") == {"mean_per_class": 0.9, "epoch": 2, "trained_on": "train"}
-    assert set(notes) == {"train_only", "val_mean_per_class", "trained_on"}
+    assert set(notes) == {"train_only", "val_mean_per_class", "trained_on", "epochs_trained", "epochs_within_noise"}
     assert notes["trained_on"] == "train"
 
 
@@ -173,11 +178,15 @@ def set_scores(monkeypatch: pytest.MonkeyPatch, **scores: list[float]) -> None:
     monkeypatch.setattr(loop, "evaluate", scored)
 
 
-def test_the_epoch_is_chosen_on_val_whatever_test_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_epoch_is_chosen_on_val_whatever_test_says(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_data()
     set_scores(monkeypatch, val=[0.2, 0.9, 0.9], test=[0.9, 0.1, 0.3])
     with epochs() as started:
         run_small("plain")
+    out = capsys.readouterr().out
+    assert "small plain-own: the choice of epoch 2 is within noise of 1 of the 2 other epochs (val has 6 images)\n" in out
     assert written().selected == {"epoch": 2}
     assert written().notes["best_on_test"] == {"mean_per_class": 0.9, "epoch": 1, "trained_on": "train"}
     assert [name.rpartition(", ")[2] for name in started] == [
@@ -210,11 +219,42 @@ def test_with_several_seeds_the_predictions_are_those_of_the_first(project: Path
     assert written().notes["seeds"]["top1_std"] == pytest.approx(np.std(figures, ddof=1))
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_refit_has_as_many_steps_as_the_selected_epoch(project: Path, monkeypatch: pytest.MonkeyPatch, patience: int) -> None:
+    make_data()  # 18 images in train, 6 in val: 4 and 6 steps per epoch
+    set_scores(monkeypatch, val=[0.2, 0.9, 0.3], test=[0.1, 0.2, 0.3])
+    steps, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *arguments: steps.append(step(*arguments)))
+    run_small("plain", patience=patience)
+    assert len(steps) == 3 * 4 + 2 * 4
+    steps.clear()
+    run_small("plain", patience=patience, refit=False)
+    assert len(steps) == 3 * 4
+    assert written().notes["epochs_trained"] == 3
+
+
+@pytest.mark.parametrize("fields", [{}, {"mixup": 0.2, "cutmix": 1.0}, {"refit": False, "seeds": [0, 1], "patience": 1}])
+def test_a_class_with_one_image_is_trained_on(project: Path, fields: dict[str, Any]) -> None:
+    places = ["train/rare", *(f"{split}/{name}" for split in index.SPLITS for name in ("even", "odd") for _ in range(4))]
+    for number, place in enumerate(places):
+        draw(Path(f"data/raw/own/{place}/{number}.png"), number)
+    make_index()
+    assert index.read("own").usable.query("label == 2")["split"].tolist() == ["train"]
+    run_small("normed", **fields)
+    assert written("normed").probabilities.shape[1] == 3
+
+
+def test_a_loss_of_nan_is_one_line(project: Path) -> None:
+    make_data()
+    with pytest.raises(InputError, match=r"^small plain-own, train: epoch 1 of 3: the loss is \w+ at step \d: a lower lr [^\n]* may help$"):
+        run_small("plain", lr=1e30, warmup_epochs=0)
+
+
 def states() -> list[Path]:
     return list((caches.root() / "training").glob("*"))
 
 
-@pytest.mark.parametrize("killed_after", [2, 4])  # of 3 epochs on train and 3 on train + val
+@pytest.mark.parametrize("killed_after", [2, 4])  # of 3 epochs on train and 2 on train + val
 def test_a_killed_run_resumes_to_the_same_bits_and_leaves_no_state(
     project: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
@@ -228,7 +268,7 @@ def test_a_killed_run_resumes_to_the_same_bits_and_leaves_no_state(
     assert len(states()) == (2 if killed_after > 3 else 1)
     with epochs() as after:
         run_small("normed", mixup=0.2, ema_decay=0.5, hflip_prob=0.5)
-    assert (len(before), len(before) + len(after)) == (killed_after, 6)
+    assert (len(before), len(before) + len(after)) == (killed_after, 5)
     resumed = written("normed")
     assert np.array_equal(resumed.probabilities, whole.probabilities)
     assert (resumed.curve, resumed.notes, resumed.selected) == (whole.curve, whole.notes, whole.selected)
