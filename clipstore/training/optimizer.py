@@ -100,7 +100,8 @@ def averaging(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     @torch.no_grad()
     def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
+            t = int(updates)
+            torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + t) / (10 + t)))
         else:
             torch._foreach_copy_(averages, current)
 
