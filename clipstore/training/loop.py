@@ -28,9 +28,9 @@ from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
 from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
-from clipstore.training.image_set import Augmented, ImageSet, augmented_batches, seed_of, shuffled_batches
+from clipstore.training.image_set import Augmented, ImageSet, Resident, fits, seed_of, shuffled_batches
 from clipstore.training.optimizer import lr_factor, optimizer_of, parameter_groups
-from clipstore.training.processes import precision
+from clipstore.training.processes import precision, say_once
 
 
 class Point(TypedDict):
@@ -68,6 +68,7 @@ class Loop:
         ddp = DistributedDataParallelKwargs(find_unused_parameters=settings.freeze_backbone_epochs > 0)
         self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[ddp])
         self.settings, self.seed, self.epochs_done = settings, seed, 0
+        self.parts = 1  # of each batch, computed one after the other because the whole does not fit in the device's memory
         model = on_device(model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer_of(parameter_groups(model, settings), settings))
         self.average: AveragedModel | None = None
@@ -100,6 +101,7 @@ class Loop:
             "average": self.average.state_dict() if self.average is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "epochs_done": self.epochs_done,
+            "parts": self.parts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -108,13 +110,15 @@ class Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epochs_done = state["epochs_done"]
+        self.epochs_done, self.parts = state["epochs_done"], state["parts"]
 
     def train_epoch(self, train: Augmented, name: str) -> Point:
         """Train for one epoch; return its mean loss and accuracy on the augmented images.
 
+        Losses are collected on the device and read at the end, because reading one makes the CPU wait for the device.
+
         Raises:
-            InputError: the loss is not finite.
+            InputError: a loss is not finite, or the device's memory does not suffice.
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
         count = len(train.image_set)
@@ -123,34 +127,60 @@ class Loop:
         steps, warmup_steps = settings.epochs * len(batches), round(settings.warmup_epochs * len(batches))
         torch.manual_seed(seed_of(self.seed, self.epochs_done, rank))
         self._set_modes()
-        parts = augmented_batches(train, [batch[rank::world] for batch in batches], settings.workers)
+        parts = train.batches([batch[rank::world] for batch in batches], self.seed, self.epochs_done, self.accelerator.device)
         progress = tqdm(parts, name, len(batches), unit="step", mininterval=1, disable=rank > 0)
-        losses, accuracies = [], []
+        measured = []
         for step, (pixels, labels) in enumerate(progress):
             factor = lr_factor(self.epochs_done * len(batches) + step, steps, warmup_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * group["lr_scale"] * factor
-            pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
             mixed, targets = self.mix(pixels.float(), labels) if self.mix else (pixels, labels)
-            with self.accelerator.autocast():
-                outputs = self.model(mixed)
-            loss = F.cross_entropy(outputs.float(), targets, label_smoothing=settings.label_smoothing)
-            if not math.isfinite(loss.item()):
-                raise InputError(f"{name}: the loss is {loss.item()} at step {step + 1}: a lower lr (now {settings.lr:g}) may help")
-            self.optimizer.zero_grad()
-            self.accelerator.backward(loss)
+            loss, outputs = self._backward(mixed, targets, name)
             if settings.grad_clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.unwrapped_model)
-            losses.append(loss.item())
-            accuracies.append((outputs.argmax(1) == labels).float().mean().item())
+            measured.append(torch.stack([loss, (outputs.argmax(1) == labels).float().mean()]))
+        losses, accuracies = np.mean(gather_object([torch.stack(measured).double().cpu().numpy()]), axis=0).T
+        for step, loss_mean in enumerate(losses, 1):
+            if not math.isfinite(loss_mean):
+                raise InputError(f"{name}: the loss is {loss_mean} at step {step}: a lower lr (now {settings.lr:g}) may help")
         self.epochs_done += 1
         self._share_buffers()
-        means = gather_object([(float(np.mean(losses)), float(np.mean(accuracies)))])
-        loss_mean, accuracy = (float(np.mean(values)) for values in zip(*means, strict=True))
-        return {"epoch": self.epochs_done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
+        accuracy = float(accuracies.mean())
+        return {"epoch": self.epochs_done, "split": "train", "loss": float(losses.mean()), "accuracy": accuracy, "mean_per_class": accuracy}
+
+    def _backward(self, pixels: Tensor, targets: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Compute the gradients of a batch, in parts if the device's memory requires it; return the loss and the logits, detached.
+
+        Raises:
+            InputError: not even two images fit, or one of several processes runs out of memory.
+        """
+        while True:
+            self.optimizer.zero_grad()
+            try:
+                return self._gradients(pixels, targets)
+            except torch.OutOfMemoryError:
+                # Several processes must leave a step together; BatchNorm needs two images.
+                if self.accelerator.num_processes > 1 or len(pixels) < 4 * self.parts:
+                    size, images = self.settings.image_size, len(pixels) // self.parts
+                    problem = f"{images} images of {size} x {size} pixels at once are too many for the device's memory"
+                    raise InputError(f"{name}: {problem}: a smaller batch_size or image_size may help") from None
+            self.parts *= 2  # after the except clause, whose exception refers to the tensors of the failed attempt
+            torch.cuda.empty_cache()
+            say_once(f"{name}: out of memory: batches of {len(pixels)} are now computed in {self.parts} parts")
+
+    def _gradients(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        losses, logits_of_parts = [], []
+        for part, part_targets in zip(pixels.tensor_split(self.parts), targets.tensor_split(self.parts), strict=True):
+            with self.accelerator.autocast():
+                outputs = self.model(part).float()
+            loss = F.cross_entropy(outputs, part_targets, label_smoothing=self.settings.label_smoothing) * (len(part) / len(pixels))
+            self.accelerator.backward(loss)
+            losses.append(loss.detach())
+            logits_of_parts.append(outputs.detach())
+        return torch.stack(losses).sum(), torch.cat(logits_of_parts)
 
     def _set_modes(self) -> None:
         """Set the model to training mode and freeze the parts that the settings freeze in this epoch."""
@@ -203,7 +233,7 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
         saved = torch.load(state_path, map_location="cpu", weights_only=True)
         loop.restore(saved["loop"])
         fitted = Fitted(**saved["fitted"])
-    augmented = Augmented(train, loop.settings)
+    augmented, evaluated = placed(train, evaluated, loop.settings, loop.accelerator.device, name)
     while loop.epochs_done < last_epoch:
         try:
             fitted.curve.append(loop.train_epoch(augmented, f"{name}: epoch {loop.epochs_done + 1} of {last_epoch}"))
@@ -222,6 +252,31 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
             _save(state_path, {"loop": loop.state(), "fitted": vars(fitted)})
         loop.accelerator.wait_for_everyone()
     return fitted
+
+
+def placed(
+    train: ImageSet, evaluated: Mapping[str, ImageSet], settings: Training, device: torch.device, name: str, free: int | None = None
+) -> tuple[Augmented, Mapping[str, ImageSet]]:
+    """Return the training images for augmentation and the others for evaluation, all on the GPU if there is one and they fit.
+
+    Args:
+        train: the images to train on.
+        evaluated: image sets by split name.
+        settings: training settings.
+        device: the device that trains.
+        name: title in the message that they do not fit.
+        free: free bytes on the device; asked from CUDA by default.
+    """
+    if device.type == "cpu" and free is None:
+        return Augmented(train, settings), evaluated
+    free = torch.cuda.mem_get_info(device)[0] if free is None else free
+    image_sets = [train, *evaluated.values()]
+    if fits(image_sets, free):
+        return Resident(train, settings, device), {split: images.to(device) for split, images in evaluated.items()}
+    size, half = sum(images.nbytes for images in image_sets) / 1e9, free / 2e9
+    cell = name.partition(",")[0]  # without seed and phase
+    say_once(f"{cell}: {size:.1f} GB of images do not fit in {half:.1f} GB, half of the GPU's free memory: the CPU augments them", cell)
+    return Augmented(train, settings), evaluated
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -24,14 +24,14 @@ from clipstore.data import images, index
 from clipstore.encoders.precision import hardware
 from clipstore.measure import metrics
 from clipstore.store import predictions
-from clipstore.training import classifier, image_set, loop, optimizer
+from clipstore.training import augmentation, classifier, image_set, loop, optimizer
 from clipstore.training.classifier import Classifier, TrainedNetwork
 from clipstore.training.image_set import ImageSet
 from clipstore.training.loop import Fitted, Loop, Point
 from clipstore.training.processes import process_state
 
 Matrix = npt.NDArray[np.float32]
-CODE = (loop, image_set, classifier, optimizer)  # modules that a saved state of training depends on
+CODE = (loop, image_set, augmentation, classifier, optimizer)  # modules that a saved state of training depends on
 
 
 class SeedResult(NamedTuple):
