@@ -65,7 +65,7 @@ def draw(sizes: Integers, settings: Training, seed: int, epoch: int) -> Floats:
     low, high = np.log(RATIOS)
     ratios = np.exp(low + (high - low) * numbers[:, TRIES : 2 * TRIES])
     tried = np.stack([np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))])
-    possible = ((tried > 0) & (tried <= np.stack([heights, widths]))).all(axis=0)
+    possible = np.all((tried > 0) & (tried <= np.stack([heights, widths])), axis=0)
     height, width = tried[:, np.arange(len(sizes)), possible.argmax(axis=1)]
     down, right, flip, operation, magnitude, sign = numbers[:, 2 * TRIES :].T
     whole = ~possible.any(axis=1)  # no try fits, as in a panorama: the largest central crop
@@ -191,7 +191,8 @@ def _move(pixels: Tensor, operations: Floats, magnitudes: Floats) -> Tensor:
 
 
 def _grey_mean(pixels: Tensor) -> Tensor:
-    return v2.functional.rgb_to_grayscale(pixels).float().mean(dim=(1, 2, 3), keepdim=True)
+    grey: Tensor = v2.functional.rgb_to_grayscale(pixels)
+    return grey.float().mean(dim=(1, 2, 3), keepdim=True)
 
 
 _WITHOUT_MAGNITUDE: dict[str, Callable[[Tensor], Tensor]] = {

@@ -87,7 +87,8 @@ def logits(network: Classifier, image_set: ImageSet, settings: Training) -> Matr
                 raise InputError(f"{problem}: a smaller image_size may help") from None
             count //= 2
             say_once(f"{problem}: now {count}")
-    rows = torch.cat(outputs).cpu().numpy() if outputs else []  # one copy, because each makes the CPU wait for the device
+    # One copy at the end, because each makes the CPU wait for the device.
+    rows: Sequence[Matrix] = [*torch.cat(outputs).cpu().numpy()] if outputs else []
     gathered = gather_object(list(zip(positions, rows, strict=True)))
     return np.stack([row for _, row in sorted(gathered, key=lambda pair: pair[0])])
 

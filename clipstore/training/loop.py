@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from clipstore.core import atomic
@@ -29,7 +28,7 @@ from clipstore.measure import metrics
 from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
 from clipstore.training.image_set import Augmented, ImageSet, Resident, fits, seed_of, shuffled_batches
-from clipstore.training.optimizer import lr_factor, optimizer_of, parameter_groups
+from clipstore.training.optimizer import MovingAverage, lr_factor, optimizer_of, parameter_groups
 from clipstore.training.processes import precision, say_once
 
 
@@ -71,9 +70,7 @@ class Loop:
         self.parts = 1  # of each batch, computed one after the other because the whole does not fit in the device's memory
         model = on_device(model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer_of(parameter_groups(model, settings), settings))
-        self.average: AveragedModel | None = None
-        if settings.ema_decay:
-            self.average = AveragedModel(self.unwrapped_model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+        self.average = MovingAverage(self.unwrapped_model, settings.ema_decay) if settings.ema_decay else None
         classes = model.head.out_features
         mixes = [v2.MixUp(alpha=settings.mixup, num_classes=classes)] if settings.mixup else []
         mixes += [v2.CutMix(alpha=settings.cutmix, num_classes=classes)] if settings.cutmix else []
@@ -88,11 +85,7 @@ class Loop:
     @property
     def evaluated_network(self) -> Classifier:
         """The network that is evaluated and saved: the moving average, if there is one."""
-        if self.average is None:
-            return self.unwrapped_model
-        network = self.average.module
-        assert isinstance(network, Classifier)
-        return network
+        return self.unwrapped_model if self.average is None else self.average.module
 
     def state(self) -> dict[str, Any]:
         """Return everything that the following epochs depend on."""
@@ -140,7 +133,7 @@ class Loop:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm)
             self.optimizer.step()
             if self.average is not None:
-                self.average.update_parameters(self.unwrapped_model)
+                self.average.update(self.unwrapped_model)
             measured.append(torch.stack([loss, (outputs.argmax(1) == labels).float().mean()]))
         losses, accuracies = np.mean(gather_object([torch.stack(measured).double().cpu().numpy()]), axis=0).T
         for step, loss_mean in enumerate(losses, 1):

@@ -1,9 +1,11 @@
-"""The optimizer of a classifier: learning rates by layer, weight decay, and the schedule over the steps."""
+"""The optimizer of a classifier: learning rates by layer, weight decay, the schedule over the steps, and the moving average."""
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import torch
+from torch import nn
 
 from clipstore.core.nets import Training
 from clipstore.training.classifier import Classifier
@@ -41,3 +43,35 @@ def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.opti
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)
+
+
+class MovingAverage(nn.Module):
+    """A copy of a network, ``module``, whose weights and buffers are an exponential moving average of the network's.
+
+    torch's AveragedModel counts its updates on the device, and reads this number at every step, which makes the CPU wait for the GPU.
+    """
+
+    def __init__(self, network: Classifier, decay: float) -> None:
+        """Copy the network."""
+        super().__init__()
+        self.module, self.decay, self.updates = deepcopy(network).requires_grad_(False), decay, 0
+
+    @torch.no_grad()
+    def update(self, network: Classifier) -> None:
+        """Move towards the network's present weights; the first time, copy them. Integers, which count batches, are always copied."""
+        pairs = list(zip(self.module.state_dict().values(), network.state_dict().values(), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, current = ([pair[side] for pair in floats] for side in (0, 1))
+        torch._foreach_lerp_(averages, current, 1 - self.decay if self.updates else 1.0)
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
+        self.updates += 1
+
+    def get_extra_state(self) -> int:
+        """Return the number of updates, for the state dict."""
+        return self.updates
+
+    def set_extra_state(self, state: int) -> None:
+        """Restore the number of updates."""
+        self.updates = state
