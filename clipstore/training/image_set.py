@@ -89,9 +89,8 @@ class Augmented(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, item: tuple[int, Floats]) -> tuple[Tensor, int]:
         """Return the view of the image at a position with its parameters: uint8 (3, size, size) and the label."""
         position, parameters = item
-        return augmentation.view(self.image_set.pixels[position], parameters, self.settings.image_size), int(
-            self.image_set.labels[position]
-        )
+        view = augmentation.view(self.image_set.pixels[position], parameters, self.settings.image_size)
+        return view, int(self.image_set.labels[position])
 
     def batches(self, batches: Sequence[Positions], seed: int, epoch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the views uint8 (batch, 3, size, size) and labels int64 (batch,) of each batch of positions, on the device."""

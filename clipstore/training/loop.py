@@ -219,7 +219,7 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
         name: title of the progress bar.
 
     Raises:
-        InputError: the loss is not finite, or the state cannot be saved.
+        InputError: the loss is not finite, the device's memory does not suffice, or the state cannot be saved.
     """
     fitted = Fitted()
     if state_path.exists():
@@ -233,6 +233,9 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_epo
         except InputError as error:
             saved_network = f"; the network of epoch {fitted.epoch} is in {state_path}" if fitted.epoch else ""
             raise InputError(f"{error}{saved_network}") from None
+        except torch.OutOfMemoryError as error:  # outside the network, where a smaller part of the batch does not help
+            problem = str(error).splitlines()[0]
+            raise InputError(f"{name}: {problem}: a smaller batch_size or image_size, or sgd instead of adamw, may help") from None
         epoch, network = loop.epochs_done, loop.evaluated_network
         points = {
             split: evaluate(logits(network, images, loop.settings), images.labels, epoch, split) for split, images in evaluated.items()
@@ -262,7 +265,9 @@ def placed(
     """
     if device.type == "cpu" and free is None:
         return Augmented(train, settings), evaluated
-    free = torch.cuda.mem_get_info(device)[0] if free is None else free
+    if free is None:
+        torch.cuda.empty_cache()  # what an earlier training left unused is free
+        free = torch.cuda.mem_get_info(device)[0]
     image_sets = [train, *evaluated.values()]
     if fits(image_sets, free):
         return Resident(train, settings, device), {split: images.to(device) for split, images in evaluated.items()}

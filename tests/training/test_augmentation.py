@@ -46,7 +46,14 @@ def test_crops_are_inside_the_image_and_as_large_and_wide_as_asked_for() -> None
     assert (ratio.min(), ratio.max()) == (pytest.approx(3 / 4, abs=0.02), pytest.approx(4 / 3, abs=0.02))
     assert flipped.mean() == pytest.approx(0.5, abs=0.03)
     assert not operation.any() and not magnitude.any()
-    assert augmentation.largest_crop(sizes) >= max(height.max(), width.max())
+
+
+@pytest.mark.parametrize("longer", [1, 1.3, 10])
+def test_no_crop_is_larger_than_the_bound_from_the_shorter_side(longer: float) -> None:
+    for side in range(5, 20):
+        sizes = np.array([[side, round(longer * side)], [round(longer * side), side]] * 500)
+        largest = augmentation.draw(sizes, settings(min_crop_scale=0.05), side, 0)[:, 2:4].max()
+        assert largest <= augmentation.largest_crop(sizes) <= min(sizes.max(), 4 / 3 * side + 2)
 
 
 def test_crops_have_torchvisions_distribution() -> None:

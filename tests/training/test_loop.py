@@ -206,6 +206,15 @@ def test_a_batch_of_which_no_part_fits_is_one_line(tmp_path: Path, monkeypatch: 
         fit(tmp_path)
 
 
+def test_memory_that_does_not_suffice_for_the_optimizer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    with pytest.raises(InputError, match=r"^x: CUDA out of memory\. Tried to allocate 2\.00 GiB\.: a smaller batch_size .* may help$"):
+        fit(tmp_path)
+
+
 def test_frozen_epochs_change_only_the_head_and_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
     before = network().state_dict()
     after = fit(tmp_path, 1, freeze_backbone_epochs=1, freeze_batch_norm=True, ema_decay=0).state
