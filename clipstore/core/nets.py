@@ -64,7 +64,11 @@ class Training(Section):
     refit: bool = Field(default=True, description="Train again on train + val for as many steps as the selected epoch had.")
     test_curve: bool = Field(default=True, description="Evaluate test after every epoch too; used only for the curves.")
     processes: int = Field(default=1, ge=1, description="Processes, started by torchrun; one per GPU if there are GPUs.")
-    workers: int = Field(default=0, ge=0, description="Worker processes that augment images; with 0 the training process does it.")
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that augment images where the CPU does it, or 0; by default 0 if the CPU also trains, else one per core.",
+    )
 
     @model_validator(mode="after")
     def _batch_divides_evenly(self) -> "Training":

@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from clipstore.core.errors import InputError
 from clipstore.core.nets import Net, Training
+from clipstore.training.augmentation import moved
 from clipstore.training.image_set import ImageSet, center_crops
-from clipstore.training.processes import precision, process_state
+from clipstore.training.processes import precision, process_state, say_once
 
 Matrix = npt.NDArray[np.float32]
 
@@ -71,13 +73,29 @@ def logits(network: Classifier, image_set: ImageSet, settings: Training) -> Matr
     bfloat16 = precision(settings) == "bf16"
     network.eval()
     positions = list(range(state.process_index, len(image_set), state.num_processes))
-    batches = []
-    for start in range(0, len(positions), settings.batch_size):
-        pixels = center_crops(image_set, positions[start : start + settings.batch_size], settings.image_size).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            batches.append(network(pixels).float().cpu().numpy())
-    rows = gather_object(list(zip(positions, np.concatenate(batches) if batches else [], strict=True)))
-    return np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+    count, start, outputs = evaluation_batch(settings, device), 0, []
+    while start < len(positions):
+        try:
+            pixels = moved(center_crops(image_set, positions[start : start + count], settings.image_size), device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                outputs.append(network(pixels).float())
+            start += count
+        except torch.OutOfMemoryError:
+            size = settings.image_size
+            problem = f"evaluation: {count} images of {size} x {size} pixels at once are too many for the device's memory"
+            if count == 1:
+                raise InputError(f"{problem}: a smaller image_size may help") from None
+            count //= 2
+            say_once(f"{problem}: now {count}")
+    # One copy at the end, because each makes the CPU wait for the device.
+    rows: Sequence[Matrix] = [*torch.cat(outputs).cpu().numpy()] if outputs else []
+    gathered = gather_object(list(zip(positions, rows, strict=True)))
+    return np.stack([row for _, row in sorted(gathered, key=lambda pair: pair[0])])
+
+
+def evaluation_batch(settings: Training, device: torch.device) -> int:
+    """Return the number of images that are evaluated at once; a CPU gains nothing from more than in training."""
+    return max(256, settings.batch_size) if device.type == "cuda" else settings.batch_size
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ An image is stored as uint8, 3 bytes per pixel, with its shorter side resized to
 image of 256 x 340 pixels takes 261 KB, and 3,700 of them take 1 GB.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,11 @@ from clipstore.core.nets import Training
 from clipstore.core.params import Exif
 from clipstore.data import images
 from clipstore.encoders.vision import v2
+from clipstore.training import augmentation
+from clipstore.training.augmentation import CHUNK, moved
 
-Key = tuple[int, int, int]  # seed, epoch, position: they seed the augmentation of one image
+Positions = npt.NDArray[np.int64]  # of images in their set
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,15 @@ class ImageSet:
     def __add__(self, other: "ImageSet") -> "ImageSet":
         """Return the images of both sets, these first."""
         return ImageSet([*self.pixels, *other.pixels], np.concatenate([self.labels, other.labels]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels."""
+        return sum(pixels.nbytes for pixels in self.pixels)
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """Return the set with its images on the device."""
+        return ImageSet([pixels.to(device) for pixels in self.pixels], self.labels)
 
 
 def shorter_side(settings: Training) -> int:
@@ -66,37 +79,83 @@ def seed_of(*numbers: int) -> int:
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """An image set with random crops and colour changes.
-
-    They depend only on an item's key, not on the order of the items or on the worker process.
-    """
+    """An image set whose random views the CPU computes, image by image."""
 
     def __init__(self, image_set: ImageSet, settings: Training) -> None:
-        """Compose torchvision's transforms from the settings."""
-        steps = [v2.RandomResizedCrop(settings.image_size, scale=(settings.min_crop_scale, 1.0), antialias=True)]
-        steps += [v2.RandomHorizontalFlip(settings.hflip_prob)] if settings.hflip_prob else []
-        steps += [v2.TrivialAugmentWide()] if settings.trivial_augment else []
-        self.image_set = image_set
-        self.transform = v2.Compose(steps)
+        """Keep the images where they are."""
+        self.image_set, self.settings = image_set, settings
+        self.sizes = np.array([pixels.shape[1:] for pixels in image_set.pixels], np.int64)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
-        """Return uint8 (3, size, size) and the label of the image at the key's position."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(*key))  # torch.manual_seed would also seed GPUs, or without one store a stack trace
-            return self.transform(self.image_set.pixels[key[2]]), int(self.image_set.labels[key[2]])
+    def __getitem__(self, item: tuple[int, Floats]) -> tuple[Tensor, int]:
+        """Return the view of the image at a position with its parameters: uint8 (3, size, size) and the label."""
+        position, parameters = item
+        view = augmentation.view(self.image_set.pixels[position], parameters, self.settings.image_size)
+        return view, int(self.image_set.labels[position])
+
+    def batches(self, batches: Sequence[Positions], seed: int, epoch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the views uint8 (batch, 3, size, size) and labels int64 (batch,) of each batch of positions, on the device."""
+        parameters = augmentation.draw(self.sizes, self.settings, seed, epoch)
+        items = [[(int(position), parameters[position]) for position in batch] for batch in batches]
+        workers = default_workers(device) if self.settings.workers is None else self.settings.workers
+        for pixels, labels in DataLoader(self, batch_sampler=items, num_workers=workers, pin_memory=device.type == "cuda"):
+            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[Key]]:
-    """Return the shuffled keys of one epoch in batches of equal size; the remaining images are not used in this epoch."""
+class Resident(Augmented):
+    """An image set that lies on a device, which computes the random views batch by batch."""
+
+    def __init__(self, image_set: ImageSet, settings: Training, device: torch.device) -> None:
+        """Copy the images to the device, one after the other in one tensor of pixels, uint8 (pixels, 3)."""
+        super().__init__(image_set, settings)
+        ends = self.sizes.prod(axis=1).cumsum()
+        self.buffer = torch.empty(int(ends[-1]), 3, dtype=torch.uint8, device=device)
+        for pixels, end in zip(image_set.pixels, ends, strict=True):
+            image = pixels.permute(1, 2, 0).reshape(-1, 3)
+            self.buffer[end - len(image) : end] = image
+        self.starts = ends - self.sizes.prod(axis=1)
+        self.labels = torch.from_numpy(image_set.labels).to(device)
+        self.extent = augmentation.largest_crop(self.sizes)
+
+    def batches(self, batches: Sequence[Positions], seed: int, epoch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what `Augmented.batches` does; the device must be that of the images."""
+        parameters = augmentation.draw(self.sizes, self.settings, seed, epoch)
+        for batch in batches:
+            views = [self._views(part, parameters[part]) for part in np.split(batch, range(CHUNK, len(batch), CHUNK))]
+            yield torch.cat(views), self.labels[moved(torch.from_numpy(batch), device)]
+
+    def _views(self, positions: Positions, parameters: Floats) -> Tensor:
+        """Return the views of the images at the positions, with their parameters (n, 7): uint8 (n, 3, size, size)."""
+        facts = np.stack([self.starts[positions], self.sizes[positions, 1], *parameters[:, :4].T.astype(np.int64)])
+        start, width, top, left, rows, columns = moved(torch.from_numpy(facts), self.buffer.device)[:, :, None]
+        steps = torch.arange(self.extent, device=self.buffer.device)
+        down, right = top + torch.minimum(steps, rows - 1), left + torch.minimum(steps, columns - 1)  # beyond the crop, repeat its edge
+        windows = self.buffer[(start + down * width)[:, :, None] + right[:, None, :]]
+        return augmentation.batch_of_views(windows, parameters, self.settings.image_size)
+
+
+def default_workers(device: torch.device) -> int:
+    """Return the number of processes that augment images on the CPU if the settings leave it open.
+
+    A CPU that trains has no core left for them. Beside a GPU, each of a machine's training processes starts its share of the cores.
+    """
+    return 0 if device.type == "cpu" else max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fits(image_sets: Collection[ImageSet], free: int) -> bool:
+    """Return whether the images take at most half of ``free`` bytes; the other half is for the network's training."""
+    return 2 * sum(image_set.nbytes for image_set in image_sets) <= free
+
+
+def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[Positions]:
+    """Return the shuffled positions of one epoch in batches of equal size; the remaining images are not used in this epoch."""
     batch_size = min(batch_size, count)
-    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    starts = range(0, count - batch_size + 1, batch_size)
-    return [[(seed, epoch, position) for position in order[start : start + batch_size]] for start in starts]
-
-
-def augmented_batches(dataset: Augmented, batches: list[list[Key]], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pixels uint8 (batch, 3, size, size) and labels int64 (batch,) for each batch of keys."""
-    yield from DataLoader(dataset, batch_sampler=batches, num_workers=workers)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.split(order[: count - count % batch_size], count // batch_size)
 
 
 def center_crops(image_set: ImageSet, positions: Sequence[int], size: int) -> Tensor:

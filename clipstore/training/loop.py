@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from clipstore.core import atomic
@@ -28,9 +27,9 @@ from clipstore.encoders.vision import v2
 from clipstore.measure import metrics
 from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
-from clipstore.training.image_set import Augmented, ImageSet, augmented_batches, seed_of, shuffled_batches
-from clipstore.training.optimizer import averaging, lr_factor, optimizer_of, parameter_groups
-from clipstore.training.processes import precision, process_state
+from clipstore.training.image_set import Augmented, ImageSet, Resident, fits, seed_of, shuffled_batches
+from clipstore.training.optimizer import MovingAverage, lr_factor, optimizer_of, parameter_groups
+from clipstore.training.processes import precision, process_state, say_once
 
 
 class Point(TypedDict):
@@ -76,11 +75,10 @@ class Loop:
         self.accelerator = Accelerator(mixed_precision=precision(settings), kwargs_handlers=[ddp])
         self.settings, self.seed, self.epoch_steps = settings, seed, epoch_steps
         self.epochs_done = self.steps_done = 0
+        self.parts = 1  # of each batch, computed one after the other because the whole does not fit in the device's memory
         model = on_device(model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer_of(parameter_groups(model, settings), settings))
-        self.average: AveragedModel | None = None
-        if settings.ema_decay:
-            self.average = AveragedModel(self.unwrapped_model, multi_avg_fn=averaging(settings.ema_decay), use_buffers=True)
+        self.average = MovingAverage(self.unwrapped_model, settings.ema_decay) if settings.ema_decay else None
         classes = model.head.out_features
         mixes = [v2.MixUp(alpha=settings.mixup, num_classes=classes)] if settings.mixup else []
         mixes += [v2.CutMix(alpha=settings.cutmix, num_classes=classes)] if settings.cutmix else []
@@ -95,11 +93,7 @@ class Loop:
     @property
     def evaluated_network(self) -> Classifier:
         """The network that is evaluated and saved: the moving average, if there is one."""
-        if self.average is None:
-            return self.unwrapped_model
-        network = self.average.module
-        assert isinstance(network, Classifier)
-        return network
+        return self.unwrapped_model if self.average is None else self.average.module
 
     def state(self) -> dict[str, Any]:
         """Return everything that the following epochs depend on."""
@@ -109,6 +103,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "epochs_done": self.epochs_done,
             "steps_done": self.steps_done,
+            "parts": self.parts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -117,13 +112,15 @@ class Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
+        self.epochs_done, self.steps_done, self.parts = state["epochs_done"], state["steps_done"], state["parts"]
 
     def train_epoch(self, train: Augmented, last_step: int, name: str) -> Point:
         """Train for one epoch, or up to ``last_step`` if this is earlier; return the mean loss and accuracy on the augmented images.
 
+        Losses are collected on the device and read at the end, because reading one makes the CPU wait for the device.
+
         Raises:
-            InputError: the loss or the weights are not finite.
+            InputError: a loss or a weight is not finite, or the device's memory does not suffice.
         """
         settings, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
         count = len(train.image_set)
@@ -132,39 +129,65 @@ class Loop:
             round(epochs * self.epoch_steps) for epochs in (settings.epochs, settings.warmup_epochs, settings.freeze_backbone_epochs)
         )
         torch.manual_seed(seed_of(self.seed, self.epochs_done, rank))
-        parts = augmented_batches(train, [batch[rank::world] for batch in batches], settings.workers)
+        parts = train.batches([batch[rank::world] for batch in batches], self.seed, self.epochs_done, self.accelerator.device)
         progress = tqdm(parts, name, len(batches), unit="step", mininterval=1, disable=rank > 0)
-        losses, accuracies = [], []
+        measured = []
         for step, (pixels, labels) in enumerate(progress):
             if step == 0 or self.steps_done == frozen_steps:
                 self._set_modes(frozen=self.steps_done < frozen_steps)
             factor = lr_factor(self.steps_done, steps, warmup_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * group["lr_scale"] * factor
-            pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
             mixed, targets = self.mix(pixels.float(), labels) if self.mix else (pixels, labels)
-            with self.accelerator.autocast():
-                outputs = self.model(mixed)
-            loss = F.cross_entropy(outputs.float(), targets, label_smoothing=settings.label_smoothing)
-            if not math.isfinite(loss.item()):
-                raise InputError(f"{name}: the loss is {loss.item()} at step {step + 1}: a lower lr (now {settings.lr:g}) may help")
-            self.optimizer.zero_grad()
-            self.accelerator.backward(loss)
+            loss, outputs = self._backward(mixed, targets, name)
             if settings.grad_clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm)
             self.optimizer.step()
             if self.average is not None:
-                self.average.update_parameters(self.unwrapped_model)
+                self.average.update(self.unwrapped_model)
             self.steps_done += 1
-            losses.append(loss.item())
-            accuracies.append((outputs.argmax(1) == labels).float().mean().item())
+            measured.append(torch.stack([loss, (outputs.argmax(1) == labels).float().mean()]))
+        losses, accuracies = np.mean(gather_object([torch.stack(measured).double().cpu().numpy()]), axis=0).T
+        for step, loss_mean in enumerate(losses, 1):
+            if not math.isfinite(loss_mean):
+                raise InputError(f"{name}: the loss is {loss_mean} at step {step}: a lower lr (now {settings.lr:g}) may help")
         self.epochs_done += 1
         self._share_buffers()
         if not torch.stack([value.isfinite().all() for value in self.evaluated_network.state_dict().values()]).all():
             raise InputError(f"{name}: the weights are not finite after step {len(batches)}: a lower lr (now {settings.lr:g}) may help")
-        means = gather_object([(float(np.mean(losses)), float(np.mean(accuracies)))])
-        loss_mean, accuracy = (float(np.mean(values)) for values in zip(*means, strict=True))
-        return {"epoch": self.epochs_done, "split": "train", "loss": loss_mean, "accuracy": accuracy, "mean_per_class": accuracy}
+        accuracy = float(accuracies.mean())
+        return {"epoch": self.epochs_done, "split": "train", "loss": float(losses.mean()), "accuracy": accuracy, "mean_per_class": accuracy}
+
+    def _backward(self, pixels: Tensor, targets: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Compute the gradients of a batch, in parts if the device's memory requires it; return the loss and the logits, detached.
+
+        Raises:
+            InputError: not even two images fit, or one of several processes runs out of memory.
+        """
+        while True:
+            self.optimizer.zero_grad()
+            try:
+                return self._gradients(pixels, targets)
+            except torch.OutOfMemoryError:
+                # Several processes must leave a step together; BatchNorm needs two images.
+                if self.accelerator.num_processes > 1 or len(pixels) < 4 * self.parts:
+                    size, images = self.settings.image_size, len(pixels) // self.parts
+                    problem = f"{images} images of {size} x {size} pixels at once are too many for the device's memory"
+                    raise InputError(f"{name}: {problem}: a smaller batch_size or image_size may help") from None
+            self.parts *= 2  # after the except clause, whose exception refers to the tensors of the failed attempt
+            torch.cuda.empty_cache()
+            say_once(f"{name}: out of memory: batches of {len(pixels)} are now computed in {self.parts} parts")
+
+    def _gradients(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        losses, logits_of_parts = [], []
+        for part, part_targets in zip(pixels.tensor_split(self.parts), targets.tensor_split(self.parts), strict=True):
+            with self.accelerator.autocast():
+                outputs = self.model(part).float()
+            loss = F.cross_entropy(outputs, part_targets, label_smoothing=self.settings.label_smoothing) * (len(part) / len(pixels))
+            self.accelerator.backward(loss)
+            losses.append(loss.detach())
+            logits_of_parts.append(outputs.detach())
+        return torch.stack(losses).sum(), torch.cat(logits_of_parts)
 
     def _set_modes(self, frozen: bool) -> None:
         """Set the model to training mode, except the backbone if it is ``frozen``, and BatchNorm if the settings freeze it."""
@@ -229,14 +252,14 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_ste
         name: title of the progress bar.
 
     Raises:
-        InputError: the loss or the weights are not finite, or the state cannot be saved.
+        InputError: the loss or the weights are not finite, the device's memory does not suffice, or the state cannot be saved.
     """
     fitted = Fitted()
     if state_path.exists():
         saved = torch.load(state_path, map_location="cpu", weights_only=True)
         loop.restore(saved["loop"])
         fitted = Fitted(**saved["fitted"])
-    augmented = Augmented(train, loop.settings)
+    augmented, evaluated = placed(train, evaluated, loop.settings, loop.accelerator.device, name)
     epochs = math.ceil(last_step / steps_per_epoch(len(train), loop.settings))
     patience = loop.settings.patience or epochs
     while loop.steps_done < last_step and loop.epochs_done < fitted.epoch + patience:
@@ -245,6 +268,9 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_ste
         except InputError as error:
             saved_network = f"; the network of epoch {fitted.epoch} is in {state_path}" if fitted.epoch else ""
             raise InputError(f"{error}{saved_network}") from None
+        except torch.OutOfMemoryError as error:  # outside the network, where a smaller part of the batch does not help
+            problem = str(error).splitlines()[0]
+            raise InputError(f"{name}: {problem}: a smaller batch_size or image_size, or sgd instead of adamw, may help") from None
         epoch, network = loop.epochs_done, loop.evaluated_network
         points = {
             split: evaluate(logits(network, images, loop.settings), images.labels, epoch, split) for split, images in evaluated.items()
@@ -257,6 +283,33 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_ste
             _save(state_path, {"loop": loop.state(), "fitted": vars(fitted)})
         loop.accelerator.wait_for_everyone()
     return fitted
+
+
+def placed(
+    train: ImageSet, evaluated: Mapping[str, ImageSet], settings: Training, device: torch.device, name: str, free: int | None = None
+) -> tuple[Augmented, Mapping[str, ImageSet]]:
+    """Return the training images for augmentation and the others for evaluation, all on the GPU if there is one and they fit.
+
+    Args:
+        train: the images to train on.
+        evaluated: image sets by split name.
+        settings: training settings.
+        device: the device that trains.
+        name: title in the message that they do not fit.
+        free: free bytes on the device; asked from CUDA by default.
+    """
+    if device.type == "cpu" and free is None:
+        return Augmented(train, settings), evaluated
+    if free is None:
+        torch.cuda.empty_cache()  # what an earlier training left unused is free
+        free = torch.cuda.mem_get_info(device)[0]
+    image_sets = [train, *evaluated.values()]
+    if fits(image_sets, free):
+        return Resident(train, settings, device), {split: images.to(device) for split, images in evaluated.items()}
+    size, half = sum(images.nbytes for images in image_sets) / 1e9, free / 2e9
+    cell = name.partition(",")[0]  # without seed and phase
+    say_once(f"{cell}: {size:.1f} GB of images do not fit in {half:.1f} GB, half of the GPU's free memory: the CPU augments them", cell)
+    return Augmented(train, settings), evaluated
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

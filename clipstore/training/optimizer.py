@@ -1,18 +1,16 @@
 """The optimizer of a classifier: learning rates by depth, weight decay, the schedule over the steps, and the moving average."""
 
 import math
-from collections.abc import Callable
+from copy import deepcopy
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clipstore.core.nets import Training
 from clipstore.encoders.vision import open_clip, timm
 from clipstore.training.classifier import Classifier
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 # The groups of open_clip's VisionTransformer.lock, as timm's `group_matcher` would describe them; the projection is the last group.
 OPEN_CLIP_VIT = {
@@ -90,19 +88,37 @@ def optimizer_of(groups: list[dict[str, Any]], settings: Training) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)
 
 
-def averaging(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Return the update of a moving average for AveragedModel, which itself copies the weights of the first step.
+class MovingAverage(nn.Module):
+    """A copy of a network, ``module``, whose weights and buffers are an exponential moving average of the network's.
 
-    After t updates the decay is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage: with a constant one, the
-    first step's weights would keep a share of decay^t, 74 % after 30 steps with 0.99. Integers, which count batches, are copied.
+    At update t its decay is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage: with a constant one, the first
+    step's weights would keep a share of decay^t, 74 % after 30 steps with 0.99.
+
+    torch's AveragedModel counts its updates on the device, and reads this number at every step, which makes the CPU wait for the GPU.
     """
 
-    @torch.no_grad()
-    def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            t = int(updates)
-            torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + t) / (10 + t)))
-        else:
-            torch._foreach_copy_(averages, current)
+    def __init__(self, network: Classifier, decay: float) -> None:
+        """Copy the network."""
+        super().__init__()
+        self.module, self.decay, self.updates = deepcopy(network).requires_grad_(False), decay, 0
 
-    return update
+    @torch.no_grad()
+    def update(self, network: Classifier) -> None:
+        """Move towards the network's present weights; the first time, copy them. Integers, which count batches, are always copied."""
+        pairs = list(zip(self.module.state_dict().values(), network.state_dict().values(), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, current = ([pair[side] for pair in floats] for side in (0, 1))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        torch._foreach_lerp_(averages, current, 1 - decay)
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
+        self.updates += 1
+
+    def get_extra_state(self) -> int:
+        """Return the number of updates, for the state dict."""
+        return self.updates
+
+    def set_extra_state(self, state: int) -> None:
+        """Restore the number of updates."""
+        self.updates = state

@@ -9,6 +9,7 @@ import sys
 
 import torch
 from accelerate import PartialState
+from tqdm import tqdm
 
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
@@ -29,6 +30,16 @@ def precision(settings: Training) -> str:
 
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(device()))
     return "bf16" if bfloat16 else "no"
+
+
+_SAID: set[str] = set()
+
+
+def say_once(line: str, subject: str | None = None) -> None:
+    """Print a line on stderr, unless this process has printed one on the subject (by default the line itself)."""
+    if (subject or line) not in _SAID:
+        _SAID.add(subject or line)
+        tqdm.write(line, sys.stderr)
 
 
 def launched(processes: int, module: str, values: list[str]) -> bool:

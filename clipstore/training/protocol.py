@@ -26,14 +26,14 @@ from clipstore.measure import metrics
 from clipstore.measure.intervals import effective_images
 from clipstore.measure.selection import within_noise
 from clipstore.store import predictions
-from clipstore.training import classifier, image_set, loop, optimizer
+from clipstore.training import augmentation, classifier, image_set, loop, optimizer
 from clipstore.training.classifier import Classifier, TrainedNetwork
 from clipstore.training.image_set import ImageSet
 from clipstore.training.loop import Fitted, Loop, Point
 from clipstore.training.processes import process_state
 
 Matrix = npt.NDArray[np.float32]
-CODE = (loop, image_set, classifier, optimizer)  # modules that a saved state of training depends on
+CODE = (loop, image_set, augmentation, classifier, optimizer)  # modules that a saved state of training depends on
 
 
 class SeedResult(NamedTuple):

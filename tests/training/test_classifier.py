@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 from torch import nn
 
+from clipstore.core.errors import InputError
 from clipstore.core.nets import FineTune
-from clipstore.training.classifier import Classifier, TrainedNetwork, on_device, read_facts
+from clipstore.training import processes
+from clipstore.training.classifier import Classifier, TrainedNetwork, evaluation_batch, on_device, read_facts
 from clipstore.training.image_set import ImageSet, center_crops
 
 CLASSES = ["lily", "iris", "rose"]
@@ -63,6 +65,33 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
 def test_rows_are_in_the_order_of_the_images_for_any_batch_size() -> None:
     expected = trained(batch_size=64).logits(images())
     np.testing.assert_allclose(trained(batch_size=2).logits(images()), expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_gpu_evaluates_large_batches() -> None:
+    assert evaluation_batch(settings(), torch.device("cuda")) == 256
+    assert evaluation_batch(settings(batch_size=512), torch.device("cuda")) == 512
+    assert evaluation_batch(settings(), torch.device("cpu")) == 4
+
+
+def test_too_many_images_for_the_memory_are_evaluated_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "_SAID", set())
+    fitted, forward, limits = trained(batch_size=8), Classifier.forward, [3]
+    expected = fitted.logits(images())
+
+    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > limits[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, pixels)
+
+    monkeypatch.setattr(Classifier, "forward", limited)
+    np.testing.assert_allclose(fitted.logits(images()), expected, rtol=TOLERANCE, atol=TOLERANCE)
+    problem = "evaluation: {} images of 16 x 16 pixels at once are too many for the device's memory"
+    assert capsys.readouterr().err.splitlines() == [f"{problem.format(8)}: now 4", f"{problem.format(4)}: now 2"]
+    limits[0] = 0
+    with pytest.raises(InputError, match=f"^{problem.format(1)}: a smaller image_size may help$"):
+        fitted.logits(images())
 
 
 @pytest.mark.parametrize("fields", [{}, {"precision": "bfloat16"}])

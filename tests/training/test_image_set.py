@@ -1,4 +1,4 @@
-"""Images are decoded once, and the augmented images of an epoch depend only on seed and epoch."""
+"""Images are decoded once, and the views of an epoch depend only on seed and epoch."""
 
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from PIL import Image
 from clipstore.core.nets import Training
 from clipstore.data import images
 from clipstore.training import image_set
+
+CPU = torch.device("cpu")
 
 
 def settings(**fields: object) -> Training:
@@ -45,10 +47,9 @@ def test_evaluation_crops_the_centre() -> None:
 def test_an_epoch_has_every_image_at_most_once_in_batches_of_equal_size() -> None:
     batches = image_set.shuffled_batches(10, 4, seed=1, epoch=2)
     assert [len(batch) for batch in batches] == [4, 4]
-    assert len({position for batch in batches for _, _, position in batch}) == 8
-    assert {key[:2] for batch in batches for key in batch} == {(1, 2)}
-    assert batches == image_set.shuffled_batches(10, 4, seed=1, epoch=2)
-    assert batches != image_set.shuffled_batches(10, 4, seed=1, epoch=3)
+    assert len({*np.concatenate(batches)}) == 8
+    assert np.array_equal(batches, image_set.shuffled_batches(10, 4, seed=1, epoch=2))
+    assert not np.array_equal(batches, image_set.shuffled_batches(10, 4, seed=1, epoch=3))
 
 
 def test_fewer_images_than_a_batch_make_one_batch() -> None:
@@ -57,18 +58,41 @@ def test_fewer_images_than_a_batch_make_one_batch() -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_augmentation_depends_only_on_the_key_for_any_number_of_workers(workers: int) -> None:
-    dataset = image_set.Augmented(noise(), settings(trivial_augment=True, hflip_prob=0.5))
-    keys = [[(0, 1, 4), (0, 1, 2)], [(0, 1, 0), (0, 1, 1)]]
-    batches = [pixels for pixels, _ in image_set.augmented_batches(dataset, keys, workers)]
-    assert torch.equal(batches[0][1], dataset[(0, 1, 2)][0])
-    assert not torch.equal(dataset[(0, 1, 2)][0], dataset[(0, 2, 2)][0])
+def test_augmentation_depends_only_on_the_position_for_any_number_of_workers(workers: int) -> None:
+    dataset = image_set.Augmented(noise(), settings(trivial_augment=True, hflip_prob=0.5, workers=workers))
+
+    def epoch(number: int, *batches: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return list(dataset.batches([np.array(batch) for batch in batches], 0, number, CPU))
+
+    (_, labels), (pixels, _) = epoch(1, [4, 2], [0, 1])
+    assert labels.tolist() == [4, 2]
+    assert torch.equal(pixels[1], epoch(1, [3, 1, 5])[0][0][1])
+    assert not torch.equal(pixels, epoch(2, [0, 1])[0][0])
 
 
-def test_augmentation_does_not_seed_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
-    assert image_set.Augmented(noise(), settings())[(0, 1, 2)][0].shape == (3, 16, 16)
-    assert seeds == []
+def test_augmentation_leaves_torchs_generator_alone() -> None:
     torch.manual_seed(0)
-    assert seeds == [0]  # the patch does record calls
+    before = torch.random.get_rng_state()
+    list(image_set.Resident(noise(), settings(trivial_augment=True), CPU).batches([np.arange(6)], 0, 1, CPU))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_resident_images_come_with_their_labels() -> None:
+    pixels, labels = next(image_set.Resident(noise(), settings(), CPU).batches([np.array([5, 0, 3])], 0, 1, CPU))
+    assert pixels.shape == (3, 3, 16, 16)
+    assert labels.tolist() == [5, 0, 3]
+
+
+def test_workers_are_started_only_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_set, "cores", lambda: 16)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert image_set.default_workers(CPU) == 0
+    assert image_set.default_workers(torch.device("cuda")) == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert image_set.default_workers(torch.device("cuda")) == 5
+
+
+def test_images_fit_in_half_of_the_free_memory() -> None:
+    assert noise().nbytes == 6 * 3 * 32 * 40
+    assert image_set.fits([noise(), noise()], 4 * noise().nbytes)
+    assert not image_set.fits([noise(), noise()], 4 * noise().nbytes - 1)

@@ -1,5 +1,6 @@
 """The loop learns, selects the epoch on val, is reproducible, resumes after a kill, and stops if the loss is not finite."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
 from clipstore.training import loop as training
+from clipstore.training import processes
 from clipstore.training.classifier import Classifier
-from clipstore.training.image_set import ImageSet
+from clipstore.training.image_set import ImageSet, Resident
 from clipstore.training.optimizer import lr_factor
 
 CLASSES = 3
@@ -132,6 +135,105 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_state(tmp_p
         monkeypatch.setattr(training, "lr_factor", lambda *_: float("nan"))
         fit(tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
+
+
+class Reads(TorchDispatchMode):
+    """Counts operations that make the CPU wait for a GPU: reading a value, and shapes that depend on values."""
+
+    names = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in self.names
+        return func(*args, **kwargs or {})
+
+
+def test_a_step_reads_nothing_from_the_device() -> None:
+    def reads(batch_size: int) -> int:
+        chosen = settings(batch_size=batch_size, trivial_augment=True)
+        steps = 24 // batch_size
+        loop = training.Loop(network(), chosen, 0, steps)
+        mode = Reads()
+        with mode:
+            loop.train_epoch(Resident(noisy_colours(24, 1), chosen, torch.device("cpu")), steps, "x")
+        return mode.count
+
+    mode = Reads()
+    with mode:
+        torch.ones(1).item()
+    assert mode.count == 1  # the mode does count
+    assert reads(2) == reads(12)
+
+
+def on_the_device(monkeypatch: pytest.MonkeyPatch, free: int = 10**9) -> None:
+    """Place images as if the device had so many free bytes."""
+    monkeypatch.setattr(training, "placed", partial(training.placed, free=free))
+
+
+def test_a_run_with_images_on_the_device_stopped_and_resumed_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_device(monkeypatch)
+    whole = fit(tmp_path / "whole", trivial_augment=True, mixup=0.2)
+    fit(tmp_path / "cut", 2, trivial_augment=True, mixup=0.2)
+    assert same(fit(tmp_path / "cut", trivial_augment=True, mixup=0.2), whole)
+
+
+def test_images_that_do_not_fit_stay_on_the_cpu_which_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "_SAID", set())
+    slow = fit(tmp_path / "cpu")
+    on_the_device(monkeypatch, free=1000)
+    assert same(fit(tmp_path / "a"), slow)
+    fit(tmp_path / "b")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "GB" in line]
+    assert lines == ["x: 0.0 GB of images do not fit in 0.0 GB, half of the GPU's free memory: the CPU augments them"]
+
+
+def limit_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    """Let a network run out of memory with more images at once."""
+    forward = Classifier.forward
+
+    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, pixels)
+
+    monkeypatch.setattr(Classifier, "forward", limited)
+
+
+def test_a_batch_that_does_not_fit_is_computed_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_norm = {"dropout": 0, "freeze_batch_norm": True}
+    monkeypatch.setattr("torch.nn.Dropout.forward", lambda _, x: x)
+    whole = fit(tmp_path / "whole", **without_norm)
+    limit_memory(monkeypatch, 3)
+    monkeypatch.setattr(processes, "_SAID", set())
+    parts = fit(tmp_path / "parts", **without_norm)
+    np.testing.assert_allclose([point["loss"] for point in parts.curve], [point["loss"] for point in whole.curve], rtol=1e-4)
+    fit(tmp_path / "cut", 2, **without_norm)
+    assert same(fit(tmp_path / "cut", **without_norm), parts)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "memory" in line and "evaluation" not in line]
+    assert lines[:2] == [f"x: epoch 1 of 4: out of memory: batches of 8 are now computed in {parts} parts" for parts in (2, 4)]
+
+
+def test_a_batch_of_which_no_part_fits_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_memory(monkeypatch, 1)
+    line = r"^x: epoch 1 of 4: 2 images of 16 x 16 pixels at once are too many for the device's memory: a smaller batch_size .* may help$"
+    with pytest.raises(InputError, match=line):
+        fit(tmp_path)
+
+
+def test_memory_that_does_not_suffice_for_the_optimizer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    with pytest.raises(InputError, match=r"^x: CUDA out of memory\. Tried to allocate 2\.00 GiB\.: a smaller batch_size .* may help$"):
+        fit(tmp_path)
 
 
 def changed(after: dict[str, torch.Tensor]) -> set[str]:

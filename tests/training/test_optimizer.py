@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from clipstore.core.nets import Training
 from clipstore.encoders.vision import open_clip, timm, torchvision
 from clipstore.training.classifier import Classifier
-from clipstore.training.optimizer import averaging, layers, lr_factor, parameter_groups
+from clipstore.training.optimizer import MovingAverage, layers, lr_factor, parameter_groups
 
 
 def network() -> Classifier:
@@ -29,12 +28,15 @@ def settings(**fields: float) -> Training:
 
 
 def average_of(values: list[float], decay: float) -> float:
-    """Return the moving average of a weight that has these values after each step."""
-    weight = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(weight, multi_avg_fn=averaging(decay), use_buffers=True)
+    """Return the moving average of a weight that has these values after each step; before each step, the average is saved and loaded."""
+    weight: Any = nn.Linear(1, 1, bias=False)
+    average = MovingAverage(weight, decay)
     for value in values:
         nn.init.constant_(weight.weight, value)
-        average.update_parameters(weight)
+        resumed = MovingAverage(weight, decay)
+        resumed.load_state_dict(average.state_dict())
+        average = resumed
+        average.update(weight)
     tensor: Tensor = next(average.module.parameters())
     return tensor.item()
 
@@ -53,12 +55,12 @@ def test_the_first_steps_weights_hardly_count_after_30_steps() -> None:
 
 
 def test_counters_are_copied_and_equal_values_keep_their_bits() -> None:
-    norm = nn.BatchNorm1d(2)
-    average = AveragedModel(norm, multi_avg_fn=averaging(0.99), use_buffers=True)
+    norm: Any = nn.BatchNorm1d(2)
+    average = MovingAverage(norm, 0.99)
     nn.init.constant_(norm.weight, 0.1)
     for count in (3, 7, 8):
         norm.load_state_dict(norm.state_dict() | {"num_batches_tracked": torch.tensor(count)})
-        average.update_parameters(norm)
+        average.update(norm)
     assert all(torch.equal(value, norm.state_dict()[name]) for name, value in average.module.state_dict().items())
 
 
