@@ -13,7 +13,7 @@ def device() -> str:
 
 
 def hardware() -> str:
-    """Return the device with the GPU's name, since another model of GPU computes other bits: "cpu" or "cuda (NVIDIA ...)"."""
+    """Return the device with the GPU's name, since GPUs of another model round differently: "cpu" or "cuda (NVIDIA ...)"."""
     return f"cuda ({torch.cuda.get_device_name()})" if device() == "cuda" else "cpu"
 
 

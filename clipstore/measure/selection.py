@@ -30,6 +30,12 @@ def best(values: npt.ArrayLike, losses: npt.ArrayLike | None = None) -> int:
     return int(np.lexsort((finer, -rounded))[0])
 
 
+def losses(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Return the negative log-likelihood of each image in nats, (n,), in float64; infinite where the label's logit is -inf."""
+    own: npt.NDArray[np.float64] = -log_softmax(logits.astype(float), axis=1)[np.arange(len(labels)), labels]
+    return own
+
+
 def nll(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
     """Return the mean negative log-likelihood in nats of softmax(logits), in float64 and without a floor.
 
@@ -40,13 +46,13 @@ def nll(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> fl
         logits: (n, classes); logarithms of probabilities are logits too.
         labels: (n,).
     """
-    own = log_softmax(logits.astype(float), axis=1)[np.arange(len(labels)), labels]
-    known = own > -np.inf
-    return float(-own[known].mean()) if known.any() else 0.0
+    own = losses(logits, labels)
+    known = own < np.inf
+    return float(own[known].mean()) if known.any() else 0.0
 
 
 def within_noise(values: npt.ArrayLike, n: float) -> int:
-    """Return how many further ``values`` (k,), accuracies on the same ``n`` images, lie within one standard error of the largest.
+    """Return how many further ``values`` (k,), accuracies on the same ``n`` images, are within one standard error of the largest.
 
     The error is that of Wilson's (1927) interval, which does not vanish at an accuracy of 1. The rule is that of Breiman et al. 1984.
     """

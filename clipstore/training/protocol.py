@@ -104,7 +104,7 @@ def run_seed(
 def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.int64]], settings: Training) -> dict[str, Any]:
     """Return further figures: training on train only, accuracy on val, the best epoch on test, the spread over several seeds.
 
-    ``epochs_within_noise`` counts the epochs, other than the selected one, that val cannot tell from it; see `within_noise`.
+    ``epochs_within_noise`` counts the epochs, other than the selected one, that val cannot distinguish from it; see `within_noise`.
     """
 
     def accuracies(logits: Matrix, split: str) -> dict[str, float]:
