@@ -26,8 +26,8 @@ from clipstore.encoders.precision import hardware
 from clipstore.encoders.torchvision import without_classifier
 from clipstore.encoders.vision import torchvision, v2
 from clipstore.training.classifier import Classifier
-from clipstore.training.image_set import ImageSet, default_workers
-from clipstore.training.loop import Loop, placed, steps_per_epoch
+from clipstore.training.image_set import ImageSet, default_workers, placed
+from clipstore.training.loop import Loop, steps_per_epoch
 from clipstore.training.processes import precision, process_state
 
 CLASSES, MEAN, STD = 37, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -25,7 +25,8 @@ from clipstore.core.nets import FineTune, Training
 from clipstore.data import index
 from clipstore.training import image_set, protocol
 from clipstore.training.classifier import Classifier
-from clipstore.training.loop import Loop, Point
+from clipstore.training.curve import Point
+from clipstore.training.loop import Loop
 from tests.project import make_index
 from tests.synthetic import use
 

@@ -39,7 +39,7 @@ class Predictions:
         contract: digest of the vectors' contract.
         selected: hyperparameters, selected on val.
         notes: additional measures (convergence, results of a train-only model, best on test ...), nested one level.
-        curve: of a trained network, loss and accuracies per epoch and split (see `clipstore.training.loop.Point`).
+        curve: of a trained network, loss and accuracies per epoch and split (see `clipstore.training.curve.Point`).
     """
 
     stage: str

@@ -5,7 +5,7 @@ image of 256 x 340 pixels takes 261 KB, and 3,700 of them take 1 GB.
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from clipstore.data import images
 from clipstore.encoders.vision import v2
 from clipstore.training import augmentation
 from clipstore.training.augmentation import CHUNK, moved
+from clipstore.training.processes import say_once
 
 Positions = npt.NDArray[np.int64]  # of images in their set
 Floats = npt.NDArray[np.float64]
@@ -102,7 +103,7 @@ class Augmented(Dataset[tuple[Tensor, int]]):
 
 
 class Resident(Augmented):
-    """An image set that lies on a device, which computes the random views batch by batch."""
+    """An image set on a device, which computes the random views batch by batch."""
 
     def __init__(self, image_set: ImageSet, settings: Training, device: torch.device) -> None:
         """Copy the images to the device, one after the other in one tensor of pixels, uint8 (pixels, 3)."""
@@ -149,6 +150,33 @@ def cores() -> int:
 def fits(image_sets: Collection[ImageSet], free: int) -> bool:
     """Return whether the images take at most half of ``free`` bytes; the other half is for the network's training."""
     return 2 * sum(image_set.nbytes for image_set in image_sets) <= free
+
+
+def placed(
+    train: ImageSet, evaluated: Mapping[str, ImageSet], settings: Training, device: torch.device, name: str, free: int | None = None
+) -> tuple[Augmented, Mapping[str, ImageSet]]:
+    """Return the training images for augmentation and the others for evaluation, all on the GPU if there is one and they fit.
+
+    Args:
+        train: the images to train on.
+        evaluated: image sets by split name.
+        settings: training settings.
+        device: the device that trains.
+        name: title in the message that they do not fit.
+        free: free bytes on the device; asked from CUDA by default.
+    """
+    if device.type == "cpu" and free is None:
+        return Augmented(train, settings), evaluated
+    if free is None:
+        torch.cuda.empty_cache()  # what an earlier training left unused is free
+        free = torch.cuda.mem_get_info(device)[0]
+    image_sets = [train, *evaluated.values()]
+    if fits(image_sets, free):
+        return Resident(train, settings, device), {split: images.to(device) for split, images in evaluated.items()}
+    size, half = sum(images.nbytes for images in image_sets) / 1e9, free / 2e9
+    cell = name.partition(",")[0]  # without seed and phase
+    say_once(f"{cell}: {size:.1f} GB of images do not fit in {half:.1f} GB, half of the GPU's free memory: the CPU augments them", cell)
+    return Augmented(train, settings), evaluated
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[Positions]:

@@ -9,10 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -24,22 +23,11 @@ from clipstore.core import atomic
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
 from clipstore.encoders.vision import v2
-from clipstore.measure import metrics
-from clipstore.measure.selection import best
 from clipstore.training.classifier import Classifier, logits, on_device
-from clipstore.training.image_set import Augmented, ImageSet, Resident, fits, seed_of, shuffled_batches
+from clipstore.training.curve import Point, best_so_far, evaluate
+from clipstore.training.image_set import Augmented, ImageSet, placed, seed_of, shuffled_batches
 from clipstore.training.optimizer import MovingAverage, lr_factor, optimizer_of, parameter_groups
 from clipstore.training.processes import precision, process_state, say_once
-
-
-class Point(TypedDict):
-    """One point of a curve. Accuracies are fractions; those of "train" are measured on augmented images during the epoch."""
-
-    epoch: int
-    split: str
-    loss: float
-    accuracy: float
-    mean_per_class: float
 
 
 @dataclass
@@ -225,19 +213,6 @@ def steps_per_epoch(count: int, settings: Training) -> int:
     return count // batch_size(count, settings)
 
 
-def evaluate(outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epoch: int, split: str) -> Point:
-    """Return the loss (cross-entropy) and the accuracies of logits, float32 (n, classes)."""
-    loss = F.cross_entropy(torch.from_numpy(outputs), torch.from_numpy(labels)).item()
-    accuracies = metrics.accuracies(outputs.argmax(axis=1), labels)
-    return {"epoch": epoch, "split": split, "loss": loss, "accuracy": accuracies["top1"], "mean_per_class": accuracies["mean_per_class"]}
-
-
-def best_so_far(curve: list[Point]) -> bool:
-    """Return whether the last epoch of a curve is its best on val, by mean per class and then loss; without val, every epoch is."""
-    val = [point for point in curve if point["split"] == "val"]
-    return not val or best([point["mean_per_class"] for point in val], [point["loss"] for point in val]) == len(val) - 1
-
-
 def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_step: int, state_path: Path, name: str) -> Fitted:
     """Train up to ``last_step`` of the schedule; return the best epoch on val, or the last epoch if there is no val.
 
@@ -283,33 +258,6 @@ def fit(loop: Loop, train: ImageSet, evaluated: Mapping[str, ImageSet], last_ste
             _save(state_path, {"loop": loop.state(), "fitted": vars(fitted)})
         loop.accelerator.wait_for_everyone()
     return fitted
-
-
-def placed(
-    train: ImageSet, evaluated: Mapping[str, ImageSet], settings: Training, device: torch.device, name: str, free: int | None = None
-) -> tuple[Augmented, Mapping[str, ImageSet]]:
-    """Return the training images for augmentation and the others for evaluation, all on the GPU if there is one and they fit.
-
-    Args:
-        train: the images to train on.
-        evaluated: image sets by split name.
-        settings: training settings.
-        device: the device that trains.
-        name: title in the message that they do not fit.
-        free: free bytes on the device; asked from CUDA by default.
-    """
-    if device.type == "cpu" and free is None:
-        return Augmented(train, settings), evaluated
-    if free is None:
-        torch.cuda.empty_cache()  # what an earlier training left unused is free
-        free = torch.cuda.mem_get_info(device)[0]
-    image_sets = [train, *evaluated.values()]
-    if fits(image_sets, free):
-        return Resident(train, settings, device), {split: images.to(device) for split, images in evaluated.items()}
-    size, half = sum(images.nbytes for images in image_sets) / 1e9, free / 2e9
-    cell = name.partition(",")[0]  # without seed and phase
-    say_once(f"{cell}: {size:.1f} GB of images do not fit in {half:.1f} GB, half of the GPU's free memory: the CPU augments them", cell)
-    return Augmented(train, settings), evaluated
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

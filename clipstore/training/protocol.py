@@ -26,14 +26,14 @@ from clipstore.measure import metrics
 from clipstore.measure.intervals import effective_images
 from clipstore.measure.selection import within_noise
 from clipstore.store import predictions
-from clipstore.training import augmentation, classifier, image_set, loop, optimizer
+from clipstore.training import augmentation, classifier, curve, image_set, loop, optimizer
 from clipstore.training.classifier import Classifier, TrainedNetwork
 from clipstore.training.image_set import ImageSet
-from clipstore.training.loop import Fitted, Loop, Point
+from clipstore.training.loop import Fitted, Loop
 from clipstore.training.processes import process_state
 
 Matrix = npt.NDArray[np.float32]
-CODE = (loop, image_set, augmentation, classifier, optimizer)  # modules that a saved state of training depends on
+CODE = (loop, curve, image_set, augmentation, classifier, optimizer)  # modules that a saved state of training depends on
 
 
 class SeedResult(NamedTuple):
@@ -53,7 +53,7 @@ class SeedResult(NamedTuple):
     test: Matrix
     train_only: Matrix
     epoch: int
-    curve: list[Point]
+    curve: list[curve.Point]
     network: TrainedNetwork
     state_paths: Sequence[Path]
 
@@ -132,12 +132,12 @@ def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.
     return notes
 
 
-def write_curve(folder: Path, curve: Sequence[Point]) -> None:
+def write_curve(folder: Path, points: Sequence[curve.Point]) -> None:
     """Write loss and accuracy of every split and epoch through DVCLive below ``folder``."""
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-        for epoch in range(1, max(point["epoch"] for point in curve) + 1):
+        for epoch in range(1, max(point["epoch"] for point in points) + 1):
             live.step = epoch
-            for point in curve:
+            for point in points:
                 if point["epoch"] == epoch:
                     live.log_metric(f"{point['split']}/loss", round(point["loss"], 6))
                     live.log_metric(f"{point['split']}/accuracy", round(point["accuracy"], 6))

@@ -13,9 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
+from clipstore.training import image_set, processes
 from clipstore.training import loop as training
-from clipstore.training import processes
 from clipstore.training.classifier import Classifier
+from clipstore.training.curve import Point, best_so_far
 from clipstore.training.image_set import ImageSet, Resident
 from clipstore.training.optimizer import lr_factor
 
@@ -68,7 +69,7 @@ def refit(tmp_path: Path, last_step: int, **fields: Any) -> training.Loop:
 def set_val(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Set the accuracies of the epochs on val; those on test grow."""
 
-    def scored(_: object, __: object, epoch: int, split: str) -> training.Point:
+    def scored(_: object, __: object, epoch: int, split: str) -> Point:
         value = values[epoch - 1] if split == "val" else epoch / 100
         return {"epoch": epoch, "split": split, "loss": 1.0, "accuracy": value, "mean_per_class": value}
 
@@ -98,18 +99,18 @@ def test_the_epoch_is_selected_on_val_and_ties_go_to_the_smaller_loss(tmp_path: 
 
 
 def test_of_epochs_that_val_cannot_tell_apart_the_first_is_best() -> None:
-    def curve(*losses: float) -> list[training.Point]:
+    def curve(*losses: float) -> list[Point]:
         return [
             {"epoch": at, "split": split, "loss": loss, "accuracy": 1.0, "mean_per_class": 1.0}
             for at, loss in enumerate(losses, 1)
             for split in ("train", "val")
         ]
 
-    assert training.best_so_far(curve(0.5))
-    assert training.best_so_far(curve(0.5, 0.4))
-    assert not training.best_so_far(curve(0.5, 0.5))
-    assert not training.best_so_far(curve(0.4, 0.5))
-    assert training.best_so_far([point for point in curve(0.4, 0.5) if point["split"] != "val"])
+    assert best_so_far(curve(0.5))
+    assert best_so_far(curve(0.5, 0.4))
+    assert not best_so_far(curve(0.5, 0.5))
+    assert not best_so_far(curve(0.4, 0.5))
+    assert best_so_far([point for point in curve(0.4, 0.5) if point["split"] != "val"])
 
 
 def test_two_runs_give_the_same_bits(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_step_reads_nothing_from_the_device() -> None:
 
 def on_the_device(monkeypatch: pytest.MonkeyPatch, free: int = 10**9) -> None:
     """Place images as if the device had so many free bytes."""
-    monkeypatch.setattr(training, "placed", partial(training.placed, free=free))
+    monkeypatch.setattr(training, "placed", partial(image_set.placed, free=free))
 
 
 def test_a_run_with_images_on_the_device_stopped_and_resumed_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +308,7 @@ def test_a_killed_refit_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: py
     whole = refit(tmp_path / "whole", 8, freeze_backbone_epochs=1).evaluated_network.state_dict()
     train_epoch = training.Loop.train_epoch
 
-    def killed(loop: training.Loop, *arguments: Any) -> training.Point:
+    def killed(loop: training.Loop, *arguments: Any) -> Point:
         if loop.epochs_done == 1:
             raise KeyboardInterrupt
         return train_epoch(loop, *arguments)

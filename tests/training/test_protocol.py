@@ -19,7 +19,7 @@ from clipstore.data import index
 from clipstore.store import predictions
 from clipstore.training import loop, processes, protocol
 from clipstore.training.classifier import TrainedNetwork
-from clipstore.training.loop import Point
+from clipstore.training.curve import Point
 from clipstore.training.protocol import SeedResult
 from tests.project import draw, make_index
 from tests.supervised import (
