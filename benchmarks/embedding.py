@@ -78,8 +78,9 @@ class Side:
         """Start the process and wait until it has loaded its model."""
         self.name, self.problem, self.log = name, "", Path(f"{name}.log")
         command = [python, "-m", "benchmarks.sides", name, setting.json()]
-        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
         pipe = subprocess.PIPE
+        print(f"{name}: loading", file=sys.stderr)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment)
         answer = self.last = self._answer()
@@ -96,6 +97,8 @@ class Side:
         assert self.process.stdin
         print(json.dumps({"dataset": dataset, "cache": str(cache.absolute())}), file=self.process.stdin, flush=True)
         self.last = self._answer()
+        if not self.problem:
+            print(f"{self.name}: {self.last['images'] / self.last['seconds']:.1f} images/s, {dataset}", file=sys.stderr)
         return self.last
 
     def _answer(self) -> dict[str, Any]:
@@ -123,7 +126,9 @@ class Images:
     """The images of one part, and the data sets made of them."""
 
     def __init__(self, part: str, paths: Sequence[Path], count: int) -> None:
-        """Read every file once, to measure ``count`` of them and to warm up with the others, but at least one; those that cannot be decoded and copies are left out, with a line that counts them.
+        """Read every file once, to measure ``count`` images and warm up with the others, at least one.
+
+        Copies and files that cannot be decoded are left out, with a line that counts them.
 
         Raises:
             InputError: fewer than two images are left.
