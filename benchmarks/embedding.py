@@ -401,7 +401,9 @@ def parser() -> Parser:
                 "--peers", type=lambda text: Path(text).absolute(), default=PEERS, help="Python with the peers, else this one"
             )
         for field, about in EmbedImages.model_fields.items():
-            part.add_argument(f"--{field.replace('_', '-')}", help=f"of our side instead of params.yaml's: {about.description}")
+            part.add_argument(
+                f"--{field.replace('_', '-')}", help=f"of our side instead of params.yaml's: {about.description}".replace("%", "%%")
+            )
     return whole
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ENCODER = "random"
+TORCHVISION = "clipstore.encoders.vision"  # imported before a peer imports torchvision, some builds of which fail without it
 Run = Callable[[str, str], dict[str, Any]]  # of a data set, with the row cache in a folder
 
 
@@ -226,7 +227,7 @@ def main(name: str, text: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the libraries print
     try:
-        importlib.import_module("clipstore.encoders.vision")  # first: without it, some builds of torchvision fail in the peers' imports
+        importlib.import_module(TORCHVISION)
         description, run = (OWN | PEERS)[name](Setting(**json.loads(text)))
     except ModuleNotFoundError as error:
         print(json.dumps({"missing": error.name}), file=answers)
@@ -237,5 +238,7 @@ def main(name: str, text: str) -> None:
         print(json.dumps(run(request["dataset"], request["cache"])), file=answers)
 
 
+if __name__ == "__mp_main__":  # a process that clip-retrieval spawns for its statistics
+    importlib.import_module(TORCHVISION)
 if __name__ == "__main__":
     main(*sys.argv[1:])

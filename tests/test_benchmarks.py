@@ -43,6 +43,7 @@ ABSENT = (
     "faiss",
     "jinja2",
     "markdown_it",
+    "platformdirs",
     "ruamel",
     "selenium",
     "statsmodels",
