@@ -58,7 +58,7 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run benchmarks.embedding in Python processes that cannot import ABSENT, with temporary files in ``folder``."""
     (folder / "sitecustomize.py").write_text(f"import sys; sys.modules.update(dict.fromkeys({ABSENT!r}))")
     path = os.pathsep.join([str(folder), str(PROJECT)])
-    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.embedding", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
