@@ -5,11 +5,12 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 REPORT := report/index.html
 PDF := report/report.pdf
+PEERS := .venv-peers
 # --no-compile saves a minute of installation: Python compiles modules on first import, and must be allowed to cache the result.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help repro report-pdf full verify rehearsal check test unit plan clean
+.PHONY: help repro report-pdf full verify rehearsal check test unit plan bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +66,18 @@ unit: $(INSTALLED)  ## run the fast tests that need neither DVC, a browser nor r
 plan: $(INSTALLED)  ## show what `make repro` and `make full` would run, download and store, with estimated times
 	@echo "make repro (params.yaml as it is):" && $(RUN) python -m clipstore.tools.plan
 	@echo "make full:" && $(RUN) python -m clipstore.tools.plan $(foreach axis,$(FULL),'$(axis)')
+
+# `make bench BENCH="speed --images FOLDER"` runs one part with options; `python -m benchmarks.embedding --help` lists them.
+BENCH ?=
+bench: $(INSTALLED)  ## compare the speed of embedding with its neighbours, which `make bench-peers` installs
+	$(RUN) python -m benchmarks.embedding $(BENCH)
+
+bench-peers: $(PEERS)/.installed  ## install CLIP_benchmark and clip-retrieval into .venv-peers
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint benchmarks/peers.txt clip-benchmark clip-retrieval setuptools
+	touch $@
 
 clean:  ## remove the outputs of the stages, but neither data/raw nor the row cache
 	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/predictions/* data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
-import platformdirs
-
 VARIABLE = "CLIP_FEATURE_STORE_CACHE"
 
 
 def root() -> Path:
     """Return the user's cache folder: the environment variable CLIP_FEATURE_STORE_CACHE, or a folder in the system's cache folder."""
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("clip-feature-store"))
+    if given := os.environ.get(VARIABLE):
+        return Path(given)
+    import platformdirs  # a machine that only runs benchmarks may lack it
+
+    return Path(platformdirs.user_cache_dir("clip-feature-store"))
