@@ -11,6 +11,7 @@ disk, or a part that another machine removes from a network folder, is then an e
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -65,11 +66,7 @@ class Part:
     def index(self) -> tuple[Keys, Checksums, Positions]:
         """Read the keys (n,), the checksums (n,) of their rows and the positions (n,) of their rows."""
         with self.path.open("rb") as file:
-            size = file.seek(0, 2)
-            count = row_count(size, self.width)
-            if not count or size != self._start(count) + count * 4 * self.width:
-                raise Damage(f"{size} bytes, expected 8 and a multiple of {INDEX.itemsize + 4 * self.width}")
-            file.seek(0)
+            count = self._count(file)
             checksum, index = file.read(8), file.read(count * INDEX.itemsize)
         if checksum != xxh3_64_digest(index):
             raise Damage("the checksum of its index is wrong")
@@ -88,7 +85,7 @@ class Part:
             return
         breaks = np.flatnonzero((np.diff(wanted) > GAP) | (np.diff(wanted // length) > 0)) + 1
         with self.path.open("rb") as file:
-            start = self._start(row_count(file.seek(0, 2), self.width))
+            start = 8 + self._count(file) * INDEX.itemsize
             for begin, end in pairwise([0, *breaks.tolist(), len(wanted)]):
                 first, last = int(wanted[begin]), int(wanted[end - 1])
                 read = buffer[: last + 1 - first]
@@ -98,10 +95,14 @@ class Part:
                 rows = read if len(read) == end - begin else read[wanted[begin:end] - first]
                 yield slice(begin, end), rows, _checksums(rows) == checksums[begin:end]
 
-    @staticmethod
-    def _start(count: int) -> int:
-        """Return the offset of the first row."""
-        return 8 + count * INDEX.itemsize
+    def _count(self, file: BinaryIO) -> int:
+        """Return the number of rows; the file is then at its start."""
+        size = file.seek(0, 2)
+        file.seek(0)
+        count = row_count(size, self.width)
+        if not count or size != 8 + count * (INDEX.itemsize + 4 * self.width):
+            raise Damage(f"{size} bytes, expected 8 and a multiple of {INDEX.itemsize + 4 * self.width}")
+        return count
 
 
 def write(path: Path, keys: Names, rows: Matrix) -> None:

@@ -71,6 +71,9 @@ class RowCache:
 
         Returns:
             For each kind of vector float32 (n, width), zeros where not found; and bool (n,).
+
+        Raises:
+            InputError: a damaged part cannot be set aside, since the folder cannot be written to.
         """
         asked: parts.Names = np.frombuffer(b"".join(keys), "S32")
         order = parts.order(asked)
@@ -80,8 +83,9 @@ class RowCache:
         vectors = {name: np.empty((len(keys), width), np.float32) for name, width in self.widths.items()}
         present = np.zeros(len(keys), bool)
         missing = np.ones(len(first), bool)
-        while missing.any() and not self._fill(Keys(ordered[is_first][missing]), first[missing], vectors, present):
-            missing = ~present[first]
+        with caches.writable(self.folder):
+            while missing.any() and not self._fill(Keys(ordered[is_first][missing]), first[missing], vectors, present):
+                missing = ~present[first]
         copied = first[np.cumsum(is_first) - 1]
         present[order] = present[copied]
         for values in vectors.values():
@@ -96,12 +100,11 @@ class RowCache:
             False if a part was damaged or removed meanwhile, so that its rows may now be in another one.
         """
         checksums = np.full(len(keys), np.iinfo(np.uint64).max, np.uint64)
-        owners, rows = (
-            np.full(len(keys), -1),
-            np.zeros(len(keys), np.intp),
-        )  # the part with the row of each key, and the row's position there
+        owners = np.full(len(keys), -1)  # the number of the part that has the row
+        rows = np.zeros(len(keys), np.intp)  # the row's position in that part
         paths = sorted(self.folder.glob("part-*.rows"))
-        damaged, removed = set(), set()
+        damaged: set[Path] = set()
+        removed: set[Path] = set()
 
         def search(number: int) -> None:
             part_keys, part_checksums, part_rows = Part(paths[number], self.width).index()
@@ -134,10 +137,8 @@ class RowCache:
             attempt(search, number)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(lambda number: attempt(copy, number), np.unique(owners[owners >= 0]).tolist()))
-        if damaged:
-            with caches.writable(self.folder):
-                for path in sorted(damaged):
-                    self._rewrite([path])
+        for path in sorted(damaged):
+            self._rewrite([path])
         return not damaged and not removed
 
     def add(self, keys: Sequence[bytes], vectors: Vectors) -> None:
