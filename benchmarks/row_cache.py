@@ -10,10 +10,12 @@ import argparse
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -50,18 +52,18 @@ def copy(files: list[Path]) -> None:
         start += len(content)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="?", type=int, default=1_000_000, metavar="ROWS", help="at least 1,000; default 1,000,000")
-    rows = parser.parse_args().rows
+    rows = parser.parse_args(arguments).rows
     rng = np.random.default_rng(1)
     keys = [rng.bytes(32) for _ in range(rows)]
     added = [rng.bytes(32) for _ in range(rows // 100)]
     shuffled = [keys[position] for position in rng.permutation(rows)]
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[caches.VARIABLE] = folder
-        cache = RowCache({"vectors": {"embedding": WIDTH}})
+        with patch.dict(os.environ, {caches.VARIABLE: folder}):
+            cache = RowCache({"vectors": {"embedding": WIDTH}})
         filling = seconds(lambda: fill(cache, keys, PART_ROWS))
         adding = seconds(lambda: fill(cache, added, STEP))
         files = sorted(cache.folder.glob("part-*"))
@@ -83,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

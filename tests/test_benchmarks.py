@@ -1,14 +1,15 @@
-"""The benchmark of training runs on a CPU, without DVC."""
+"""The benchmark of training runs on a CPU, without DVC; that of the row cache prints its figures."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks import training
+from benchmarks import row_cache, training
 from tests.workspace import PROJECT
 
 WITHOUT_DVC = "import sys; sys.modules.update(dvc=None, dvclive=None); from benchmarks.training import main; main(sys.argv[1:])"
@@ -31,3 +32,10 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit):
         training.main(["--device", "cuda"])
     assert capsys.readouterr().err.splitlines()[-1].endswith("--device cuda: PyTorch finds only cpu")
+
+
+def test_the_row_cache_is_measured(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row_cache.main(["2000"])
+    printed = capsys.readouterr().out
+    for line in ("2,000 rows added in", "1,000 rows: ", "all rows in order: ", "memory-mapped files, copied: ", "peak memory "):
+        assert line in printed

@@ -90,7 +90,7 @@ class Part:
                 first, last = int(wanted[begin]), int(wanted[end - 1])
                 read = buffer[: last + 1 - first]
                 file.seek(start + first * 4 * self.width)
-                if file.readinto(memoryview(read).cast("B")) != read.nbytes:
+                if file.readinto(read.data.cast("B")) != read.nbytes:
                     raise Damage("it became shorter")
                 rows = read if len(read) == end - begin else read[wanted[begin:end] - first]
                 yield slice(begin, end), rows, _checksums(rows) == checksums[begin:end]

@@ -1,5 +1,6 @@
 """The row cache stores rows by key, for any number of writers, merges small parts, and tolerates damaged ones."""
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -191,9 +192,14 @@ def test_only_the_rows_that_are_asked_for_are_read(cache: RowCache, monkeypatch:
     content = bytearray(part.read_bytes())
     content[-1] ^= 1  # the last row's
     part.write_bytes(content)
-    read = []
+    read: list[int] = []
     original = parts._checksums
-    monkeypatch.setattr(parts, "_checksums", lambda values: read.append(len(values)) or original(values))
+
+    def counted(values: parts.Matrix) -> parts.Checksums:
+        read.append(len(values))
+        return original(values)
+
+    monkeypatch.setattr(parts, "_checksums", counted)
     vectors, found = cache.read([key(3000), key(5), key(7)])
     assert found.all()
     assert vectors["embedding"][:, 0].tolist() == [3000, 5, 7]
@@ -229,7 +235,8 @@ def test_keys_with_the_same_start_are_told_apart(cache: RowCache) -> None:
 def test_a_part_merged_by_another_process_while_it_is_read_is_found(cache: RowCache, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(MERGED_PARTS - 1):
         cache.add([key(number)], rows(number))
-    original, merged = Part.index, []
+    original = Part.index
+    merged: list[bool] = []
 
     def after_merging(part: Part) -> tuple[Keys, parts.Checksums, parts.Positions]:
         if not merged:
@@ -300,7 +307,7 @@ def test_a_merge_that_fails_loses_nothing_and_is_reported_once(
 
 def test_while_another_process_merges_parts_are_only_added(cache: RowCache) -> None:
     with (cache.folder / "merge.lock").open("a") as lock:
-        row_cache.fcntl.flock(lock, row_cache.fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for number in range(MERGED_PARTS + 1):
             cache.add([key(number)], rows(number))
         assert len(stored(cache)) == MERGED_PARTS + 1
