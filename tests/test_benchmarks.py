@@ -1,4 +1,4 @@
-"""The benchmarks of training and embedding run on a CPU, without DVC."""
+"""The benchmarks of training and embedding run on a CPU, without DVC; that of the row cache prints its figures."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import embedding, training
+from benchmarks import embedding, row_cache, training
 from tests.workspace import PROJECT
 
 WITHOUT_DVC = "import sys; sys.modules.update(dvc=None, dvclive=None); from benchmarks.training import main; main(sys.argv[1:])"
@@ -103,3 +103,10 @@ def test_bad_input_of_embedding_is_one_line(arguments: list[str], message: str, 
     with pytest.raises(SystemExit) as stopped:
         embedding.main([*arguments, *(TINY if arguments[0] != "faster" and "EMPTY" not in arguments else [])])
     assert message in str(stopped.value) and "\n" not in str(stopped.value)
+
+
+def test_the_row_cache_is_measured(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row_cache.main(["2000"])
+    printed = capsys.readouterr().out
+    for line in ("2,000 rows added in", "1,000 rows: ", "all rows in order: ", "memory-mapped files, copied: ", "peak memory "):
+        assert line in printed

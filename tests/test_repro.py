@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on_when_it_is_repeated(workspace: Workspace, tmp_path
         start_new_session=True,
     )
     try:
-        while not list(workspace.cache.glob("v1/*/part-*")):
+        while not list(workspace.cache.glob("v2/*/part-*")):
             assert running.poll() is None
             time.sleep(0.05)
     finally:

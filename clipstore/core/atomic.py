@@ -1,5 +1,6 @@
 """Atomic writes, for files that other processes may read at any time."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -24,3 +25,15 @@ def write(path: Path, write: Callable[[Path], object]) -> None:
         with suppress(OSError):  # report the first error, not this one
             temporary.unlink()
         raise
+
+
+def sync(folder: Path) -> None:
+    """Make the names in ``folder`` survive a power failure, where its file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network folders cannot
+            raise
+    finally:
+        os.close(descriptor)

@@ -11,9 +11,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from clipstore.core import atomic
-from clipstore.core.caches import VARIABLE, root
+from clipstore.core.caches import root, writable
 from clipstore.core.digests import json_sha256
-from clipstore.core.errors import InputError
 from clipstore.core.vectors import unit
 from clipstore.data import garden
 from clipstore.encoders import contract
@@ -77,10 +76,8 @@ def measured(info: EncoderInfo, tower: Tower) -> Fidelity:
     exact, rounded = (_vectors(Encoder(info, each, BATCH), rows, f"{info.name}, {tower} in {each}") for each in precisions)
     found = [agreement(exact[kind], rounded[kind]) for kind in exact]
     fidelity = Fidelity(min(each.cosine for each in found), min(each.neighbours for each in found))
-    try:
+    with writable(path.parent):
         atomic.write(path, lambda temporary: temporary.write_text(json.dumps(fidelity._asdict())))
-    except OSError as error:
-        raise InputError(f"cache folder {path.parent}: {error.strerror}; set {VARIABLE} to a writable folder with free space") from None
     return fidelity
 
 
