@@ -52,7 +52,7 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
         model = Encoder(info, precision, settings.batch_size)
 
         def pixels(position: int) -> torch.Tensor:
-            return model.transform(images.load(paths[position], keys[position], images_index.exif))
+            return model.crop(images.load(paths[position], keys[position], images_index.exif))
 
         start = time.perf_counter()
         decoded = images.in_order(pixels, missing, ahead=2 * settings.batch_size)

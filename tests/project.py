@@ -16,6 +16,7 @@ from clipstore.core.digests import file_sha256
 from clipstore.core.encoders import Encoder
 from clipstore.core.params import check
 from clipstore.data import index as index_file
+from clipstore.encoders.encoder import Encoder as Model
 from clipstore.encoders.info import EncoderInfo, folder, read_info
 from clipstore.encoders.libraries import MODULES
 from clipstore.encoders.open_clip import write_folder
@@ -77,6 +78,16 @@ def save_timm(name: str, **arguments: Any) -> EncoderInfo:
     preprocess = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear", "crop_pct": 0.9}
     entry = {"source": "timm_file", "architecture": "test_vit", "file": str(path), "sha256": file_sha256(path), "preprocess": preprocess}
     return save_weights(entry | {"arguments": {"img_size": 32, **arguments}}, name)
+
+
+def random_crops(count: int, side: int = 32) -> torch.Tensor:
+    """Return random images as an encoder receives them, uint8 (count, 3, side, side)."""
+    return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def prepared(encoder: Model, image: Image.Image) -> torch.Tensor:
+    """Return the pixels that the network receives of an image, float32 (3, s, s)."""
+    return encoder.crops.normalized(encoder.crop(np.asarray(image))[None])[0].cpu()
 
 
 def prepare(count: int) -> None:

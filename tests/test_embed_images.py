@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
@@ -101,8 +102,8 @@ def test_one_changed_pixel_recomputes_one_image(ready: Path, monkeypatch: pytest
     embed(monkeypatch)
     path = ready / "data/raw/own/odd/5.png"
     image = images.decode(path.read_bytes(), "ignore")
-    image.putpixel((0, 0), (1, 2, 3))
-    image.save(path)
+    image[0, 0] = (1, 2, 3)
+    Image.fromarray(image).save(path)
     make_index()
     assert embed(monkeypatch) == 1
     assert outputs() == fresh(monkeypatch)

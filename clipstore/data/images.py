@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 from PIL import Image, UnidentifiedImageError, features
 
@@ -83,6 +84,7 @@ _DAMAGED = (
     Image.DecompressionBombError,
 )
 
+Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -126,8 +128,8 @@ def decoding(exif: Exif) -> dict[str, str]:
     return terms | ({"heif": heif} if heif else {})
 
 
-def decode(data: bytes, exif: Exif) -> Image.Image:
-    """Return the whole image (the first frame of an animation) in mode RGB; transparency is dropped, not blended.
+def decode(data: bytes, exif: Exif) -> Pixels:
+    """Return the whole image (the first frame of an animation) as RGB, uint8 (h, w, 3); transparency is dropped, not blended.
 
     Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image. Cameras and scanners store 10, 12 or 14
     bits in 16, so the scale is the smallest of these that holds the image's maximum.
@@ -143,8 +145,8 @@ def decode(data: bytes, exif: Exif) -> Image.Image:
     return _decode(data, exif)[0]
 
 
-def _decode(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
-    """Return the image, the bits that grey of 16 bits was scaled from or 0, and whether its EXIF orientation is not upright."""
+def _decode(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
+    """Return the pixels, the bits that grey of 16 bits was scaled from or 0, and whether its EXIF orientation is not upright."""
     read_heif()
     try:
         return _rgb(data, exif)
@@ -155,7 +157,7 @@ def _decode(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
         return _rgb(shorter, exif)
 
 
-def _rgb(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
+def _rgb(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
     bits = 0
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16"):
@@ -169,7 +171,7 @@ def _rgb(data: bytes, exif: Exif) -> tuple[Image.Image, int, bool]:
         transposition = TRANSPOSITIONS.get(_orientation(image))  # after loading, at which Pillow itself turns a TIFF
     if transposition is not None and exif == "apply":
         rgb = rgb.transpose(transposition)
-    return rgb, bits, transposition is not None
+    return np.array(rgb), bits, transposition is not None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -223,18 +225,19 @@ def examine(path: Path, exif: Exif) -> Facts:
     if not data:
         return Facts(digest, 0, 0, "empty file")
     try:
-        image, bits, turned = _decode(data, exif)
+        pixels, bits, turned = _decode(data, exif)
     except UnidentifiedImageError:  # its text holds a memory address
         return Facts(digest, 0, 0, kind_of(data))
     except _DAMAGED as error:
         return Facts(digest, 0, 0, str(error) or type(error).__name__)
-    if max(image.size) >= THIN * min(image.size):
-        return Facts(digest, 0, 0, f"{image.width} x {image.height} pixels: too thin to be embedded")
-    return Facts(digest, image.width, image.height, "ok", bits, turned)
+    height, width, _ = pixels.shape
+    if max(width, height) >= THIN * min(width, height):
+        return Facts(digest, 0, 0, f"{width} x {height} pixels: too thin to be embedded")
+    return Facts(digest, width, height, "ok", bits, turned)
 
 
-def load(path: str, sha256: str, exif: Exif) -> Image.Image:
-    """Return the image at ``path`` in mode RGB, after checking that its bytes are those that were indexed.
+def load(path: str, sha256: str, exif: Exif) -> Pixels:
+    """Return the image at ``path`` as RGB, uint8 (h, w, 3), after checking that its bytes are those that were indexed.
 
     Raises:
         InputError: the file is missing or has changed.

@@ -120,6 +120,6 @@ def _vectors(encoder: Encoder, rows: Sequence[str] | Sequence[Image.Image], titl
     batches = []
     for start in tqdm(range(0, COUNT, BATCH), title, unit="batch"):
         batch = rows[start : start + BATCH]
-        pixels = [encoder.transform(row) for row in batch if isinstance(row, Image.Image)]
+        pixels = [encoder.crop(np.asarray(row)) for row in batch if isinstance(row, Image.Image)]
         batches.append(encoder.encode_images(torch.stack(pixels)) if pixels else encoder.encode_texts([str(row) for row in batch]))
     return {kind: np.concatenate([batch[kind] for batch in batches]) for kind in batches[0]}
