@@ -273,15 +273,24 @@ def test_error_of_a_worker_is_raised_after_earlier_results() -> None:
         next(results)
 
 
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # that turn an image upright, by the value of the tag
 UPRIGHT = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
 
 
 def turned(orientation: int, form: str = "PNG") -> bytes:
     """Return an image file that stores UPRIGHT as a camera with this orientation does: applying its tag gives UPRIGHT back."""
     stored = UPRIGHT
-    if orientation in images.TRANSPOSITIONS:
-        inverse = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
-        stored = UPRIGHT.transpose(images.TRANSPOSITIONS[inverse])
+    if orientation in TRANSPOSITIONS:
+        inverse = {6: 8, 8: 6}.get(orientation, orientation)
+        stored = UPRIGHT.transpose(TRANSPOSITIONS[inverse])
     exif = Image.Exif()
     exif[images.ORIENTATION] = orientation
     return encoded(stored, form, exif=exif)
