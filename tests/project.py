@@ -97,9 +97,10 @@ def prepare(count: int) -> None:
     make_weights()
 
 
-def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
+def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own", **other: Any) -> int:
     """Run embed_images in this process with the tiny encoder; return the number of images computed."""
-    settings = embed_images.EmbedImages.model_validate({"batch_size": 4, "precision": precision, "vectors": vectors})
+    given = {"batch_size": 4, "precision": precision, "vectors": vectors, **other}
+    settings = embed_images.EmbedImages.model_validate(given)
     monkeypatch.setattr(embed_images, "section", lambda *_: settings)
     return int(embed_images.main("tiny", dataset)["images"])
 

@@ -72,6 +72,7 @@ TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # of PNG: descriptions and c
 
 BAND = 2**20  # pixels that are copied from Pillow at a time: whole photographs would take twice as long
 
+SCALES = (8, 4, 2)  # by which the decoder of JPEGs divides a size at no cost
 THIN = 100  # aspect ratio of images to reject: resized by the shorter side to fit an encoder, they would fill the memory
 
 # Exceptions that Pillow and its codecs raise for damaged files.
@@ -91,6 +92,7 @@ _DAMAGED = (
 )
 
 Pixels = npt.NDArray[np.uint8]
+Enough = Callable[[int, int], tuple[int, int]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -134,7 +136,7 @@ def decoding(exif: Exif) -> dict[str, str]:
     return terms | ({"heif": heif} if heif else {})
 
 
-def decode(data: bytes, exif: Exif) -> Pixels:
+def decode(data: bytes, exif: Exif, enough: Enough | None = None) -> Pixels:
     """Return the whole image (the first frame of an animation) as RGB, uint8 (h, w, 3); transparency is dropped, not blended.
 
     Grey of 16 bits is scaled: Pillow's own conversion cuts it at 255, which leaves a white image. Cameras and scanners store 10, 12 or 14
@@ -143,27 +145,28 @@ def decode(data: bytes, exif: Exif) -> Pixels:
     Args:
         data: the file's bytes.
         exif: whether the EXIF orientation is applied.
+        enough: lets the decoder scale a JPEG by 1/2, 1/4 or 1/8: of the height and width of an image, the least that it may be decoded to.
 
     Raises:
         ValueError: pixels of 32 bits, whose range the file does not give.
         Exception: what Pillow and its codecs raise on a damaged image.
     """
-    return _decode(data, exif)[0]
+    return _decode(data, exif, enough)[0]
 
 
-def _decode(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
+def _decode(data: bytes, exif: Exif, enough: Enough | None = None) -> tuple[Pixels, int, bool]:
     """Return the pixels, the bits that grey of 16 bits was scaled from or 0, and whether its EXIF orientation is not upright."""
     read_heif()
     try:
-        return _rgb(data, exif)
+        return _rgb(data, exif, enough)
     except ValueError:
         shorter = without_text(data)  # Pillow refuses a PNG with more than 1 MB of text, whatever its pixels
         if len(shorter) == len(data):
             raise
-        return _rgb(shorter, exif)
+        return _rgb(shorter, exif, enough)
 
 
-def _rgb(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
+def _rgb(data: bytes, exif: Exif, enough: Enough | None) -> tuple[Pixels, int, bool]:
     bits = 0
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16"):
@@ -173,7 +176,7 @@ def _rgb(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
         elif image.mode in ("I", "F"):
             raise ValueError(f"grey of 32 bits (mode {image.mode}) has no defined range")
         else:
-            plain = _plain_jpeg(data, image)
+            plain = _plain_jpeg(data, image, enough and _stored(enough, image, exif))
             pixels = _array(image.convert("RGB")) if plain is None else plain
         turn = TURNS.get(_orientation(image))  # after loading, at which Pillow itself turns a TIFF
     if turn is not None and exif == "apply":
@@ -181,10 +184,17 @@ def _rgb(data: bytes, exif: Exif) -> tuple[Pixels, int, bool]:
     return pixels, bits, turn is not None
 
 
-def _plain_jpeg(data: bytes, image: Image.Image) -> Pixels | None:
+def _stored(enough: Enough, image: Image.Image, exif: Exif) -> Enough:
+    """Return ``enough`` for the image as it is stored, which its EXIF orientation may lay on its side."""
+    turn = TURNS.get(_orientation(image)) if exif == "apply" else None
+    return (lambda height, width: enough(width, height)[::-1]) if turn and turn[2] else enough
+
+
+def _plain_jpeg(data: bytes, image: Image.Image, enough: Enough | None = None) -> Pixels | None:
     """Return the pixels of a grey or YCbCr JPEG without damage, whose header Pillow has read, or None: Pillow has to decode it.
 
-    Pillow has limited the number of pixels; the header that the decoder reads must give the same before it takes memory.
+    With ``enough``, they may be scaled. Pillow has limited the number of pixels; the header that the decoder reads must give the same size
+    before it takes memory.
     """
     if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
         return None
@@ -192,10 +202,23 @@ def _plain_jpeg(data: bytes, image: Image.Image) -> Pixels | None:
         height, width, coding, _ = simplejpeg.decode_jpeg_header(data)
         if (width, height) != image.size or coding not in ("Gray", "YCbCr"):
             return None
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+        if enough:
+            height, width = _scaled((height, width), enough(height, width))
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data, "RGB", fastdct=False, fastupsample=False, min_height=height, min_width=width, strict=True
+        )
     except (ValueError, KeyError):  # the latter of a subsampling or colour space that it has no name for
         return None
     return pixels
+
+
+def _scaled(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
+    """Return the size divided by the largest of SCALES, rounded up as by the decoder, that leaves at least ``least``."""
+    for scale in SCALES:
+        scaled = -(-size[0] // scale), -(-size[1] // scale)
+        if scaled[0] >= least[0] and scaled[1] >= least[1]:
+            return scaled
+    return size
 
 
 def _array(image: Image.Image) -> Pixels:
@@ -277,7 +300,7 @@ def examine(path: Path, exif: Exif) -> Facts:
     return Facts(digest, width, height, "ok", bits, turned)
 
 
-def load(path: str, sha256: str, exif: Exif) -> Pixels:
+def load(path: str, sha256: str, exif: Exif, enough: Enough | None = None) -> Pixels:
     """Return the image at ``path`` as RGB, uint8 (h, w, 3), after checking that its bytes are those that were indexed.
 
     Raises:
@@ -289,7 +312,7 @@ def load(path: str, sha256: str, exif: Exif) -> Pixels:
         raise InputError(f"{path}: {error.strerror}, although the index lists the file: run `dvc repro` again") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: the file has changed since it was indexed (expected SHA-256 {sha256}): run `dvc repro` again")
-    return decode(data, exif)
+    return decode(data, exif, enough)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:

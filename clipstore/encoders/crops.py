@@ -1,10 +1,11 @@
 """Take a library's transform of an image apart: uint8 crops on the CPU, normalised later on the device, with the same bits."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from clipstore.core.errors import InputError
@@ -12,16 +13,24 @@ from clipstore.encoders.precision import device
 from clipstore.encoders.vision import torchvision
 
 Pixels = npt.NDArray[np.uint8]
+Resize = Literal["pillow", "torch"]
+FILTERS = ("bicubic", "bilinear")  # that torch has with antialiasing
+MARGIN = 2  # a JPEG is decoded to at least so many times the size that it is resized to
 
 
 class Crops:
-    """A library's transform without its last two steps, and these, to be applied to a batch: to tensor, normalise."""
+    """A library's transform: all steps but the last two, resize and crop, and these two, for a batch: to tensor, normalise."""
 
-    def __init__(self, transform: Any, name: str) -> None:
+    def __init__(self, transform: Any, name: str, resize: Resize = "pillow") -> None:
         """Take the transform of the encoder ``name`` apart.
 
+        Args:
+            transform: the library's, from a PIL image to float32 (3, s, s).
+            name: the entry in params.yaml.
+            resize: "pillow" for the library's own steps, "torch" to resize by torch, with the same filter and to the same size.
+
         Raises:
-            InputError: it is not a Compose that ends in ToTensor and Normalize.
+            InputError: it is not a Compose that ends in ToTensor and Normalize, or torch has no such filter.
         """
         steps = torchvision.transforms
         parts = list(transform.transforms) if type(transform) is steps.Compose else []
@@ -32,11 +41,17 @@ class Crops:
         self.levels = torch.tensor(255.0, device=device())
         mean, deviation = (torch.as_tensor(values, dtype=torch.float32) for values in (normalize.mean, normalize.std))
         self.mean, self.deviation = (values.view(-1, 1, 1).to(device()) for values in (mean, deviation))
+        self.sizes: dict[tuple[int, int], tuple[int, int]] = {}
+        self.resize = resize
+        if resize == "torch":
+            self.filter = str(getattr(getattr(self.steps[0], "interpolation", None), "value", type(self.steps[0]).__name__))
+            if self.filter not in FILTERS:
+                raise InputError(f"embed_images.resize = 'torch': {name} resizes by {self.filter!r}, expected {' or '.join(FILTERS)}")
 
     def crop(self, pixels: Pixels) -> torch.Tensor:
         """Return the resized and cropped image, uint8 (3, s, s), of RGB pixels uint8 (h, w, 3)."""
-        image: Any = Image.fromarray(pixels)
-        for step in self.steps:
+        image: Any = Image.fromarray(self._resized(pixels) if self.resize == "torch" else pixels)
+        for step in self.steps[self.resize == "torch" :]:
             image = step(image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
@@ -46,3 +61,21 @@ class Crops:
         255 is a tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds differently.
         """
         return crops.to(torch.float32).div_(self.levels).sub_(self.mean).div_(self.deviation)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width that the library resizes an image of this size to, by its own step."""
+        if (height, width) not in self.sizes:
+            resized = self.steps[0](Image.new("1", (width, height)))  # resized without a filter, hence fast
+            self.sizes[height, width] = (resized.height, resized.width)
+        return self.sizes[height, width]
+
+    def enough(self, height: int, width: int) -> tuple[int, int]:
+        """Return the least height and width, in pixels, that a JPEG of this size is decoded to if the decoder may scale it."""
+        resized_height, resized_width = self.size(height, width)
+        return MARGIN * resized_height, MARGIN * resized_width
+
+    def _resized(self, pixels: Pixels) -> Pixels:
+        height, width, _ = pixels.shape
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # in memory as torch's fast kernel for bytes wants it
+        resized = F.interpolate(image, self.size(height, width), mode=self.filter, antialias=True)
+        return resized[0].permute(1, 2, 0).contiguous().numpy()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from clipstore.encoders.crops import Crops, Resize
 from clipstore.encoders.info import EncoderInfo
 from clipstore.encoders.precision import Precision, compute_float32_exactly, device
 
@@ -24,10 +25,9 @@ class Encoder:
     All batches have the same size, padded with copies of their last row, so that a row's bits do not depend on the other rows.
     """
 
-    def __init__(self, info: EncoderInfo, precision: Precision, batch_size: int) -> None:
-        """Load the weights that ``info`` describes, to run ``batch_size`` rows at a time."""
-        # imported here: a stage with all its rows in the cache does not need them
-        from clipstore.encoders.crops import Crops
+    def __init__(self, info: EncoderInfo, precision: Precision, batch_size: int, resize: Resize = "pillow") -> None:
+        """Load the weights that ``info`` describes, to run ``batch_size`` rows at a time, on images that ``resize`` has resized."""
+        # imported here: a stage with all its rows in the cache does not need it
         from clipstore.encoders.libraries import MODULES
 
         self.batch_size = batch_size
@@ -36,7 +36,7 @@ class Encoder:
         library = MODULES[info.library]
         self.image_vectors: Callable[[Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]] = library.image_vectors
         model, transform, self.tokenize = library.load(info)
-        self.crops = Crops(transform, info.name)
+        self.crops = Crops(transform, info.name, resize)
         self.model: Any = model.eval().to(device(), self.dtype, memory_format=torch.channels_last)
 
     def crop(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -3,7 +3,9 @@
 import base64
 import io
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from clipstore.core.params import Exif
 from clipstore.data import images
 from tests.odd import ORIENTATION, drawn
 from tests.synthetic import encoded
@@ -57,7 +60,7 @@ def exif(image: Image.Image, orientation: int) -> bytes:
 
 
 FAST: dict[str, Callable[[Image.Image], bytes]] = {
-    **{name: lambda image, name=name: sampled(image, name) for name in ("444", "422", "420", "440", "411")},  # type: ignore[misc]
+    **{name: partial(sampled, subsampling=name) for name in ("444", "422", "420", "440", "411")},
     "grey": lambda image: jpeg(image.convert("L")),
     "grey with sampling factors": lambda image: changed(data := jpeg(image.convert("L")), frame(data) + 7, 0x22),
     "progressive": lambda image: jpeg(image, progressive=True),
@@ -67,7 +70,7 @@ FAST: dict[str, Callable[[Image.Image], bytes]] = {
     "colour profile": lambda image: jpeg(image, icc_profile=bytes(70_000)),
     "trailing bytes": lambda image: jpeg(image) + b"\xff\xd8\xff\xe1trailing",
     "two pictures": lambda image: encoded(image, "MPO", save_all=True, append_images=[drawn(9, (40, 30))]),
-    **{f"orientation {tag}": lambda image, tag=tag: exif(image, tag) for tag in range(1, 9)},  # type: ignore[misc]
+    **{f"orientation {tag}": partial(exif, orientation=tag) for tag in range(1, 9)},
 }
 SLOW: dict[str, Callable[[Image.Image], bytes]] = {
     "cmyk": lambda image: jpeg(image.convert("CMYK")),
@@ -83,8 +86,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     log: list[bool] = []
     plain_jpeg = images._plain_jpeg
 
-    def logged(data: bytes, image: Image.Image) -> images.Pixels | None:
-        pixels = plain_jpeg(data, image)
+    def logged(*arguments: Any) -> images.Pixels | None:
+        pixels = plain_jpeg(*arguments)
         log.append(pixels is not None)
         return pixels
 
@@ -187,16 +190,55 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, mo
 def test_decoding_leaves_python_to_other_threads() -> None:
     """Else no number of threads would decode faster than one."""
     data = jpeg(drawn(0, (3000, 3000)), quality=95)
-    done, turns = threading.Event(), []
-    decoding = threading.Thread(target=lambda: (images.decode(data, "ignore"), done.set()))
+    decoding, turns = threading.Thread(target=images.decode, args=(data, "ignore")), 0
     decoding.start()
-    while not done.wait(0.001):
-        turns.append(1)
-    decoding.join()
-    assert len(turns) > 10
+    while decoding.is_alive():
+        time.sleep(0.001)
+        turns += 1
+    assert turns > 10
 
 
 @pytest.mark.parametrize("size", [(37, 1), (1, 37), (2000, 1500)])
 def test_all_bands_of_a_large_image_are_copied_from_pillow(size: tuple[int, int]) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8))
     np.testing.assert_array_equal(images._array(image), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "expected"),
+    [
+        ((1600, 800), (100, 50), (200, 100)),
+        ((1600, 800), (201, 50), (400, 200)),
+        ((1600, 800), (400, 201), (800, 400)),
+        ((1600, 800), (801, 50), (1600, 800)),
+        ((1601, 801), (201, 101), (201, 101)),
+        ((10, 10), (20, 20), (10, 10)),
+    ],
+)
+def test_a_large_jpeg_is_scaled_to_no_less_than_enough(size: tuple[int, int], least: tuple[int, int], expected: tuple[int, int]) -> None:
+    data = jpeg(drawn(0, size[::-1]))
+    pixels = images.decode(data, "ignore", lambda height, width: least if (height, width) == size else (0, 0))
+    assert pixels.shape[:2] == expected
+    blocks = np.asarray(Image.fromarray(by_pillow(data)).resize(expected[::-1], Image.Resampling.BOX)).astype(int)
+    assert np.abs(pixels - blocks).mean() < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_enough_is_asked_about_the_upright_image(orientation: int) -> None:
+    data = exif(drawn(0, (96, 64)), orientation)
+    asked: list[tuple[int, int]] = []
+
+    def enough(height: int, width: int) -> tuple[int, int]:
+        asked.append((height, width))
+        return height // 4, width // 8  # would be another size on its side
+
+    choices: tuple[Exif, ...] = ("apply", "ignore")
+    for choice in choices:
+        pixels, upright = images.decode(data, choice, enough), images.decode(data, choice)
+        assert asked[-1] == upright.shape[:2]
+        assert pixels.shape[:2] == (upright.shape[0] // 4, upright.shape[1] // 4)
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_what_pillow_decodes_is_not_scaled(kind: str) -> None:
+    assert images.decode(SLOW[kind](drawn(0, (64, 48))), "ignore", lambda *_: (1, 1)).shape == (48, 64, 3)
