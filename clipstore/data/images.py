@@ -176,7 +176,7 @@ def _rgb(data: bytes, exif: Exif, enough: Enough | None) -> tuple[Pixels, int, b
         elif image.mode in ("I", "F"):
             raise ValueError(f"grey of 32 bits (mode {image.mode}) has no defined range")
         else:
-            plain = _plain_jpeg(data, image, enough and _stored(enough, image, exif))
+            plain = _plain_jpeg(data, image, exif, enough)
             pixels = _array(image.convert("RGB")) if plain is None else plain
         turn = TURNS.get(_orientation(image))  # after loading, at which Pillow itself turns a TIFF
     if turn is not None and exif == "apply":
@@ -184,13 +184,7 @@ def _rgb(data: bytes, exif: Exif, enough: Enough | None) -> tuple[Pixels, int, b
     return pixels, bits, turn is not None
 
 
-def _stored(enough: Enough, image: Image.Image, exif: Exif) -> Enough:
-    """Return ``enough`` for the image as it is stored, which its EXIF orientation may lay on its side."""
-    turn = TURNS.get(_orientation(image)) if exif == "apply" else None
-    return (lambda height, width: enough(width, height)[::-1]) if turn and turn[2] else enough
-
-
-def _plain_jpeg(data: bytes, image: Image.Image, enough: Enough | None = None) -> Pixels | None:
+def _plain_jpeg(data: bytes, image: Image.Image, exif: Exif = "ignore", enough: Enough | None = None) -> Pixels | None:
     """Return the pixels of a grey or YCbCr JPEG without damage, whose header Pillow has read, or None: Pillow has to decode it.
 
     With ``enough``, they may be scaled. Pillow has limited the number of pixels; the header that the decoder reads must give the same size
@@ -203,7 +197,10 @@ def _plain_jpeg(data: bytes, image: Image.Image, enough: Enough | None = None) -
         if (width, height) != image.size or coding not in ("Gray", "YCbCr"):
             return None
         if enough:
-            height, width = _scaled((height, width), enough(height, width))
+            turn = TURNS.get(_orientation(image)) if exif == "apply" else None
+            on_its_side = turn is not None and turn[2]
+            least = enough(width, height)[::-1] if on_its_side else enough(height, width)
+            height, width = _scaled((height, width), least)
         pixels: Pixels = simplejpeg.decode_jpeg(
             data, "RGB", fastdct=False, fastupsample=False, min_height=height, min_width=width, strict=True
         )

@@ -10,11 +10,11 @@ from PIL import Image
 
 from clipstore.core.errors import InputError
 from clipstore.encoders.precision import device
-from clipstore.encoders.vision import torchvision
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["pillow", "torch"]
 FILTERS = ("bicubic", "bilinear")  # that torch has with antialiasing
+SIZES = 4096  # of images, for which the resized size is kept
 MARGIN = 2  # a JPEG is decoded to at least so many times the size that it is resized to
 
 
@@ -32,6 +32,8 @@ class Crops:
         Raises:
             InputError: it is not a Compose that ends in ToTensor and Normalize, or torch has no such filter.
         """
+        from clipstore.encoders.vision import torchvision  # imported here: a stage with all its rows in the cache does not need it
+
         steps = torchvision.transforms
         parts = list(transform.transforms) if type(transform) is steps.Compose else []
         if len(parts) < 3 or not isinstance(parts[-2], steps.ToTensor) or type(parts[-1]) is not steps.Normalize:
@@ -64,10 +66,13 @@ class Crops:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width that the library resizes an image of this size to, by its own step."""
-        if (height, width) not in self.sizes:
+        found = self.sizes.get((height, width))
+        if found is None:
             resized = self.steps[0](Image.new("1", (width, height)))  # resized without a filter, hence fast
-            self.sizes[height, width] = (resized.height, resized.width)
-        return self.sizes[height, width]
+            found = resized.height, resized.width
+            if len(self.sizes) < SIZES:
+                self.sizes[height, width] = found
+        return found
 
     def enough(self, height: int, width: int) -> tuple[int, int]:
         """Return the least height and width, in pixels, that a JPEG of this size is decoded to if the decoder may scale it."""
