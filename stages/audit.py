@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
@@ -129,7 +130,7 @@ def main(encoder: str, dataset: str) -> None:
     (probe,) = read_all(dataset, [("linear_probe", encoder)], indexed.digest)
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
-    decoded = images.in_order(lambda place: duplicates.thumbnail(images.load(*place, indexed.exif)), places)
+    decoded = images.in_order(lambda place: duplicates.thumbnail(Image.fromarray(images.load(*place, indexed.exif))), places)
     thumbnails = np.stack(list(tqdm(decoded, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
     splits = rows["split"].to_numpy(str)
     near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)

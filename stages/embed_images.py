@@ -21,9 +21,19 @@ from clipstore.store import embeddings
 
 
 class EmbedImages(Section):
-    """How images are embedded; batch_size and precision are part of the contract."""
+    """How images are embedded; all but vectors is part of the contract."""
 
     batch_size: int = Field(ge=1, le=4096, description="Images per batch; part of the contract, since it can change the last bits.")
+    resize: Literal["pillow", "torch"] = Field(
+        "pillow",
+        description="Library that resizes images, part of the contract: torch is about three times as fast and differs by rounding; "
+        "a warning says where that changes nearest neighbours.",
+    )
+    jpeg_scaling: bool = Field(
+        False,
+        description="Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, at least twice the size they are resized to; "
+        "part of the contract. A warning says where that changes nearest neighbours.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         description="Precision of the computation; auto is bfloat16 where it is fast and measured to be accurate, else float32."
     )
@@ -43,16 +53,18 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows = images_index.usable
     info = read_info(encoder)
     precision = fidelity.resolve(settings.precision, info, "images")
-    terms = contract.of_images(info, precision, settings.batch_size, hardware(), images_index.exif)
+    terms = contract.of_images(info, precision, settings.batch_size, hardware(), images_index.exif, settings.resize, settings.jpeg_scaling)
+    fidelity.check_preparation(info, settings.resize, settings.jpeg_scaling)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
     def batches(missing: list[int]) -> embeddings.Batches:
         nonlocal seconds
-        model = Encoder(info, precision, settings.batch_size)
+        model = Encoder(info, precision, settings.batch_size, settings.resize)
+        enough = model.crops.enough if settings.jpeg_scaling else None
 
         def pixels(position: int) -> torch.Tensor:
-            return model.transform(images.load(paths[position], keys[position], images_index.exif))
+            return model.crop(images.load(paths[position], keys[position], images_index.exif, enough))
 
         start = time.perf_counter()
         decoded = images.in_order(pixels, missing, ahead=2 * settings.batch_size)

@@ -16,6 +16,7 @@ from clipstore.core.digests import file_sha256
 from clipstore.core.encoders import Encoder
 from clipstore.core.params import check
 from clipstore.data import index as index_file
+from clipstore.encoders.encoder import Encoder as Model
 from clipstore.encoders.info import EncoderInfo, folder, read_info
 from clipstore.encoders.libraries import MODULES
 from clipstore.encoders.open_clip import write_folder
@@ -79,6 +80,16 @@ def save_timm(name: str, **arguments: Any) -> EncoderInfo:
     return save_weights(entry | {"arguments": {"img_size": 32, **arguments}}, name)
 
 
+def random_crops(count: int, side: int = 32) -> torch.Tensor:
+    """Return random images as an encoder receives them, uint8 (count, 3, side, side)."""
+    return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def prepared(encoder: Model, image: Image.Image) -> torch.Tensor:
+    """Return the pixels that the network receives of an image, float32 (3, s, s)."""
+    return encoder.crops.normalized(encoder.crop(np.asarray(image))[None])[0].cpu()
+
+
 def prepare(count: int) -> None:
     """Write ``count`` images, their index and the tiny encoder."""
     make_images(count)
@@ -86,9 +97,10 @@ def prepare(count: int) -> None:
     make_weights()
 
 
-def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own") -> int:
+def embed(monkeypatch: pytest.MonkeyPatch, precision: str = "float32", vectors: str = "float32", dataset: str = "own", **other: Any) -> int:
     """Run embed_images in this process with the tiny encoder; return the number of images computed."""
-    settings = embed_images.EmbedImages.model_validate({"batch_size": 4, "precision": precision, "vectors": vectors})
+    given = {"batch_size": 4, "precision": precision, "vectors": vectors, **other}
+    settings = embed_images.EmbedImages.model_validate(given)
     monkeypatch.setattr(embed_images, "section", lambda *_: settings)
     return int(embed_images.main("tiny", dataset)["images"])
 

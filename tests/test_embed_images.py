@@ -8,20 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
 from clipstore.data import images
 from clipstore.data import index as index_file
-from clipstore.encoders import encoder
+from clipstore.encoders import encoder, fidelity
 from clipstore.store import embeddings, row_cache
 from clipstore.store.parts import row_count
 from stages import embed_images
+from tests.odd import drawn
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare, save_timm
 
 OUTPUT = Path("data/embeddings/tiny-own")
@@ -106,11 +109,32 @@ def test_one_changed_pixel_recomputes_one_image(ready: Path, monkeypatch: pytest
     embed(monkeypatch)
     path = ready / "data/raw/own/odd/5.png"
     image = images.decode(path.read_bytes(), "ignore")
-    image.putpixel((0, 0), (1, 2, 3))
-    image.save(path)
+    image[0, 0] = (1, 2, 3)
+    Image.fromarray(image).save(path)
     make_index()
     assert embed(monkeypatch) == 1
     assert outputs() == fresh(monkeypatch)
+
+
+@pytest.mark.parametrize("other", [{"resize": "torch"}, {"jpeg_scaling": True}])
+def test_a_faster_preparation_is_another_contract_and_gives_nearly_the_same_vectors(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], other: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(fidelity, "COUNT", 32)
+    for number in range(6):
+        path = project / f"data/raw/own/{number % 2}/{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn(number, (300, 250), discs=200).save(path)
+    make_index()
+    make_weights()
+    embed(monkeypatch)
+    before = np.array(embeddings.read_images("tiny", "own").embedding)  # of the file, which is written again
+    assert embed(monkeypatch, **other) == 6
+    after = embeddings.read_images("tiny", "own").embedding
+    assert not np.array_equal(before, after)
+    assert (before * after).sum(axis=1).min() > 0.99
+    assert "tiny: embed_images.resize: " in capsys.readouterr().out
+    assert embed(monkeypatch) == 0
 
 
 def test_another_precision_recomputes_all_and_going_back_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

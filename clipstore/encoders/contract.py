@@ -18,7 +18,15 @@ images are decoded and prepared, how texts are tokenised, which output is the ve
 change until this is raised and its vectors are written again."""
 
 
-def of_images(info: EncoderInfo, precision: str, batch_size: int, hardware: str, exif: Exif = "ignore") -> dict[str, Any]:
+def of_images(
+    info: EncoderInfo,
+    precision: str,
+    batch_size: int,
+    hardware: str,
+    exif: Exif = "ignore",
+    resize: str = "pillow",
+    jpeg_scaling: bool = False,
+) -> dict[str, Any]:
     """Return the contract of image vectors.
 
     Args:
@@ -27,10 +35,13 @@ def of_images(info: EncoderInfo, precision: str, batch_size: int, hardware: str,
         batch_size: images per batch.
         hardware: see `clipstore.encoders.precision.hardware`.
         exif: whether the EXIF orientation is applied.
+        resize: "pillow" or "torch".
+        jpeg_scaling: whether the decoder may scale large JPEGs.
     """
+    preparation = {"resizer": resize} | ({"jpeg_scaling": "1/2, 1/4, 1/8 to twice the resized size or more"} if jpeg_scaling else {})
     return _common(info, precision, batch_size, hardware) | {
         "vectors": info.image_vectors,
-        "preprocess": {**info.preprocess, **images.decoding(exif)},
+        "preprocess": {**info.preprocess, **images.decoding(exif), **preparation},
         "versions": versions(info.packages["images"]),
     }
 

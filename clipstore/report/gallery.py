@@ -47,7 +47,8 @@ class Thumbnails:
         """
         if image_id not in self.cache:
             row = self.rows.loc[image_id]
-            self.cache[image_id] = data_uri(images.load(str(row["path"]), str(row["sha256"]), self.exif), self.size)
+            image = Image.fromarray(images.load(str(row["path"]), str(row["sha256"]), self.exif))
+            self.cache[image_id] = data_uri(image, self.size)
         return self.cache[image_id]
 
     def class_of(self, image_id: str) -> str:

@@ -64,7 +64,7 @@ def decode(rows: pd.DataFrame, settings: Training, name: str, exif: Exif) -> Ima
     side = shorter_side(settings)
 
     def resized(source: tuple[str, str]) -> Tensor:
-        image = images.load(*source, exif)
+        image = Image.fromarray(images.load(*source, exif))
         scale = side / min(image.size)
         size = (max(side, round(image.width * scale)), max(side, round(image.height * scale)))
         return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BICUBIC))).permute(2, 0, 1)

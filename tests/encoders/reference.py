@@ -90,7 +90,7 @@ def computed() -> Found:
     found: Found = {}
     for name in ("open_clip", "open_clip_squashed", "garden_clip", "timm", "torchvision"):
         encoder = Encoder(read_info(name), "float32", 16)
-        vectors = encoder.encode_images(torch.stack([encoder.transform(picture) for picture in pictures]))
+        vectors = encoder.encode_images(torch.stack([encoder.crop(picture) for picture in pictures]))
         if read_info(name).text_vectors:
             vectors["texts"] = encoder.encode_texts(TEXTS)["embedding"]
         found[name] = {kind: values[:, :NUMBERS].astype(np.float64) for kind, values in vectors.items()}

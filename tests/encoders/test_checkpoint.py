@@ -14,7 +14,7 @@ from clipstore.core.errors import InputError
 from clipstore.encoders import checkpoint
 from clipstore.encoders.encoder import Encoder
 from clipstore.encoders.vision import open_clip, timm
-from tests.project import TINY, save_weights
+from tests.project import TINY, random_crops, save_weights
 
 PREPROCESS = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear", "crop_pct": 0.9}
 State = dict[str, torch.Tensor]
@@ -66,9 +66,10 @@ def test_the_encoder_is_found_and_gives_timms_own_vectors(project: Path, capsys:
     assert line.count("\n") == 1
     expected = timm.create_model("resnet10t", num_classes=0).eval()
     expected.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
-    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    crops, encoder = random_crops(2, 64), Encoder(info, "float32", 2)
     with torch.inference_mode():
-        np.testing.assert_allclose(Encoder(info, "float32", 2).encode_images(pixels)["embedding"], expected(pixels), rtol=1e-4, atol=1e-5)
+        theirs = expected(encoder.crops.normalized(crops))
+        np.testing.assert_allclose(encoder.encode_images(crops)["embedding"], theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_classifier_within_the_head_is_left_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,16 @@ def test_the_decoder_is_in_it(part: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert contract.of_images(INFO, "float32", 32, "cpu") != before
 
 
+def test_how_images_are_resized_and_scaled_is_in_it() -> None:
+    contracts = [
+        contract.of_images(INFO, "float32", 32, "cpu", resize=resize, jpeg_scaling=scaling)
+        for resize in ("pillow", "torch")
+        for scaling in (False, True)
+    ]
+    assert len({json_sha256(terms) for terms in contracts}) == 4
+    assert contracts[0] == contract.of_images(INFO, "float32", 32, "cpu")
+
+
 def test_a_tokenizers_files_are_in_the_contract_of_texts_alone() -> None:
     with_files = dataclasses.replace(INFO, tokenizer={"tokenizer.json": "aa", "tokenizer_config.json": "cc"})
     for other in ({"tokenizer.json": "bb", "tokenizer_config.json": "cc"}, {"tokenizer.json": "aa", "tokenizer_config.json": "dd"}):

@@ -11,7 +11,7 @@ from clipstore.encoders.encoder import Encoder
 from clipstore.encoders.info import read_info
 from clipstore.encoders.precision import Precision
 from clipstore.encoders.vision import open_clip
-from tests.project import TINY, make_weights
+from tests.project import TINY, make_weights, random_crops
 
 TEXT = TINY["text_cfg"]
 TIMM = {"timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "", "image_size": 32}
@@ -34,10 +34,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def pixels(count: int, size: int = 32) -> torch.Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
 def load(name: str, precision: Precision = "float32", batch_size: int = 4) -> Encoder:
     return Encoder(read_info(name), precision, batch_size)
 
@@ -46,10 +42,10 @@ def load(name: str, precision: Precision = "float32", batch_size: int = 4) -> En
 def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
     make_weights(name, CONFIGS[name])
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:data/weights/{name}", require_pretrained=True)
-    images = pixels(4, CONFIGS[name]["vision_cfg"]["image_size"])
+    encoder, crops = load(name), random_crops(4, CONFIGS[name]["vision_cfg"]["image_size"])
     with torch.inference_mode():
-        expected = model.eval().encode_image(images).numpy()
-    vectors = load(name).encode_images(images)
+        expected = model.eval().encode_image(encoder.crops.normalized(crops)).numpy()
+    vectors = encoder.encode_images(crops)
     np.testing.assert_allclose(vectors["embedding"], expected, rtol=1e-4, atol=1e-5)
     assert {key: value.shape[1] for key, value in vectors.items()} == read_info(name).image_vectors
 
@@ -57,14 +53,14 @@ def test_the_embedding_is_open_clips_own(project: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "width"), [("vit", 32), ("timm_linear", 512), ("timm_siglip_like", None), ("resnet", None)])
 def test_there_are_features_exactly_if_there_is_a_projection(project: Path, name: str, width: int | None) -> None:
     make_weights(name, CONFIGS[name])
-    vectors = load(name).encode_images(pixels(2, CONFIGS[name]["vision_cfg"]["image_size"]))
+    vectors = load(name).encode_images(random_crops(2, CONFIGS[name]["vision_cfg"]["image_size"]))
     assert (vectors["features"].shape[1] if "features" in vectors else None) == width
 
 
 def test_features_times_the_projection_are_the_embedding(project: Path) -> None:
     make_weights()
     encoder = load("tiny")
-    vectors = encoder.encode_images(pixels(3))
+    vectors = encoder.encode_images(random_crops(3))
     projection = encoder.model.visual.proj.detach().cpu().numpy()
     np.testing.assert_allclose(vectors["features"] @ projection, vectors["embedding"], rtol=1e-4, atol=1e-5)
 
@@ -74,9 +70,9 @@ def test_features_times_the_projection_are_the_embedding(project: Path) -> None:
 def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(project: Path, name: str, precision: Precision) -> None:
     make_weights(name, CONFIGS[name])
     encoder = load(name, precision)
-    together = encoder.encode_images(pixels(4))
+    together = encoder.encode_images(random_crops(4))
     for row in range(4):
-        alone = encoder.encode_images(pixels(4)[row : row + 1])
+        alone = encoder.encode_images(random_crops(4)[row : row + 1])
         for kind, values in together.items():
             np.testing.assert_array_equal(alone[kind][0], values[row])
 

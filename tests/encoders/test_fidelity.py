@@ -1,6 +1,10 @@
-""" "auto" is bfloat16 for a tower where the hardware multiplies it and the tower's vectors keep their nearest neighbours in it."""
+""" "auto" is bfloat16 for a tower where the hardware multiplies it and the tower's vectors keep their nearest neighbours in it.
+
+Faster preparations of images are measured in the same way.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +12,9 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.vectors import unit
+from clipstore.data import images
 from clipstore.encoders import encoder, fidelity
+from clipstore.encoders.crops import Resize
 from clipstore.encoders.fidelity import Fidelity, Tower
 from clipstore.encoders.info import read_info
 from tests.hardware import set_hardware
@@ -123,3 +129,50 @@ def test_a_cache_that_is_not_writable_is_one_line(project: Path, monkeypatch: py
     monkeypatch.setattr(fidelity, "_vectors", lambda *_: {"embedding": np.eye(3, dtype=np.float32)})
     with pytest.raises(InputError, match=r"cache folder .*: Not a directory; set CLIP_FEATURE_STORE_CACHE to a writable folder"):
         fidelity.measured(read_info("tiny"), "texts")
+
+
+FASTER: list[tuple[Resize, bool]] = [("torch", False), ("pillow", True), ("torch", True)]
+
+
+@pytest.mark.parametrize(("resize", "jpeg_scaling"), FASTER)
+def test_a_preparation_is_measured_once(project: Path, monkeypatch: pytest.MonkeyPatch, resize: Resize, jpeg_scaling: bool) -> None:
+    make_weights()
+    monkeypatch.setattr(fidelity, "COUNT", 64)
+    found = fidelity.measured_preparation(read_info("tiny"), resize, jpeg_scaling)
+    assert 0.9 < found.cosine < 1 - 1e-9
+    assert 0.5 < found.neighbours <= 1
+    monkeypatch.setattr(encoder.Encoder, "__init__", None)  # no model is loaded
+    assert fidelity.measured_preparation(read_info("tiny"), resize, jpeg_scaling) == found
+
+
+def test_scaling_is_measured_where_the_decoder_leaves_least(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_weights()
+    monkeypatch.setattr(fidelity, "COUNT", 32)
+    shapes = set()
+
+    def decode(*arguments: Any) -> images.Pixels:
+        pixels = images.decode(*arguments)
+        shapes.add(pixels.shape)
+        return pixels
+
+    monkeypatch.setattr(fidelity, "decode", decode)
+    fidelity.measured_preparation(read_info("tiny"), "pillow", True)
+    assert shapes == {(128, 128, 3), (64, 64, 3)}  # whole, and twice the tiny encoder's 32 pixels
+
+
+@pytest.mark.parametrize(("neighbours", "start"), [(0.99, "warning: tiny: "), (1.0, "tiny: ")])
+def test_a_preparation_that_changes_too_much_is_a_warning_with_the_figures(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], neighbours: float, start: str
+) -> None:
+    make_weights()
+    monkeypatch.setattr(fidelity, "measured_preparation", lambda *_: Fidelity(0.9995, neighbours))
+    fidelity.check_preparation(read_info("tiny"), "torch", True)
+    line = capsys.readouterr().out
+    kept = f"keeps {neighbours:.1%} of 256 nearest neighbours and a cosine of 0.99950; required: 99.5% and 0.999"
+    assert line == f"{start}embed_images.resize: torch and jpeg_scaling: true {kept}\n"
+
+
+def test_pillows_whole_images_need_no_measurement(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_weights()
+    monkeypatch.setattr(fidelity, "measured_preparation", None)
+    fidelity.check_preparation(read_info("tiny"), "pillow", False)

@@ -18,7 +18,7 @@ from clipstore.encoders.info import read_info
 from clipstore.encoders.open_clip import backbone
 from clipstore.encoders.vision import open_clip
 from tests.mirror import Mirror, serving, use_as_hub
-from tests.project import TINY, make_weights, save_weights, unigram_tokenizer
+from tests.project import TINY, make_weights, prepared, save_weights, unigram_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_published_weights_are_those_that_open_clip_loads_by_tag(hub: Mirror, na
     assert saved.keys() == expected.keys()
     assert all(torch.equal(saved[key], value) for key, value in expected.items())
     photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 250, 3), np.uint8))
-    assert torch.equal(encoder.transform(photograph), transform(photograph))
+    assert torch.equal(prepared(encoder, photograph), transform(photograph))
     texts = ["A Photo, of a lily!", "an iris"]
     tokens = open_clip.get_tokenizer(name)(texts)
     assert torch.equal(encoder.tokenize(texts), tokens)

@@ -21,7 +21,7 @@ from clipstore.encoders.vision import open_clip, timm
 from clipstore.tools import plan
 from tests.mirror import Mirror, serving, use_as_hub
 from tests.odd import drawn
-from tests.project import save_weights
+from tests.project import prepared, save_weights
 from tests.workspace import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -97,6 +97,10 @@ def xlm_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
+def crops_of(encoder: Encoder) -> torch.Tensor:
+    return torch.stack([encoder.crop(np.asarray(photograph)) for photograph in PHOTOGRAPHS])
+
+
 def assert_same_as_open_clip(hub: Mirror, name: str) -> None:
     """Publish random weights under the entry's tag; compare our vectors, tokens and pixels with those of open_clip."""
     entry = ENTRIES[name]
@@ -120,12 +124,12 @@ def assert_same_as_open_clip(hub: Mirror, name: str) -> None:
     theirs.eval()
     encoder = Encoder(info, "float32", len(PHOTOGRAPHS))
     pixels = torch.stack([transform(photograph) for photograph in PHOTOGRAPHS])
-    assert torch.equal(torch.stack([encoder.transform(photograph) for photograph in PHOTOGRAPHS]), pixels)
+    assert torch.equal(torch.stack([prepared(encoder, photograph) for photograph in PHOTOGRAPHS]), pixels)
     source = f"local-dir:data/weights/{info.name}" if tokenizer else architecture  # open_clip's own fetch of it needs the hub's API
     tokens = open_clip.get_tokenizer(source)(TEXTS)
     assert torch.equal(encoder.tokenize(TEXTS), tokens)
     with torch.inference_mode():
-        assert_alike(encoder.encode_images(pixels)["embedding"], theirs.encode_image(pixels))
+        assert_alike(encoder.encode_images(crops_of(encoder))["embedding"], theirs.encode_image(pixels))
         assert_alike(encoder.encode_texts(TEXTS)["embedding"], theirs.encode_text(tokens))
 
 
@@ -152,9 +156,9 @@ def test_dinov3_gives_the_vectors_of_timm(hub: Mirror) -> None:
     encoder = Encoder(info, "float32", len(PHOTOGRAPHS))
     pixels = torch.stack([transform(photograph) for photograph in PHOTOGRAPHS])
     assert pixels.shape[2:] == (256, 256)
-    assert torch.equal(torch.stack([encoder.transform(photograph) for photograph in PHOTOGRAPHS]), pixels)
+    assert torch.equal(torch.stack([prepared(encoder, photograph) for photograph in PHOTOGRAPHS]), pixels)
     with torch.inference_mode():
-        assert_alike(encoder.encode_images(pixels)["embedding"], theirs(pixels))
+        assert_alike(encoder.encode_images(crops_of(encoder))["embedding"], theirs(pixels))
 
 
 @pytest.mark.parametrize(

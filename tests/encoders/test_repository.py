@@ -21,7 +21,7 @@ from clipstore.encoders.vision import open_clip
 from clipstore.tools import plan
 from tests.encoders.test_open_clip import TINY_SIGLIP
 from tests.mirror import Mirror, serving, use_as_hub
-from tests.project import TINY, save_weights, unigram_tokenizer
+from tests.project import TINY, prepared, save_weights, unigram_tokenizer
 
 CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tiny_clip": (TINY | {"quick_gelu": True}, {"mean": [0.4] * 3, "std": [0.3] * 3, "interpolation": "bilinear"}),
@@ -71,13 +71,15 @@ def test_vectors_preprocessing_and_tokens_are_those_of_open_clip(hub: Mirror, na
     saved = load_file("data/weights/mine/open_clip_model.safetensors")
     assert all(torch.equal(saved[key], value) for key, value in model.state_dict().items())
     photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 250, 3), np.uint8))
-    assert torch.equal(encoder.transform(photograph), transform(photograph))
+    assert torch.equal(prepared(encoder, photograph), transform(photograph))
     texts = ["A Photo, of a lily!", "an iris"]
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
     assert torch.equal(encoder.tokenize(texts), tokens)
-    pixels = torch.stack([transform(photograph), transform(photograph.rotate(90))])
+    views = [photograph, photograph.rotate(90)]
+    pixels = torch.stack([transform(view) for view in views])
+    crops = torch.stack([encoder.crop(np.asarray(view)) for view in views])
     with torch.inference_mode():
-        np.testing.assert_allclose(encoder.encode_images(pixels)["embedding"], model.eval().encode_image(pixels), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(encoder.encode_images(crops)["embedding"], model.eval().encode_image(pixels), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(encoder.encode_texts(texts)["embedding"], model.encode_text(tokens), rtol=1e-4, atol=1e-5)
     assert info.activation == {"tiny_clip": "quick_gelu", "tiny_siglip": None}[name]
     assert info.origin == f"{address}, file {WEIGHTS[name]}, SHA-256 {digest}"

@@ -17,7 +17,8 @@ from clipstore.encoders.info import EncoderInfo, folder, read_info, write_info
 from clipstore.encoders.timm import backbone
 from clipstore.encoders.vision import timm
 from tests.mirror import Mirror, serving, use_as_hub
-from tests.project import save_weights
+from tests.odd import drawn
+from tests.project import prepared, random_crops, save_weights
 
 LOCAL = {
     "source": "timm_file",
@@ -34,12 +35,12 @@ def test_a_timm_encoder(project: Path) -> None:
     info = save_weights(LOCAL | {"file": str(path), "sha256": file_sha256(path)})
     assert (info.library, info.image_vectors, info.text_vectors, info.logit_scale) == ("timm", {"embedding": 512}, {}, None)
     encoder = Encoder(info, "float32", 2)
-    pixels = torch.randn(2, 3, 64, 64)
+    crops = random_crops(2, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(torch.from_numpy(encoder.encode_images(pixels)["embedding"]), model(pixels), rtol=1e-4, atol=1e-5)
-    steps = [type(step).__name__ for step in encoder.transform.transforms]  # type: ignore[attr-defined]
-    assert steps[:2] == ["Resize", "CenterCrop"]
-    assert encoder.transform.transforms[0].size == 71  # type: ignore[attr-defined]  # 64 / 0.9, rounded down
+        expected = model(encoder.crops.normalized(crops))
+        torch.testing.assert_close(torch.from_numpy(encoder.encode_images(crops)["embedding"]), expected, rtol=1e-4, atol=1e-5)
+    assert [type(step).__name__ for step in encoder.crops.steps] == ["Resize", "CenterCrop"]
+    assert encoder.crops.steps[0].size == 71  # 64 / 0.9, rounded down
     assert json.loads(Path("data/weights/mine/encoder.json").read_text())["preprocess"]["crop_pct"] == 0.9
 
 
@@ -67,10 +68,10 @@ def hub(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_published_weights_are_those_that_timm_loads_by_tag(hub: Mirror) -> None:
     info = save_weights({"source": "timm", "architecture": TAG, "arguments": {"img_size": 64}, "preprocess": LOCAL["preprocess"]})
     model = timm.create_model(TAG, pretrained=True, num_classes=0, img_size=64).eval()
-    pixels = torch.randn(2, 3, 64, 64)
+    crops, encoder = random_crops(2, 64), Encoder(info, "float32", 2)
     with torch.inference_mode():
-        embedding = Encoder(info, "float32", 2).encode_images(pixels)["embedding"]
-        np.testing.assert_allclose(embedding, model(pixels), rtol=1e-4, atol=1e-5)
+        expected = model(encoder.crops.normalized(crops))
+        np.testing.assert_allclose(encoder.encode_images(crops)["embedding"], expected, rtol=1e-4, atol=1e-5)
     assert info.origin.startswith(f"timm/{TAG}, file model.safetensors, SHA-256 ")
 
 
@@ -78,7 +79,8 @@ def test_preprocessing_comes_with_the_tag(hub: Mirror) -> None:
     info = save_weights({"source": "timm", "architecture": TAG})
     model = timm.create_model(TAG, pretrained=True, num_classes=0)
     expected = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-    assert str(Encoder(info, "float32", 1).transform) == str(expected)
+    image = drawn(0, (300, 250))
+    assert torch.equal(prepared(Encoder(info, "float32", 1), image), expected(image))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from clipstore.encoders.info import EncoderInfo, folder, read_info, write_info
 from clipstore.encoders.torchvision import backbone, without_classifier
 from clipstore.encoders.vision import torchvision
 from tests.mirror import Mirror, serving
-from tests.project import save_weights
+from tests.project import prepared, random_crops, save_weights
 
 MOBILE = {"source": "torchvision", "architecture": "mobilenet_v3_small", "weights": "IMAGENET1K_V1"}
 PUBLISHED_MOBILE = torchvision.models.MobileNet_V3_Small_Weights.IMAGENET1K_V1
@@ -64,17 +64,17 @@ def test_a_torchvision_encoder(server: Mirror) -> None:
     model = torchvision.models.mobilenet_v3_small().eval()
     model.load_state_dict(given)
     model.classifier[3] = torch.nn.Identity()
-    pixels = torch.randn(2, 3, 64, 64)
+    crops, encoder = random_crops(2, 64), Encoder(info, "float32", 2)
     with torch.inference_mode():
-        embedding = Encoder(info, "float32", 2).encode_images(pixels)["embedding"]
-        np.testing.assert_allclose(embedding, model(pixels), rtol=1e-4, atol=1e-5)
+        expected = model(encoder.crops.normalized(crops))
+        np.testing.assert_allclose(encoder.encode_images(crops)["embedding"], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(300, 250), (180, 400), (224, 224)])
 def test_preprocessing_is_that_of_the_weights(server: Mirror, size: tuple[int, int]) -> None:
     info = save_weights(MOBILE)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
-    pixels, expected = Encoder(info, "float32", 1).transform(image), PUBLISHED_MOBILE.transforms()(image)
+    pixels, expected = prepared(Encoder(info, "float32", 1), image), PUBLISHED_MOBILE.transforms()(image)
     assert pixels.shape == (3, 224, 224)
     assert (pixels - expected).abs().max() < 1e-5
 

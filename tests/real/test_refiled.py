@@ -84,7 +84,7 @@ def test_refiled_pets(real_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
     file_clean(rows, real_data / "pets", Path("data/raw/clean"))
     file_as_a_person_does(rows, real_data / "pets", Path("data/raw/messy"))
     project.save_weights(photographs.mobilenet(real_data))
-    settings = embed_images.EmbedImages(batch_size=32, precision="float32", vectors="float32")
+    settings = embed_images.EmbedImages(batch_size=32, precision="float32", vectors="float32", resize="pillow", jpeg_scaling=False)
     monkeypatch.setattr(embed_images, "section", lambda *_: settings)
     for name in ("clean", "messy"):
         index_file.write(index.make(name, Folder(kind="folder"), Path("data/raw") / name, project.SETTINGS))
