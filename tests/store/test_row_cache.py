@@ -65,7 +65,7 @@ def test_of_several_rows_with_one_key_the_smallest_checksum_wins_before_and_afte
     values = [float(value) for value in range(MERGED_PARTS)]
     for value in values[:-1]:
         cache.add([key(1)], rows(value))
-    winner = min(values, key=lambda value: xxh3_64_intdigest(np.full(5, value, np.float32)))
+    winner = min(values, key=lambda value: xxh3_64_intdigest(np.full(5, value, np.float32).tobytes()))
     assert winner != values[-1]
     assert cache.read([key(1)])[0]["embedding"].tolist() == [[winner, winner]]
     cache.add([key(1)], rows(values[-1]))
