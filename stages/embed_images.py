@@ -14,7 +14,7 @@ from tqdm import tqdm
 from clipstore.core import digests
 from clipstore.core.params import Section, section
 from clipstore.core.stage import run
-from clipstore.data import images, index
+from clipstore.data import index
 from clipstore.encoders import contract
 from clipstore.encoders.info import read_info
 from clipstore.store import embeddings
@@ -42,9 +42,7 @@ class EmbedImages(Section):
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
-    import torch
-
-    from clipstore.encoders import fidelity
+    from clipstore.encoders import feeding, fidelity
     from clipstore.encoders.encoder import Encoder
     from clipstore.encoders.precision import device, hardware
 
@@ -61,16 +59,11 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     def batches(missing: list[int]) -> embeddings.Batches:
         nonlocal seconds
         model = Encoder(info, precision, settings.batch_size, settings.resize)
-        enough = model.crops.enough if settings.jpeg_scaling else None
-
-        def pixels(position: int) -> torch.Tensor:
-            return model.crop(images.load(paths[position], keys[position], images_index.exif, enough))
-
+        sources = [(paths[each], keys[each]) for each in missing]
         start = time.perf_counter()
-        decoded = images.in_order(pixels, missing, ahead=2 * settings.batch_size)
         with tqdm(total=len(missing), desc=f"embed {encoder}-{dataset}", unit="img", mininterval=1) as bar:
-            for positions in embeddings.batched(missing, settings.batch_size):
-                yield positions, model.encode_images(torch.stack([next(decoded) for _ in positions]))
+            for positions, batch in feeding.embedded(model, sources, images_index.exif, settings.jpeg_scaling):
+                yield [missing[position] for position in positions], batch
                 bar.update(len(positions))
         seconds = time.perf_counter() - start
 

@@ -312,12 +312,22 @@ def load(path: str, sha256: str, exif: Exif, enough: Enough | None = None) -> Pi
     return decode(data, exif, enough)
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64) -> Iterator[Result]:
-    """Yield ``function(item)`` of each item in order, computed by one thread per core, at most ``ahead`` items in advance.
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64, threads: ThreadPoolExecutor | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` of each item in order, computed by threads, at most ``ahead`` items in advance.
 
-    Pillow and torch release the GIL while they work. The bound keeps memory constant for any number of items.
+    Pillow and torch release the GIL while they work. The bound keeps memory constant for any number of items. At the end, or after an
+    error or Ctrl-C, items that no thread has begun are dropped and the threads are joined.
+
+    Args:
+        function: called with one item at a time by each thread.
+        items: in the order of the results.
+        ahead: items that are computed, or wait, beyond the one that is yielded next.
+        threads: by default one per core.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = threads or ThreadPoolExecutor(os.cpu_count())
+    try:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -325,3 +335,5 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: i
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -43,7 +43,6 @@ class Encoder:
         """Return the resized and cropped image, uint8 (3, s, s), of RGB pixels uint8 (h, w, 3)."""
         return self.crops.crop(pixels)
 
-    @torch.inference_mode()
     def encode_images(self, crops: torch.Tensor) -> Vectors:
         """Return the vectors of at most ``batch_size`` images.
 
@@ -53,20 +52,22 @@ class Encoder:
         Returns:
             "embedding" (n, d) and, if the architecture has them, "features" (n, f): float32, as the model returns them, not normalised.
         """
+        return {name: value.cpu().numpy() for name, value in self.encoding(crops).items()}
+
+    @torch.inference_mode()
+    def encoding(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what ``encode_images`` does as tensors on the encoder's device; a GPU may still be computing them."""
         batch = self._padded(crops).to(device(), memory_format=torch.channels_last, non_blocking=True)
         embedding, features = self.image_vectors(self.model, self.crops.normalized(batch).to(self.dtype))
-        return {name: _numpy(value, len(crops)) for name, value in (("embedding", embedding), ("features", features)) if value is not None}
+        kinds = {"embedding": embedding, "features": features}
+        return {name: value[: len(crops)].float() for name, value in kinds.items() if value is not None}
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return "embedding", float32 (n, d), not normalised, of at most ``batch_size`` texts, truncated to the model's context length."""
         tokens = self._padded(self.tokenize(list(texts))).to(device())
-        return {"embedding": _numpy(self.model.encode_text(tokens), len(texts))}
+        return {"embedding": self.model.encode_text(tokens)[: len(texts)].float().cpu().numpy()}
 
     def _padded(self, rows: torch.Tensor) -> torch.Tensor:
         assert 0 < len(rows) <= self.batch_size, len(rows)
         return torch.cat([rows, rows[-1:].expand(self.batch_size - len(rows), *rows.shape[1:])])
-
-
-def _numpy(vectors: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
-    return vectors[:count].float().cpu().numpy()

@@ -4,6 +4,7 @@ Such a folder contains open_clip_config.json, open_clip_model.safetensors and, i
 tokenizer's files. garden_clip, which is trained here, is stored in the same format.
 """
 
+import copy
 import dataclasses
 import json
 import logging
@@ -165,7 +166,7 @@ def untrained(entry: OpenClipTag | OpenClipFile | OpenClipRepository) -> tuple[A
 
 
 def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return both vectors of each image, computed in one pass.
+    """Return both vectors of each image, computed in one pass; the model stays as it is, since several threads share it.
 
     Args:
         model: an open_clip model.
@@ -177,12 +178,10 @@ def image_vectors(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch
     """
     visual = model.visual
     if isinstance(visual, open_clip.transformer.VisionTransformer) and visual.proj is not None:
-        projection, visual.proj = visual.proj, None
-        try:
-            features = visual(pixels)
-        finally:
-            visual.proj = projection
-        return features @ projection, features
+        without_projection = copy.copy(visual)
+        without_projection._parameters = visual._parameters | {"proj": None}  # else the copy would share the dictionary
+        features = without_projection(pixels)
+        return features @ visual.proj, features
     if isinstance(visual, open_clip.timm_model.TimmModel):
         classifier = visual.trunk.get_classifier()
         if any(True for part in (classifier, visual.head) for _ in part.parameters()):

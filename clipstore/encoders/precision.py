@@ -1,5 +1,6 @@
-"""The device that encoders run on, and the precisions it computes in."""
+"""The device that encoders run on, the cores beside it, and the precisions it computes in."""
 
+import os
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,12 @@ def device() -> str:
 def hardware() -> str:
     """Return the device with the GPU's name, since GPUs of another model round differently: "cpu" or "cuda (NVIDIA ...)"."""
     return f"cuda ({torch.cuda.get_device_name()})" if device() == "cuda" else "cpu"
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use; torchrun's processes on a machine share them."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def compute_float32_exactly() -> None:

@@ -4,7 +4,6 @@ An image is stored as uint8, 3 bytes per pixel, with its shorter side resized to
 image of 256 x 340 pixels takes 261 KB, and 3,700 of them take 1 GB.
 """
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from clipstore.core.nets import Training
 from clipstore.core.params import Exif
 from clipstore.data import images
+from clipstore.encoders.precision import cores
 from clipstore.encoders.vision import v2
 from clipstore.training import augmentation
 from clipstore.training.augmentation import CHUNK, moved
@@ -139,12 +139,7 @@ def default_workers(device: torch.device) -> int:
 
     A CPU that trains has no core left for them. Beside a GPU, each of a machine's training processes starts its share of the cores.
     """
-    return 0 if device.type == "cpu" else max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cpu" else cores()
 
 
 def fits(image_sets: Collection[ImageSet], free: int) -> bool:

@@ -77,6 +77,15 @@ def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(project: Path, name: st
             np.testing.assert_array_equal(alone[kind][0], values[row])
 
 
+def test_a_model_that_threads_share_is_not_changed_while_it_computes(project: Path) -> None:
+    make_weights()
+    encoder = load("tiny")
+    visual, during = encoder.model.visual, []
+    visual.transformer.register_forward_pre_hook(lambda *_: during.append(visual.proj is not None))
+    encoder.encode_images(random_crops(1))
+    assert during == [True]
+
+
 def test_texts_are_open_clips_own(project: Path) -> None:
     make_weights()
     texts = ["a red flower", "a much longer description of one blue flower that will not fit into the context at all, never"]

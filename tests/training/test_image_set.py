@@ -85,11 +85,8 @@ def test_resident_images_come_with_their_labels() -> None:
 
 def test_workers_are_started_only_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_set, "cores", lambda: 16)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     assert image_set.default_workers(CPU) == 0
     assert image_set.default_workers(torch.device("cuda")) == 16
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert image_set.default_workers(torch.device("cuda")) == 5
 
 
 def test_images_fit_in_half_of_the_free_memory() -> None:

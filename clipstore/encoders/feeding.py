@@ -1,0 +1,164 @@
+"""Feed an encoder with image files: decode, crop and encode them, batch by batch and in order, on every core and the GPU.
+
+Memory does not grow with the number of images. docs/decisions/0021-feeding.md gives the measurements behind this module.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from clipstore.core.errors import InputError
+from clipstore.core.params import Exif
+from clipstore.data import images
+from clipstore.encoders.encoder import Encoder, Vectors
+from clipstore.encoders.precision import cores, device
+
+CHUNK = 16  # images that a worker process passes on at a time: 2.4 MB at 224 pixels, since containers often have 64 MB of shared memory
+Source = tuple[str, str]  # path and SHA-256
+Crop = Callable[[Source], torch.Tensor]
+Batch = tuple[range, Vectors]
+Crops = Iterator[tuple[range, torch.Tensor]]
+
+
+def embedded(encoder: Encoder, sources: Sequence[Source], exif: Exif, jpeg_scaling: bool = False) -> Iterator[Batch]:
+    """Yield the vectors of all images in batches of the encoder's size, each with the positions of its images in ``sources``.
+
+    Args:
+        encoder: on its device.
+        sources: path and SHA-256 of each image.
+        exif: whether the EXIF orientation is applied.
+        jpeg_scaling: whether the decoder scales large JPEGs, see `clipstore.encoders.crops.Crops.enough`.
+
+    Raises:
+        InputError: an image is missing or has changed, a worker process was killed, or the GPU's memory does not hold a batch. All earlier
+            batches have been yielded.
+    """
+    batches = [range(start, min(start + encoder.batch_size, len(sources))) for start in range(0, len(sources), encoder.batch_size)]
+
+    enough = encoder.crops.enough if jpeg_scaling else None
+
+    def crop(source: Source) -> torch.Tensor:
+        return encoder.crop(images.load(*source, exif, enough))
+
+    if device() == "cuda":
+        return _encoded(encoder, _by_processes(crop, sources, batches))
+    return _by_threads(encoder, crop, sources, batches)
+
+
+def _by_threads(encoder: Encoder, crop: Crop, sources: Sequence[Source], batches: list[range]) -> Iterator[Batch]:
+    """Let each core compute whole batches on its own; the last ones, fewer than cores, are computed by all cores together.
+
+    Cores are counted as torch's threads, which follow OMP_NUM_THREADS and the cores that this process may use.
+    """
+    threads = torch.get_num_threads()
+    alone = len(batches) - len(batches) % threads
+
+    def encode(batch: range) -> Batch:
+        return batch, encoder.encode_images(torch.stack([crop(sources[position]) for position in batch]))
+
+    try:  # OpenMP and MKL keep the number in each thread: one that is set here alone leaves MKL's products in new threads as they were
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        yield from images.in_order(encode, batches[:alone], threads, pool)
+    finally:
+        torch.set_num_threads(threads)
+    rest = (sources[position] for batch in batches[alone:] for position in batch)
+    crops = images.in_order(crop, rest, 2 * encoder.batch_size, ThreadPoolExecutor(threads))
+    for batch in batches[alone:]:
+        yield batch, encoder.encode_images(torch.stack([next(crops) for _ in batch]))
+
+
+class _Chunks(Dataset[Any]):
+    """Crops of a few images, computed in a worker process; an InputError is passed on, since torch would add a traceback to its line."""
+
+    def __init__(self, crop: Crop, sources: Sequence[Source]) -> None:
+        self.crop, self.sources = crop, sources
+
+    def __getitem__(self, chunk: range) -> torch.Tensor | InputError:
+        try:
+            return torch.stack([self.crop(self.sources[position]) for position in chunk])
+        except InputError as error:
+            return error
+
+
+def _by_processes(crop: Crop, sources: Sequence[Source], batches: list[range]) -> Crops:
+    """Yield each batch's crops, uint8 on the encoder's device, computed by worker processes on all cores but one.
+
+    Threads would wait for Python's lock. torch's DataLoader has what processes need: order, a bound on what they compute in advance,
+    shared and pinned memory, one thread in each, and an end when either side is killed.
+    """
+    chunks = [batch[start : start + CHUNK] for batch in batches for start in range(0, len(batch), CHUNK)]
+    loader: Any = DataLoader(
+        _Chunks(crop, sources),
+        batch_size=None,
+        sampler=chunks,  # any sequence of what __getitem__ takes
+        num_workers=min(max(1, cores() - 1), len(chunks)),
+        pin_memory=device() == "cuda",
+        multiprocessing_context="fork",  # starts at once, with everything imported; workers leave the GPU alone
+    )
+    waiting, parts = deque(batches), []
+    for part in _unless_killed(loader):
+        if isinstance(part, InputError):
+            raise part
+        parts.append(part.to(device(), non_blocking=True))
+        if sum(map(len, parts)) == len(waiting[0]):
+            yield waiting.popleft(), torch.cat(parts)
+            parts = []
+
+
+def _unless_killed(loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield what worker processes compute.
+
+    Raises:
+        InputError: one of them was killed. torch notices it too, but by a handler that raises an error anywhere in the main thread, even
+            while rows are written, and by whatever reading from a dead process gives.
+    """
+    handler, before = signal.getsignal(signal.SIGCHLD), active_children()
+    computed = iter(loader)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    workers = [process for process in active_children() if process not in before]
+    try:
+        yield from computed
+    except Exception:
+        if not wait([process.sentinel for process in workers], timeout=1):
+            raise
+        codes = ", ".join(str(process.exitcode) for process in workers if process.exitcode)
+        raise InputError(
+            f"a worker process that decodes images was killed (exit code {codes}): expected enough memory, and shared memory in /dev/shm; "
+            "computed rows are kept: run it again"
+        ) from None
+    finally:
+        del computed  # ends the workers
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _encoded(encoder: Encoder, batches: Crops) -> Iterator[Batch]:
+    """Yield the vectors of each batch once the next one has begun, so that the GPU does not wait while they are copied and stored."""
+    begun: deque[tuple[range, dict[str, torch.Tensor], Any]] = deque()
+
+    def finished() -> Batch:
+        batch, vectors, event = begun.popleft()
+        if event:
+            event.synchronize()
+        return batch, {name: values.numpy() for name, values in vectors.items()}
+
+    try:
+        for batch, crops in batches:
+            vectors = {name: values.to("cpu", non_blocking=True) for name, values in encoder.encoding(crops).items()}  # pinned
+            begun.append((batch, vectors, torch.cuda.current_stream().record_event() if crops.is_cuda else None))
+            if len(begun) > 1:
+                yield finished()
+    except torch.OutOfMemoryError:
+        yield from (finished() for _ in list(begun))
+        found = f"params.yaml: embed_images.batch_size = {encoder.batch_size}"
+        raise InputError(f"{found}: the GPU's memory does not hold a batch; expected fewer images; computed rows are kept") from None
+    except InputError:
+        yield from (finished() for _ in list(begun))
+        raise
+    yield from (finished() for _ in list(begun))
