@@ -35,9 +35,7 @@ SCRATCH = {
 }
 NETS = {
     "nets.mobilenetv2": FINETUNE | COMMON | {"min_crop_scale": 0.5, "ema_decay": 0.98},
-    "nets.little": SCRATCH
-    | COMMON
-    | {"warmup_epochs": 3, "min_crop_scale": 0.4, "trivial_augment": True, "ema_decay": 0.9, "refit": False},
+    "nets.little": SCRATCH | COMMON | {"warmup_epochs": 3, "min_crop_scale": 0.4, "ema_decay": 0.9, "refit": False},
     "axes.finetune": ["mobilenetv2"],
     "axes.scratch": ["little"],
 }
