@@ -6,7 +6,7 @@ data/embeddings/ENCODER-DATASET. Rows in the row cache are reused; if it has all
 
 import json
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from tqdm import tqdm
@@ -19,11 +19,21 @@ from clipstore.encoders import contract
 from clipstore.encoders.info import read_info
 from clipstore.store import embeddings
 
+AUTO_BATCH = {"cpu": 32, "cuda": 256}  # a GPU needs more rows to be busy; on a CPU, each core holds a batch
+
 
 class EmbedImages(Section):
-    """How images are embedded; batch_size and precision are part of the contract."""
+    """How images are embedded; batch_size, precision and resize are part of the contract."""
 
-    batch_size: int = Field(ge=1, le=4096, description="Images per batch; part of the contract, since it can change the last bits.")
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
+        description=f"Images per batch; part of the contract, since it can change the last bits. auto is {AUTO_BATCH['cpu']} on a CPU and "
+        f"{AUTO_BATCH['cuda']} on a GPU."
+    )
+    resize: Literal["pillow", "auto"] = Field(
+        "pillow",
+        description="What decodes and resizes images; part of the contract. pillow: the CPU, as for published figures. auto: beside a GPU, "
+        "nvJPEG and torch on the GPU where that was measured to keep this encoder's nearest neighbours.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         description="Precision of the computation; auto is bfloat16 where it is fast and measured to be accurate, else float32."
     )
@@ -32,7 +42,7 @@ class EmbedImages(Section):
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
-    from clipstore.encoders import feeding, fidelity
+    from clipstore.encoders import feeding, fidelity, nvjpeg
     from clipstore.encoders.encoder import Encoder
     from clipstore.encoders.precision import device, hardware
 
@@ -41,16 +51,21 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows = images_index.usable
     info = read_info(encoder)
     precision = fidelity.resolve(settings.precision, info, "images")
-    terms = contract.of_images(info, precision, settings.batch_size, hardware(), images_index.exif)
+    batch_size = AUTO_BATCH[device()] if settings.batch_size == "auto" else settings.batch_size
+    on_device = nvjpeg.resolve(settings.resize, info) == "nvjpeg"
+    terms = contract.of_images(info, precision, batch_size, hardware(), images_index.exif)
+    terms["preprocess"] |= nvjpeg.decoding() if on_device else {}
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
     def batches(missing: list[int]) -> embeddings.Batches:
         nonlocal seconds
-        model = Encoder(info, precision, settings.batch_size)
+        model = Encoder(info, precision, batch_size)
+        decoder = nvjpeg.Decoder(model, images_index.exif) if on_device else None
+        sources = [(paths[position], keys[position]) for position in missing]
         start = time.perf_counter()
         with tqdm(total=len(missing), desc=f"embed {encoder}-{dataset}", unit="img", mininterval=1) as bar:
-            for positions, batch in feeding.embedded(model, [(paths[each], keys[each]) for each in missing], images_index.exif):
+            for positions, batch in feeding.embedded(model, sources, images_index.exif, decoder):
                 yield [missing[position] for position in positions], batch
                 bar.update(len(positions))
         seconds = time.perf_counter() - start
