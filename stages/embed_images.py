@@ -6,9 +6,9 @@ data/embeddings/ENCODER-DATASET. Rows in the row cache are reused; if it has all
 
 import json
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from clipstore.core import digests
@@ -19,30 +19,42 @@ from clipstore.encoders import contract
 from clipstore.encoders.info import read_info
 from clipstore.store import embeddings
 
+AUTO_BATCH = {"cpu": 32, "cuda": 256}  # a GPU needs more rows to be busy; on a CPU, each core holds a batch
+
 
 class EmbedImages(Section):
     """How images are embedded; all but vectors is part of the contract."""
 
-    batch_size: int = Field(ge=1, le=4096, description="Images per batch; part of the contract, since it can change the last bits.")
-    resize: Literal["pillow", "torch"] = Field(
-        "pillow",
-        description="Library that resizes images, part of the contract: torch is about three times as fast and differs by rounding; "
-        "a warning says where that changes nearest neighbours.",
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
+        description=f"Images per batch; part of the contract, since it can change the last bits. auto is {AUTO_BATCH['cpu']} on a CPU and "
+        f"{AUTO_BATCH['cuda']} on a GPU."
+    )
+    resize: Literal["pillow", "torch", "auto"] = Field(
+        default="pillow",
+        description="What resizes images, part of the contract. pillow: the encoder's library, as for published figures. torch: about three "
+        "times as fast, differs by rounding; a warning says where that changes nearest neighbours. auto: beside a GPU, nvJPEG and torch on "
+        "the GPU where that was measured to keep this encoder's nearest neighbours, else pillow.",
     )
     jpeg_scaling: bool = Field(
-        False,
+        default=False,
         description="Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, at least twice the size they are resized to; "
-        "part of the contract. A warning says where that changes nearest neighbours.",
+        "part of the contract. A warning says where that changes nearest neighbours. Not with resize: auto.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         description="Precision of the computation; auto is bfloat16 where it is fast and measured to be accurate, else float32."
     )
     vectors: Literal["float32", "float16"] = Field(description="Type of the vectors in images.parquet.")
 
+    @model_validator(mode="after")
+    def _scaled_on_the_cpu(self) -> "EmbedImages":
+        if self.jpeg_scaling and self.resize == "auto":
+            raise ValueError("jpeg_scaling = True: expected resize to be pillow or torch, since nvJPEG does not scale")
+        return self
+
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
-    from clipstore.encoders import feeding, fidelity
+    from clipstore.encoders import feeding, fidelity, nvjpeg
     from clipstore.encoders.encoder import Encoder
     from clipstore.encoders.precision import device, hardware
 
@@ -51,18 +63,24 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     rows = images_index.usable
     info = read_info(encoder)
     precision = fidelity.resolve(settings.precision, info, "images")
-    terms = contract.of_images(info, precision, settings.batch_size, hardware(), images_index.exif, settings.resize, settings.jpeg_scaling)
-    fidelity.check_preparation(info, settings.resize, settings.jpeg_scaling)
+    batch_size = AUTO_BATCH[device()] if settings.batch_size == "auto" else settings.batch_size
+    resize = nvjpeg.resolve(settings.resize, info)
+    terms = contract.of_images(info, precision, batch_size, hardware(), images_index.exif, resize, settings.jpeg_scaling)
+    if resize == "nvjpeg":
+        terms["preprocess"] |= nvjpeg.decoding()
+    else:
+        fidelity.check_preparation(info, resize, settings.jpeg_scaling)
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
     def batches(missing: list[int]) -> embeddings.Batches:
         nonlocal seconds
-        model = Encoder(info, precision, settings.batch_size, settings.resize)
+        model = Encoder(info, precision, batch_size, "torch" if resize == "torch" else "pillow")
+        decoder = nvjpeg.Decoder(model, images_index.exif) if resize == "nvjpeg" else None
         sources = [(paths[each], keys[each]) for each in missing]
         start = time.perf_counter()
         with tqdm(total=len(missing), desc=f"embed {encoder}-{dataset}", unit="img", mininterval=1) as bar:
-            for positions, batch in feeding.embedded(model, sources, images_index.exif, settings.jpeg_scaling):
+            for positions, batch in feeding.embedded(model, sources, images_index.exif, settings.jpeg_scaling, decoder):
                 yield [missing[position] for position in positions], batch
                 bar.update(len(positions))
         seconds = time.perf_counter() - start

@@ -298,7 +298,12 @@ def examine(path: Path, exif: Exif) -> Facts:
 
 
 def load(path: str, sha256: str, exif: Exif, enough: Enough | None = None) -> Pixels:
-    """Return the image at ``path`` as RGB, uint8 (h, w, 3), after checking that its bytes are those that were indexed.
+    """Return the image at ``path`` as RGB, uint8 (h, w, 3), if it is the file that was indexed; see `read` and `decode`."""
+    return decode(read(path, sha256), exif, enough)
+
+
+def read(path: str, sha256: str) -> bytes:
+    """Return the bytes of the file at ``path``, after checking that they are those that were indexed.
 
     Raises:
         InputError: the file is missing or has changed.
@@ -309,7 +314,7 @@ def load(path: str, sha256: str, exif: Exif, enough: Enough | None = None) -> Pi
         raise InputError(f"{path}: {error.strerror}, although the index lists the file: run `dvc repro` again") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: the file has changed since it was indexed (expected SHA-256 {sha256}): run `dvc repro` again")
-    return decode(data, exif, enough)
+    return data
 
 
 def in_order(

@@ -3,13 +3,14 @@
 Memory does not grow with the number of images. docs/decisions/0021-feeding.md gives the measurements behind this module.
 """
 
+import math
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children
 from multiprocessing.connection import wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +21,9 @@ from clipstore.data import images
 from clipstore.encoders.encoder import Encoder, Vectors
 from clipstore.encoders.precision import cores, device
 
+if TYPE_CHECKING:
+    from clipstore.encoders.nvjpeg import Decoder  # which imports torchvision
+
 CHUNK = 16  # images that a worker process passes on at a time: 2.4 MB at 224 pixels, since containers often have 64 MB of shared memory
 Source = tuple[str, str]  # path and SHA-256
 Crop = Callable[[Source], torch.Tensor]
@@ -27,7 +31,9 @@ Batch = tuple[range, Vectors]
 Crops = Iterator[tuple[range, torch.Tensor]]
 
 
-def embedded(encoder: Encoder, sources: Sequence[Source], exif: Exif, jpeg_scaling: bool = False) -> Iterator[Batch]:
+def embedded(
+    encoder: Encoder, sources: Sequence[Source], exif: Exif, jpeg_scaling: bool = False, decoder: "Decoder | None" = None
+) -> Iterator[Batch]:
     """Yield the vectors of all images in batches of the encoder's size, each with the positions of its images in ``sources``.
 
     Args:
@@ -35,18 +41,20 @@ def embedded(encoder: Encoder, sources: Sequence[Source], exif: Exif, jpeg_scali
         sources: path and SHA-256 of each image.
         exif: whether the EXIF orientation is applied.
         jpeg_scaling: whether the decoder scales large JPEGs, see `clipstore.encoders.crops.Crops.enough`.
+        decoder: decodes the usual JPEGs on the GPU; without one, the CPU decodes all images.
 
     Raises:
         InputError: an image is missing or has changed, a worker process was killed, or the GPU's memory does not hold a batch. All earlier
             batches have been yielded.
     """
     batches = [range(start, min(start + encoder.batch_size, len(sources))) for start in range(0, len(sources), encoder.batch_size)]
-
     enough = encoder.crops.enough if jpeg_scaling else None
 
     def crop(source: Source) -> torch.Tensor:
         return encoder.crop(images.load(*source, exif, enough))
 
+    if decoder:
+        return _encoded(encoder, _by_nvjpeg(decoder, sources, batches))
     if device() == "cuda":
         return _encoded(encoder, _by_processes(crop, sources, batches))
     return _by_threads(encoder, crop, sources, batches)
@@ -74,42 +82,65 @@ def _by_threads(encoder: Encoder, crop: Crop, sources: Sequence[Source], batches
         yield batch, encoder.encode_images(torch.stack([next(crops) for _ in batch]))
 
 
+def _by_processes(crop: Crop, sources: Sequence[Source], batches: list[range]) -> Crops:
+    """Yield each batch's crops, uint8 on the encoder's device, computed by worker processes."""
+    crops = _from_workers(crop, sources, batches)
+    for batch in batches:
+        yield batch, torch.stack([next(crops).to(device(), non_blocking=True) for _ in batch])
+
+
+def _by_nvjpeg(decoder: "Decoder", sources: Sequence[Source], batches: list[range]) -> Crops:
+    """Yield each batch's crops, uint8 on the encoder's device, which decodes the files that worker processes read, in blocks."""
+
+    def read(source: Source) -> torch.Tensor:
+        return decoder.prepare(images.read(*source))
+
+    items = _from_workers(read, sources, batches)
+    together = max(1, decoder.block // len(batches[0])) if batches else 1
+    for start in range(0, len(batches), together):
+        block = batches[start : start + together]
+        crops = decoder.crops([next(items) for _ in range(sum(map(len, block)))])
+        yield from zip(block, crops.split([len(batch) for batch in block]), strict=True)
+
+
 class _Chunks(Dataset[Any]):
-    """Crops of a few images, computed in a worker process; an InputError is passed on, since torch would add a traceback to its line."""
+    """What a worker process makes of a few images, in one tensor with the shape of each image's part.
 
-    def __init__(self, crop: Crop, sources: Sequence[Source]) -> None:
-        self.crop, self.sources = crop, sources
+    An InputError is passed on, since torch would add a traceback to its line.
+    """
 
-    def __getitem__(self, chunk: range) -> torch.Tensor | InputError:
+    def __init__(self, prepare: Crop, sources: Sequence[Source]) -> None:
+        self.prepare, self.sources = prepare, sources
+
+    def __getitem__(self, chunk: range) -> tuple[torch.Tensor, list[torch.Size]] | InputError:
         try:
-            return torch.stack([self.crop(self.sources[position]) for position in chunk])
+            parts = [self.prepare(self.sources[position]) for position in chunk]
         except InputError as error:
             return error
+        return torch.cat([part.flatten() for part in parts]), [part.shape for part in parts]
 
 
-def _by_processes(crop: Crop, sources: Sequence[Source], batches: list[range]) -> Crops:
-    """Yield each batch's crops, uint8 on the encoder's device, computed by worker processes on all cores but one.
+def _from_workers(prepare: Crop, sources: Sequence[Source], batches: list[range]) -> Iterator[torch.Tensor]:
+    """Yield what worker processes on all cores but one make of each image, uint8, in pinned memory if there is a GPU.
 
     Threads would wait for Python's lock. torch's DataLoader has what processes need: order, a bound on what they compute in advance,
     shared and pinned memory, one thread in each, and an end when either side is killed.
     """
     chunks = [batch[start : start + CHUNK] for batch in batches for start in range(0, len(batch), CHUNK)]
     loader: Any = DataLoader(
-        _Chunks(crop, sources),
+        _Chunks(prepare, sources),
         batch_size=None,
-        sampler=chunks,  # any sequence of what __getitem__ takes
+        sampler=chunks,
         num_workers=min(max(1, cores() - 1), len(chunks)),
         pin_memory=device() == "cuda",
         multiprocessing_context="fork",  # starts at once, with everything imported; workers leave the GPU alone
     )
-    waiting, parts = deque(batches), []
-    for part in _unless_killed(loader):
-        if isinstance(part, InputError):
-            raise part
-        parts.append(part.to(device(), non_blocking=True))
-        if sum(map(len, parts)) == len(waiting[0]):
-            yield waiting.popleft(), torch.cat(parts)
-            parts = []
+    for received in _unless_killed(loader):
+        if isinstance(received, InputError):
+            raise received
+        together, shapes = received
+        for part, shape in zip(together.split([math.prod(shape) for shape in shapes]), shapes, strict=True):
+            yield part.view(shape)
 
 
 def _unless_killed(loader: Iterable[Any]) -> Iterator[Any]:

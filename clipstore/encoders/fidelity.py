@@ -88,10 +88,10 @@ def measured(info: EncoderInfo, tower: Tower) -> Fidelity:
     def vectors(precision: Precision) -> Vectors:
         encoder = Encoder(info, precision, BATCH)
         rows = [encoder.crop(np.asarray(drawing)) for drawing in images()] if tower == "images" else texts()
-        return _vectors(encoder, rows, f"{info.name}, {tower} in {precision}")
+        return encoded(encoder, rows, f"{info.name}, {tower} in {precision}")
 
     terms = [tower, of_tower(info, "bfloat16", BATCH, hardware())]
-    return _once("bfloat16", terms, lambda: (vectors("float32"), vectors("bfloat16")))
+    return once("bfloat16", terms, lambda: (vectors("float32"), vectors("bfloat16")))
 
 
 def measured_preparation(info: EncoderInfo, resize: Resize, jpeg_scaling: bool) -> Fidelity:
@@ -109,16 +109,16 @@ def measured_preparation(info: EncoderInfo, resize: Resize, jpeg_scaling: bool) 
         enough = encoder.crops.enough if jpeg_scaling and not exact else None
         side = ENLARGED * encoder.crops.size(SIDE, SIDE)[0] * (2 if jpeg_scaling else 1)
         pictures = (enlarged(drawing, side, number) for number, drawing in enumerate(images()))
-        decoded = (decode(_jpeg(picture), "ignore", enough) if jpeg_scaling else np.array(picture) for picture in pictures)
+        decoded = (decode(jpeg(picture), "ignore", enough) if jpeg_scaling else np.array(picture) for picture in pictures)
         how = "exactly" if exact else "faster"
         crops = [encoder.crop(pixels) for pixels in tqdm(decoded, f"{info.name}, prepared {how}", COUNT, unit="img")]
-        return _vectors(encoder, crops, f"{info.name}, images prepared {how}")
+        return encoded(encoder, crops, f"{info.name}, images prepared {how}")
 
     terms = contract.of_images(info, "float32", BATCH, hardware(), resize=resize, jpeg_scaling=jpeg_scaling)
-    return _once("preparation", terms, lambda: (vectors(exact=True), vectors(exact=False)))
+    return once("preparation", terms, lambda: (vectors(exact=True), vectors(exact=False)))
 
 
-def _once(folder: str, terms: Any, both: Callable[[], tuple[Vectors, Vectors]]) -> Fidelity:
+def once(folder: str, terms: Any, both: Callable[[], tuple[Vectors, Vectors]]) -> Fidelity:
     """Return the fidelity for these terms from the cache folder, or that of the exact and the faster vectors, saved there."""
     path = root() / folder / f"{json_sha256(terms)}.json"
     if path.exists():
@@ -164,7 +164,7 @@ def enlarged(drawing: Image.Image, side: int, number: int) -> Image.Image:
     return Image.fromarray((pixels + NOISE * noise).clip(0, 255).astype(np.uint8))
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()
@@ -175,7 +175,7 @@ def _flowers() -> list[garden.Flower]:
     return [garden.CAPTIONED[position] for position in order[:COUNT]]
 
 
-def _vectors(encoder: Encoder, rows: Sequence[str] | Sequence[torch.Tensor], title: str) -> Vectors:
+def encoded(encoder: Encoder, rows: Sequence[str] | Sequence[torch.Tensor], title: str) -> Vectors:
     """Return each kind of vector, float32 (COUNT, width), of texts or crops."""
     batches = []
     for start in tqdm(range(0, COUNT, BATCH), title, unit="batch"):

@@ -1,5 +1,6 @@
 """The device, its name and the arithmetic of float32 on it."""
 
+import os
 from typing import Any
 
 import pytest
@@ -32,3 +33,13 @@ def test_no_switch_makes_float32_less_precise() -> None:
     precision.compute_float32_exactly()
     for backend in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv):
         assert backend.fp32_precision == "ieee"
+
+
+def test_the_cores_of_this_process_are_shared_with_torchruns_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert precision.cores() == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert precision.cores() == 5
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
+    assert precision.cores() == 1
