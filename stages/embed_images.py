@@ -30,7 +30,7 @@ class EmbedImages(Section):
         f"{AUTO_BATCH['cuda']} on a GPU."
     )
     resize: Literal["pillow", "auto"] = Field(
-        "pillow",
+        default="pillow",
         description="What decodes and resizes images; part of the contract. pillow: the CPU, as for published figures. auto: beside a GPU, "
         "nvJPEG and torch on the GPU where that was measured to keep this encoder's nearest neighbours.",
     )

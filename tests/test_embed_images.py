@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
 from clipstore.data import images
 from clipstore.data import index as index_file
-from clipstore.encoders import encoder
+from clipstore.encoders import encoder, nvjpeg
 from clipstore.store import embeddings, row_cache
 from stages import embed_images
 from tests.project import draw, embed, make_images, make_index, make_weights, prepare, save_timm
@@ -107,6 +109,28 @@ def test_one_changed_pixel_recomputes_one_image(ready: Path, monkeypatch: pytest
     make_index()
     assert embed(monkeypatch) == 1
     assert outputs() == fresh(monkeypatch)
+
+
+def embed_with(monkeypatch: pytest.MonkeyPatch, **other: str) -> dict[str, Any]:
+    """Run embed_images with further settings; return the contract."""
+    given = {"batch_size": 4, "precision": "float32", "vectors": "float32", **other}
+    monkeypatch.setattr(embed_images, "section", lambda *_: embed_images.EmbedImages.model_validate(given))
+    embed_images.main("tiny", "own")
+    terms: dict[str, Any] = json.loads((OUTPUT / "contract.json").read_text())
+    return terms
+
+
+def test_the_batch_size_of_a_cpu_is_32(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert embed_with(monkeypatch, batch_size="auto")["batch_size"] == 32
+
+
+def test_the_decoder_of_the_device_is_another_contract(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embed_with(monkeypatch)
+    monkeypatch.setattr(nvjpeg, "resolve", lambda *_: "nvjpeg")
+    after = embed_with(monkeypatch, resize="auto")  # PNGs, which the CPU decodes on this path, too
+    assert after["preprocess"] == before["preprocess"] | nvjpeg.decoding()
+    assert "nvJPEG of torchvision" in after["preprocess"]["device_decoder"]
 
 
 def test_another_precision_recomputes_all_and_going_back_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def _from_workers(prepare: Crop, sources: Sequence[Source], batches: list[range]
     loader: Any = DataLoader(
         _Chunks(prepare, sources),
         batch_size=None,
-        sampler=chunks,  # type: ignore[arg-type]  # any sequence of what __getitem__ takes
+        sampler=chunks,
         num_workers=min(max(1, cores() - 1), len(chunks)),
         pin_memory=device() == "cuda",
         multiprocessing_context="fork",  # starts at once, with everything imported; workers leave the GPU alone

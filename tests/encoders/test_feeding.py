@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,14 @@ def test_each_thread_computes_alone_and_what_is_left_over_together(
 def test_a_product_in_a_worker_thread_starts_no_others(two_threads: None) -> None:
     """MKL takes its number of threads from the thread that calls it."""
     matrix = torch.rand(600, 600)
-    _ = matrix @ matrix
+    torch.mm(matrix, matrix)
 
     def started(_: int) -> int:
         before = len(list(Path("/proc/self/task").iterdir()))
-        _ = matrix @ matrix
+        torch.mm(matrix, matrix)
         return len(list(Path("/proc/self/task").iterdir())) - before
 
-    pool = feeding.ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
     assert list(images.in_order(started, [0], 1, pool)) == [0]
 
 
@@ -131,7 +132,12 @@ def test_at_most_one_batch_more_than_threads_is_in_flight(project: Path, two_thr
     encoder, sources = prepared(10 * BATCH)
     begun: list[int] = []
     encode = encoder.encode_images
-    monkeypatch.setattr(encoder, "encode_images", lambda crops: (begun.append(1), encode(crops))[1])
+
+    def counted(crops: torch.Tensor) -> Vectors:
+        begun.append(1)
+        return encode(crops)
+
+    monkeypatch.setattr(encoder, "encode_images", counted)
     batches = by_threads(encoder, sources)
     for done in range(1, 8):
         next(batches)
@@ -184,7 +190,8 @@ def test_a_killed_worker_is_one_line_and_what_was_computed_is_kept(project: Path
         return load(path, *rest)
 
     monkeypatch.setattr(images, "load", killed)
-    handler, done = signal.getsignal(signal.SIGCHLD), []
+    handler = signal.getsignal(signal.SIGCHLD)
+    done: list[int] = []
     expected = r"a worker process that decodes images was killed \(exit code -9\): .* computed rows are kept"
     with pytest.raises(InputError, match=expected) as raised:
         for positions, _ in by_processes(encoder, sources):
