@@ -31,9 +31,9 @@ class EmbedImages(Section):
     )
     resize: Literal["pillow", "torch", "auto"] = Field(
         default="pillow",
-        description="What resizes images, part of the contract. pillow: the encoder's library, as for published figures. torch: about three "
-        "times as fast, differs by rounding; a warning says where that changes nearest neighbours. auto: beside a GPU, nvJPEG and torch on "
-        "the GPU where that was measured to keep this encoder's nearest neighbours, else pillow.",
+        description="What resizes images, part of the contract. pillow: the encoder's library, as for published figures. torch: about "
+        "three times as fast, differs by rounding; a warning says where that changes nearest neighbours. auto: beside a GPU, nvJPEG and "
+        "torch on the GPU where that was measured to keep this encoder's nearest neighbours, else pillow.",
     )
     jpeg_scaling: bool = Field(
         default=False,

@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from clipstore.core import caches
 from clipstore.core.errors import InputError
 from clipstore.data import images
 from clipstore.data import index as index_file
-from clipstore.encoders import encoder, fidelity
+from clipstore.encoders import encoder, fidelity, nvjpeg
 from clipstore.store import embeddings, row_cache
 from clipstore.store.parts import row_count
 from stages import embed_images
@@ -135,6 +137,34 @@ def test_a_faster_preparation_is_another_contract_and_gives_nearly_the_same_vect
     assert (before * after).sum(axis=1).min() > 0.99
     assert "tiny: embed_images.resize: " in capsys.readouterr().out
     assert embed(monkeypatch) == 0
+
+
+def embed_with(monkeypatch: pytest.MonkeyPatch, **other: str) -> dict[str, Any]:
+    """Run embed_images with further settings; return the contract."""
+    given = {"batch_size": 4, "precision": "float32", "vectors": "float32", **other}
+    monkeypatch.setattr(embed_images, "section", lambda *_: embed_images.EmbedImages.model_validate(given))
+    embed_images.main("tiny", "own")
+    terms: dict[str, Any] = json.loads((OUTPUT / "contract.json").read_text())
+    return terms
+
+
+def test_the_batch_size_of_a_cpu_is_32(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert embed_with(monkeypatch, batch_size="auto")["batch_size"] == 32
+
+
+def test_the_decoder_of_the_device_is_another_contract(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embed_with(monkeypatch)
+    monkeypatch.setattr(nvjpeg, "resolve", lambda *_: "nvjpeg")
+    after = embed_with(monkeypatch, resize="auto")  # PNGs, which the CPU decodes on this path, too
+    assert after["preprocess"] == before["preprocess"] | nvjpeg.decoding() | {"resizer": "nvjpeg"}
+    assert "nvJPEG of torchvision" in after["preprocess"]["device_decoder"]
+
+
+def test_a_decoder_that_cannot_scale_is_not_asked_to() -> None:
+    given = {"batch_size": 4, "precision": "float32", "vectors": "float32", "resize": "auto", "jpeg_scaling": True}
+    with pytest.raises(ValidationError, match="jpeg_scaling = True: expected resize to be pillow or torch"):
+        embed_images.EmbedImages.model_validate(given)
 
 
 def test_another_precision_recomputes_all_and_going_back_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

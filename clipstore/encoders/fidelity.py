@@ -165,6 +165,7 @@ def enlarged(drawing: Image.Image, side: int, number: int) -> Image.Image:
 
 
 def jpeg(image: Image.Image) -> bytes:
+    """Return the file of an image as a JPEG of quality 90."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()

@@ -132,7 +132,7 @@ def test_all_kinds_of_files_come_in_order(project: Path, operators: None, monkey
         Path(f"{number}.bin").write_bytes(data)
     sources = [(f"{number}.bin", file_sha256(Path(f"{number}.bin"))) for number in range(len(contents))]
     decoder = nvjpeg.Decoder(encoder, "apply", block=8)
-    batches = list(feeding.embedded(encoder, sources, "apply", decoder))
+    batches = list(feeding.embedded(encoder, sources, "apply", decoder=decoder))
     assert [position for positions, _ in batches for position in positions] == list(range(len(contents)))
     found = np.concatenate([vectors["embedding"] for _, vectors in batches])
     exact = np.concatenate([encoder.encode_images(encoder.crop(images.decode(data, "apply"))[None])["embedding"] for data in contents])
@@ -211,7 +211,7 @@ def test_auto_is_pillow_on_a_cpu(project: Path, monkeypatch: pytest.MonkeyPatch)
 def test_without_operators_one_line_says_so(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     info = read_info_of_tiny()
     on_a_gpu(monkeypatch)
-    monkeypatch.setattr(nvjpeg.torch.ops, "image", object())
+    monkeypatch.setattr(torch.ops, "image", object())
     assert nvjpeg.resolve("auto", info) == "pillow"
     line = capsys.readouterr().out
     assert line.startswith("tiny: images are decoded on the CPU, since the operators of torchvision ")
@@ -226,7 +226,7 @@ def test_operators_that_decode_nothing_are_one_line(
 
     info = read_info_of_tiny()
     on_a_gpu(monkeypatch)
-    monkeypatch.setattr(nvjpeg.torch.ops, "image", type("Operators", (), {"decode_jpeg": None}))
+    monkeypatch.setattr(torch.ops, "image", type("Operators", (), {"decode_jpeg": None}))
     monkeypatch.setattr(nvjpeg, "_decoded", without_nvjpeg)
     assert nvjpeg.resolve("auto", info) == "pillow"
     line = capsys.readouterr().out
