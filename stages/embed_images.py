@@ -42,7 +42,7 @@ class EmbedImages(Section):
 
 def main(encoder: str, dataset: str) -> dict[str, Any]:
     """Write the image embeddings of one cell."""
-    from clipstore.encoders import feeding, fidelity, nvjpeg
+    from clipstore.encoders import fidelity
     from clipstore.encoders.encoder import Encoder
     from clipstore.encoders.precision import device, hardware
 
@@ -52,14 +52,20 @@ def main(encoder: str, dataset: str) -> dict[str, Any]:
     info = read_info(encoder)
     precision = fidelity.resolve(settings.precision, info, "images")
     batch_size = AUTO_BATCH[device()] if settings.batch_size == "auto" else settings.batch_size
-    on_device = nvjpeg.resolve(settings.resize, info) == "nvjpeg"
     terms = contract.of_images(info, precision, batch_size, hardware(), images_index.exif)
-    terms["preprocess"] |= nvjpeg.decoding() if on_device else {}
+    on_device = False
+    if settings.resize == "auto":
+        from clipstore.encoders import nvjpeg  # imports the encoders' libraries, which cached rows do not need
+
+        on_device = nvjpeg.resolve("auto", info) == "nvjpeg"
+        terms["preprocess"] |= nvjpeg.decoding() if on_device else {}
     paths, keys = rows["path"].tolist(), rows["sha256"].tolist()
     seconds = 0.0
 
     def batches(missing: list[int]) -> embeddings.Batches:
         nonlocal seconds
+        from clipstore.encoders import feeding, nvjpeg
+
         model = Encoder(info, precision, batch_size)
         decoder = nvjpeg.Decoder(model, images_index.exif) if on_device else None
         sources = [(paths[position], keys[position]) for position in missing]

@@ -191,8 +191,9 @@ def measured(info: EncoderInfo) -> Fidelity:
     files = [_jpeg(_enlarged(drawing, number)) for number, drawing in enumerate(fidelity.images())]
     exact = torch.stack([encoder.crop(images.decode(bytes(file), "ignore")) for file in files])
     faster = decoder.crops([torch.frombuffer(file, dtype=torch.uint8) for file in files])
-    vectors = [[encoder.encode_images(batch)["embedding"] for batch in crops.split(fidelity.BATCH)] for crops in (exact, faster)]
-    found = fidelity.agreement(*(np.concatenate(each) for each in vectors))
+    both = [[encoder.encode_images(batch) for batch in crops.split(fidelity.BATCH)] for crops in (exact, faster)]
+    kinds = [fidelity.agreement(*(np.concatenate([batch[kind] for batch in vectors]) for vectors in both)) for kind in both[0][0]]
+    found = Fidelity(min(each.cosine for each in kinds), min(each.neighbours for each in kinds))
     atomic.write(path, lambda temporary: temporary.write_text(json.dumps(found._asdict())))
     return found
 
