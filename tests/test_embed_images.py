@@ -280,10 +280,10 @@ from clipstore.data import images
 from clipstore.store import row_cache
 row_cache.FLUSH_SECONDS = 0.0  # one part per batch
 load = images.load
-def slowly(path, sha256, exif):
+def slowly(path, sha256, exif, enough):
     import time
     time.sleep(0.02)
-    return load(path, sha256, exif)
+    return load(path, sha256, exif, enough)
 images.load = slowly
 settings = embed_images.EmbedImages(batch_size=4, precision="float32", vectors="float32")
 embed_images.section = lambda *_: settings

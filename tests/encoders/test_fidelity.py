@@ -126,7 +126,7 @@ def test_a_cache_that_is_not_writable_is_one_line(project: Path, monkeypatch: py
     make_weights()
     Path("file").write_text("")
     monkeypatch.setenv("CLIP_FEATURE_STORE_CACHE", str(project / "file"))
-    monkeypatch.setattr(fidelity, "_vectors", lambda *_: {"embedding": np.eye(3, dtype=np.float32)})
+    monkeypatch.setattr(fidelity, "encoded", lambda *_: {"embedding": np.eye(3, dtype=np.float32)})
     with pytest.raises(InputError, match=r"cache folder .*: Not a directory; set CLIP_FEATURE_STORE_CACHE to a writable folder"):
         fidelity.measured(read_info("tiny"), "texts")
 
