@@ -43,9 +43,9 @@ from clipstore.core.params import check
 from clipstore.data import garden, images
 from clipstore.data import index as index_file
 from clipstore.encoders.open_clip import write_folder
-from clipstore.encoders.precision import hardware
+from clipstore.encoders.precision import device, hardware
 from clipstore.encoders.vision import open_clip
-from stages.embed_images import EmbedImages
+from stages.embed_images import AUTO_BATCH, EmbedImages
 
 PROJECT = Path(__file__).parent.parent
 PEERS = PROJECT / ".venv-peers/bin/python"
@@ -336,7 +336,8 @@ def shared(options: argparse.Namespace, count: int) -> sides.Setting:
     parameters: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
     given = {name: value for name in EmbedImages.model_fields if (value := getattr(options, name)) is not None}
     settings = check(EmbedImages, parameters["embed_images"] | given, "embed_images")
-    parameters["embed_images"] = settings.model_dump(mode="json")
+    batch_size = AUTO_BATCH[device()] if settings.batch_size == "auto" else settings.batch_size
+    parameters["embed_images"] = settings.model_dump(mode="json") | {"batch_size": batch_size}
     batch = min(LARGEST_BATCH, max(1, count // (4 * options.workers)))
     weights = write_weights(options.architecture)
     return sides.Setting(options.architecture, str(weights), settings.precision, batch, options.workers, parameters)

@@ -6,7 +6,7 @@ workers as cores. A bare step has one prepared batch on the device, channels las
 at its batch size. Runs alternate; medians of images per second are printed. On a GPU, our loop is also measured at the largest batch, in
 powers of two, that fits in its memory; the goal is 80 % of the bare step at the same batch.
 
-It takes about a minute on 2 cores and needs neither DVC nor any file.
+It needs neither DVC nor any file.
 """
 
 import argparse
