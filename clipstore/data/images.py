@@ -178,7 +178,7 @@ def _rgb(data: bytes, exif: Exif, enough: Enough | None) -> tuple[Pixels, int, b
         else:
             plain = _plain_jpeg(data, image, exif, enough)
             pixels = _array(image.convert("RGB")) if plain is None else plain
-        turn = TURNS.get(_orientation(image))  # after loading, at which Pillow itself turns a TIFF
+        turn = TURNS.get(orientation(image))  # after loading, at which Pillow itself turns a TIFF
     if turn is not None and exif == "apply":
         pixels = _turned(pixels, turn)
     return pixels, bits, turn is not None
@@ -197,7 +197,7 @@ def _plain_jpeg(data: bytes, image: Image.Image, exif: Exif = "ignore", enough: 
         if (width, height) != image.size or coding not in ("Gray", "YCbCr"):
             return None
         if enough:
-            turn = TURNS.get(_orientation(image)) if exif == "apply" else None
+            turn = TURNS.get(orientation(image)) if exif == "apply" else None
             on_its_side = turn is not None and turn[2]
             least = enough(width, height)[::-1] if on_its_side else enough(height, width)
             height, width = _scaled((height, width), least)
@@ -235,7 +235,8 @@ def _turned(pixels: Pixels, turn: tuple[bool, bool, bool]) -> Pixels:
     return turned.view(np.uint8).reshape(*turned.shape, 3)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """Return the value of the EXIF tag, 1 (upright) if there is none or it cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except _DAMAGED:  # of the EXIF block alone: the pixels are whole

@@ -35,7 +35,7 @@ def of_images(
         batch_size: images per batch.
         hardware: see `clipstore.encoders.precision.hardware`.
         exif: whether the EXIF orientation is applied.
-        resize: "pillow" or "torch".
+        resize: the resolved one: "pillow", "torch" or "nvjpeg".
         jpeg_scaling: whether the decoder may scale large JPEGs.
     """
     preparation = {"resizer": resize} | ({"jpeg_scaling": "1/2, 1/4, 1/8 to twice the resized size or more"} if jpeg_scaling else {})

@@ -3,15 +3,14 @@
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from clipstore.core.errors import InputError
+from clipstore.data.images import Pixels
 from clipstore.encoders.precision import device
 
-Pixels = npt.NDArray[np.uint8]
 Resize = Literal["pillow", "torch"]
 FILTERS = ("bicubic", "bilinear")  # that torch has with antialiasing
 SIZES = 4096  # of images, for which the resized size is kept
@@ -45,10 +44,9 @@ class Crops:
         self.mean, self.deviation = (values.view(-1, 1, 1).to(device()) for values in (mean, deviation))
         self.sizes: dict[tuple[int, int], tuple[int, int]] = {}
         self.resize = resize
-        if resize == "torch":
-            self.filter = str(getattr(getattr(self.steps[0], "interpolation", None), "value", type(self.steps[0]).__name__))
-            if self.filter not in FILTERS:
-                raise InputError(f"embed_images.resize = 'torch': {name} resizes by {self.filter!r}, expected {' or '.join(FILTERS)}")
+        self.filter = str(getattr(getattr(self.steps[0], "interpolation", None), "value", type(self.steps[0]).__name__))
+        if resize == "torch" and self.filter not in FILTERS:
+            raise InputError(f"embed_images.resize = 'torch': {name} resizes by {self.filter!r}, expected {' or '.join(FILTERS)}")
 
     def crop(self, pixels: Pixels) -> torch.Tensor:
         """Return the resized and cropped image, uint8 (3, s, s), of RGB pixels uint8 (h, w, 3)."""

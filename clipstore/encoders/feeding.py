@@ -179,6 +179,7 @@ def _encoded(encoder: Encoder, batches: Crops) -> Iterator[Batch]:
             event.synchronize()
         return batch, {name: values.numpy() for name, values in vectors.items()}
 
+    failure: InputError | None = None
     try:
         for batch, crops in batches:
             vectors = {name: values.to("cpu", non_blocking=True) for name, values in encoder.encoding(crops).items()}  # pinned
@@ -186,10 +187,11 @@ def _encoded(encoder: Encoder, batches: Crops) -> Iterator[Batch]:
             if len(begun) > 1:
                 yield finished()
     except torch.OutOfMemoryError:
-        yield from (finished() for _ in list(begun))
         found = f"params.yaml: embed_images.batch_size = {encoder.batch_size}"
-        raise InputError(f"{found}: the GPU's memory does not hold a batch; expected fewer images; computed rows are kept") from None
-    except InputError:
-        yield from (finished() for _ in list(begun))
-        raise
-    yield from (finished() for _ in list(begun))
+        failure = InputError(f"{found}: the GPU's memory does not hold a batch; expected fewer images; computed rows are kept")
+    except InputError as error:
+        failure = error
+    while begun:
+        yield finished()
+    if failure:
+        raise failure

@@ -10,7 +10,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 
 import simplejpeg
 import torch
@@ -85,7 +85,7 @@ def is_plain(data: bytes, exif: Exif) -> bool:
     with Image.open(io.BytesIO(data)) as image:
         if image.format != "JPEG" or image.mode != "RGB" or image.info.get("progressive"):
             return False
-        if exif == "apply" and images._orientation(image) != 1:
+        if exif == "apply" and images.orientation(image) != 1:
             return False
         size = image.size
     try:
@@ -108,13 +108,11 @@ class Decoder:
             Unusable: the encoder's images are prepared by other steps than a resize that torch has, and a centre crop.
         """
         self.encoder, self.exif, self.block = encoder, exif, block
-        resize, *others = (step for step in encoder.crops.steps if type(step).__name__ != TO_RGB)
-        self.resize: Any = resize
-        self.filter = str(getattr(getattr(resize, "interpolation", None), "value", type(resize).__name__))
-        if self.filter not in FILTERS or not all(type(step).__name__ == "CenterCrop" for step in others):
-            names = ", ".join(type(step).__name__ for step in (resize, *others))
-            raise Unusable(f"its images are resized by {self.filter} in {names}; expected {' or '.join(FILTERS)} in Resize, CenterCrop")
-        self.others = others
+        crops = encoder.crops
+        resize, *self.others = (step for step in crops.steps if type(step).__name__ != TO_RGB)
+        if crops.filter not in FILTERS or not all(type(step).__name__ == "CenterCrop" for step in self.others):
+            names = ", ".join(type(step).__name__ for step in (resize, *self.others))
+            raise Unusable(f"its images are resized by {crops.filter} in {names}; expected {' or '.join(FILTERS)} in Resize, CenterCrop")
 
     def prepare(self, data: bytes) -> torch.Tensor:
         """Return the file's bytes, uint8 (n,), if the device decodes it, else the crop, uint8 (3, s, s), for `crops`."""
@@ -167,10 +165,10 @@ class Decoder:
 
         Rounded after each direction, as on the CPU.
         """
-        target = self.resize(Image.new("1", (size[1], size[0])))
+        height, width = self.encoder.crops.size(size[0], size[1])
         values = pixels.float()
-        for height, width in ((size[0], target.width), (target.height, target.width)):
-            values = F.interpolate(values, (height, width), mode=self.filter, antialias=True).round_().clamp_(0, 255)
+        for step in ((size[0], width), (height, width)):
+            values = F.interpolate(values, step, mode=self.encoder.crops.filter, antialias=True).round_().clamp_(0, 255)
         return values.to(torch.uint8)
 
 
