@@ -1,7 +1,8 @@
 """The index of a data set: data/index/DATASET.parquet, one row per image, and the order of its classes.
 
-Columns: image_id (path relative to data/raw/DATASET, with "/"), path (relative to the project's root), label (0 .. classes - 1),
-class_name, split ("train", "val" or "test"), sha256, width, height (pixels), status ("ok" or why the image cannot be used).
+Columns: image_id (path relative to data/raw/DATASET, with "/"), path (relative to the project's root), label (0 .. classes - 1, null for
+an image without a class), class_name (null likewise), split ("train", "val", "test" or "unlabelled"), purpose (see `PURPOSES`), sha256,
+width, height (pixels), status ("ok" or why the image cannot be used). Images without a class come last; see `clipstore.core.rows`.
 """
 
 import hashlib
@@ -16,9 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipstore.core import rows
 from clipstore.core.params import Exif
 
 SPLITS = ("train", "val", "test")
+# What an image's label from data/labels serves: "" without one; "train"; "test" if the image was drawn at random; "drawn" as long as such an
+# image has no label yet. An image without a class whose purpose is train or test shows none of the classes.
+PURPOSES = ("", "train", "test", "drawn")
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -26,6 +31,7 @@ SCHEMA = pa.schema(
         ("label", pa.int32()),
         ("class_name", pa.string()),
         ("split", pa.string()),
+        ("purpose", pa.string()),
         ("sha256", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -36,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of an index, and notes on its origin (``split``, ``other_files`` ...)."""
+    """The rows of an index, and notes: ``classes`` (names in the order of their labels) and the origin (``split``, ``other_files`` ...)."""
 
     dataset: str
     rows: pd.DataFrame
@@ -50,7 +56,8 @@ class Index:
     @property
     def classes(self) -> list[str]:
         """The class names in the order of their labels."""
-        return self.rows.drop_duplicates("label").sort_values("label")["class_name"].tolist()
+        classes: list[str] = self.notes["classes"]
+        return classes
 
     @property
     def exif(self) -> Exif:
@@ -60,7 +67,7 @@ class Index:
     @property
     def digest(self) -> str:
         """SHA-256 over all rows; predictions store it to identify the index they were computed from."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
         for row in self.rows[SCHEMA.names].itertuples(index=False):
             digest.update(json.dumps(row).encode())
         if self.exif == "apply":
@@ -77,14 +84,15 @@ def write(index: Index) -> None:
     """Write the index, with its notes as JSON in the schema's metadata."""
     path = path_of(index.dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(index.rows, schema=SCHEMA, preserve_index=False)
+    columns = {name: pa.array(index.rows[name]) for name in SCHEMA.names} | rows.label_columns(index.rows)
+    table = pa.table([columns[name].cast(SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
     pq.write_table(table.replace_schema_metadata({"notes": json.dumps(index.notes)}), path)
 
 
 def read(dataset: str) -> Index:
     """Read the index of ``dataset``."""
     table = pq.read_table(path_of(dataset))
-    return Index(dataset, table.to_pandas(), json.loads(table.schema.metadata[b"notes"]))
+    return Index(dataset, rows.from_table(table), json.loads(table.schema.metadata[b"notes"]))
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:

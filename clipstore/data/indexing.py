@@ -47,7 +47,9 @@ def make(
     usable = bool((rows["status"] == "ok").any())
     rows["split"], source = splits(rows, val, test, seed, root) if usable else (rows.get("split", "train"), "none: no usable image")
     rows = rows.sort_values(["label", "image_id"], ignore_index=True)
+    rows["purpose"] = ""
     notes |= {
+        "classes": rows.drop_duplicates("label").sort_values("label")["class_name"].tolist(),
         "split": source,
         "exif": exif,
         "turned": int(rows["turned"].sum()),

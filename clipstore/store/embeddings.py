@@ -1,6 +1,7 @@
 """The embeddings of a data set in data/embeddings/ENCODER-DATASET, written by embed_images and embed_texts and read by every evaluation.
 
-images.parquet contains exactly the usable rows of the index, in the same order: image_id, label, class_name, split, sha256, ``embedding``
+images.parquet contains exactly the usable rows of the index, in the same order: image_id, label, class_name (both null for an image without
+a class, in memory `NO_LABEL` and ""), split, sha256, ``embedding``
 (unit length), ``norm`` (its original length) and, if the encoder has them, ``features`` (before the projection, not normalised).
 images.npy is the same embedding as float32 (images, d). texts.parquet and texts.npy contain one row per prompt and class: class_name,
 label, prompt, text, and the unit embedding. Vectors are FixedSizeList<float32>; only images.parquet can be configured to store float16.
@@ -18,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipstore.core.rows import from_table, label_columns
 from clipstore.core.vectors import to_column, to_matrix, unit
 from clipstore.store.predictions import Predictions
 from clipstore.store.row_cache import PART_ROWS, RowCache
@@ -50,7 +52,7 @@ class Images:
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """The labels, int64 (n,)."""
+        """The labels, int64 (n,); `NO_LABEL` where there is none."""
         return self.rows["label"].to_numpy(np.int64)
 
 
@@ -65,10 +67,10 @@ def to_predictions(
     """Return the predictions of one approach on these images.
 
     Args:
-        images: of a data set with val and test.
+        images: of a data set.
         stage: the approach.
         encoder: name of the images' encoder.
-        logits: of "val" and of "test", float32 (rows of the split, classes); see `Predictions`.
+        logits: of "val", "test" and "unlabelled", float32 (rows of the split, classes); see `Predictions`.
         selected: hyperparameters, selected on val.
         notes: see `Predictions`.
     """
@@ -130,7 +132,8 @@ def write_images(target: Path, rows: pd.DataFrame, vectors: dict[str, Matrix], p
         dtype: of the vectors in images.parquet.
     """
     embedding, norm = unit(vectors["embedding"])
-    columns = {name: pa.array(rows[name]) for name in ("image_id", "label", "class_name", "split", "sha256")}
+    columns = {name: pa.array(rows[name]) for name in ("image_id", "split", "sha256")}
+    columns |= label_columns(rows)
     columns |= {name: to_column(values.astype(dtype, copy=False)) for name, values in (vectors | {"embedding": embedding}).items()}
     columns["norm"] = pa.array(norm)
     _write(target / "images", pa.table(columns), embedding, provenance)
@@ -163,7 +166,7 @@ def read_images(encoder: str, dataset: str, features: bool = False) -> Images:
         matrix = to_matrix(table["features"])
         table = table.drop_columns("features")
     provenance = json.loads(table.schema.metadata[b"provenance"])
-    rows = table.drop_columns("norm").to_pandas()
+    rows = from_table(table.drop_columns("norm"))
     return Images(rows, np.load(path.with_suffix(".npy"), mmap_mode="r"), table["norm"].to_numpy(), matrix, provenance)
 
 

@@ -2,8 +2,8 @@
 
 Columns: image_id, split, label, and per class logits and probabilities, each FixedSizeList<float32>[classes]. The probabilities are the
 softmax of the logits. They are written for other readers; `read` computes them from the logits, because float32 cannot tell very small
-probabilities from 0. Rows of val come from a model that never saw val, rows of test from the final model. The schema's metadata contains
-the other fields of `Predictions`.
+probabilities from 0. Rows of val come from a model that never saw val, rows of test and of unlabelled images, whose label is null, from the
+final model. The schema's metadata contains the other fields of `Predictions`.
 """
 
 import json
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from scipy.special import softmax
 
 from clipstore.core.errors import InputError
+from clipstore.core.rows import from_table, label_columns
 from clipstore.core.vectors import to_column, to_matrix
 
 
@@ -30,7 +31,7 @@ class Predictions:
     Attributes:
         stage: stage of the approach.
         name: of its encoder or net.
-        rows: image_id, split, label of n images.
+        rows: image_id, split ("val", "test" or "unlabelled"), label of n images; the label is `NO_LABEL` where there is none.
         logits: float32 (n, classes), logarithms of the probabilities up to a constant per row; -inf for a class that the approach cannot
             predict, such as one without training images.
         classes: class names in label order.
@@ -38,6 +39,7 @@ class Predictions:
         index: digest of the index.
         contract: digest of the vectors' contract.
         selected: hyperparameters, selected on val.
+        not_yet: why the approach could not be fitted, if it has no rows for that reason, "" otherwise.
         notes: additional measures (convergence, results of a train-only model, best on test ...), nested one level.
         curve: of a trained network, loss and accuracies per epoch and split (see `clipstore.training.curve.Point`).
     """
@@ -50,6 +52,7 @@ class Predictions:
     failed: int
     index: str
     contract: str
+    not_yet: str = ""
     selected: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     curve: list[Any] = field(default_factory=list)
@@ -66,7 +69,7 @@ class Predictions:
         return probabilities
 
     def of(self, split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return logits float64 (rows, classes) and labels (rows,) of the images in "val" or "test"."""
+        """Return logits float64 (rows, classes) and labels (rows,) of the images in "val", "test" or "unlabelled"."""
         rows = (self.rows["split"] == split).to_numpy()
         return self.logits[rows].astype(float), self.rows["label"].to_numpy()[rows]
 
@@ -111,12 +114,13 @@ def write(dataset: str, predictions: Predictions) -> None:
         InputError: a row has a logit that is NaN or +inf, or none that is finite.
     """
     path = path_of(dataset, predictions.stage, predictions.name)
-    wrong = ~np.isfinite(predictions.logits.max(axis=1))  # NaN if the row contains NaN
+    wrong = ~np.isfinite(predictions.logits.max(axis=1, initial=-np.inf))  # NaN if the row contains NaN
     if wrong.any():
         problem = "have a logit that is NaN or +inf, or only -inf: expected finite logits, or -inf for a class that cannot be predicted"
         raise InputError(f"{path}: {wrong.sum()} of {len(wrong)} images {problem}")
     facts = {field.name: getattr(predictions, field.name) for field in fields(predictions) if field.name not in ("rows", "logits")}
-    columns = {name: pa.array(predictions.rows[name]) for name in ("image_id", "split", "label")}
+    columns = {name: pa.array(predictions.rows[name], pa.string()) for name in ("image_id", "split")}
+    columns |= label_columns(predictions.rows[["label"]])
     columns |= {"logits": to_column(predictions.logits), "probabilities": to_column(predictions.probabilities)}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns).replace_schema_metadata({"predictions": json.dumps(facts)}), path)
@@ -133,5 +137,5 @@ def read(dataset: str, stage: str, name: str) -> Predictions:
     if "logits" not in table.column_names:
         raise InputError(f"{path}: no column logits, which earlier versions did not write: run `dvc repro` again")
     facts = json.loads(table.schema.metadata[b"predictions"])
-    rows = table.select(["image_id", "split", "label"]).to_pandas()
+    rows = from_table(table.select(["image_id", "split", "label"]))
     return Predictions(rows=rows, logits=to_matrix(table["logits"]), **facts)

@@ -1,0 +1,75 @@
+"""The labels that people give to images of a data set: data/labels/DATASET.csv, which git keeps and no stage writes.
+
+Columns: sha256 (of the image), class_name, purpose, source (who or what gave the label), round (from 1). The purpose is "test" if the image
+was drawn at random by `clipstore label sample`, else "train": accuracy is stated on labels of the first kind only. An image that was drawn
+and has no label yet has an empty class_name. The name `NONE` stands for an image that shows none of the classes.
+"""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from clipstore.core import atomic
+from clipstore.core.errors import InputError
+
+COLUMNS = ("sha256", "class_name", "purpose", "source", "round")
+NONE = "none of these"
+
+
+def path_of(dataset: str) -> Path:
+    """Return the path of the labels of ``dataset``."""
+    return Path("data/labels") / f"{dataset}.csv"
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return the labels in ``path``: the columns of the file, round int64, all others text.
+
+    Raises:
+        InputError: the file is missing or no such table, a value is wrong, or two rows are about the same image.
+    """
+    try:
+        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        header = next(reader, [])
+        if header != list(COLUMNS):
+            raise InputError(f"{path}: line 1: the columns are {', '.join(header) or 'missing'}; expected {', '.join(COLUMNS)}")
+        records = [(reader.line_num, record) for record in reader if record]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected labels, or the header {','.join(COLUMNS)} alone") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 ({error.reason})") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: not CSV: {error}") from None
+    line_of: dict[str, int] = {}
+    for line, record in records:
+        problem = _problem(record)
+        if problem:
+            raise InputError(f"{path}: line {line}: {problem}")
+        if record[0] in line_of:
+            raise InputError(f"{path}: line {line}: the image of line {line_of[record[0]]} again; expected one label per image")
+        line_of[record[0]] = line
+    rows = pd.DataFrame([record for _, record in records], columns=list(COLUMNS), dtype=object)
+    return rows.assign(round=rows["round"].astype("int64"))
+
+
+def _problem(record: list[str]) -> str | None:
+    if len(record) != len(COLUMNS):
+        return f"{len(record)} fields, expected {len(COLUMNS)} ({', '.join(COLUMNS)})"
+    sha256, class_name, purpose, _, number = record
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        return f"sha256 = {sha256!r}: expected 64 digits of 0-9 and a-f"
+    if purpose not in ("train", "test"):
+        return f"purpose = {purpose!r}: expected train, or test for images drawn at random"
+    if not class_name.strip() and purpose == "train":
+        return "no class_name; only an image drawn at random may wait for its label"
+    if not re.fullmatch("[1-9][0-9]{0,8}", number):
+        return f"round = {number!r}: expected a whole number from 1"
+    return None
+
+
+def write(path: Path, rows: pd.DataFrame) -> None:
+    """Write labels, the columns of the file, atomically."""
+    text = rows[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+    atomic.write(path, lambda temporary: temporary.write_bytes(text.encode()))
