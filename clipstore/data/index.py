@@ -21,7 +21,7 @@ from clipstore.core import rows
 from clipstore.core.params import Exif
 
 SPLITS = ("train", "val", "test")
-# What an image's label from data/labels serves: "" without one; "train"; "test" if the image was drawn at random; "drawn" as long as such an
+# What a label from data/labels serves: "" without one; "train"; "test" if the image was drawn at random; "drawn" as long as such an
 # image has no label yet. An image without a class whose purpose is train or test shows none of the classes.
 PURPOSES = ("", "train", "test", "drawn")
 SCHEMA = pa.schema(
