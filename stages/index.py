@@ -1,20 +1,24 @@
 """List a data set's images: `dvc repro -s index@DATASET`.
 
 Reads data/raw/DATASET: a manifest.csv or manifest.parquet (columns path, class_name, optionally split and label), class folders, or train/,
-val/ and test/ with class folders. Every image is fully decoded once. Given splits are kept; missing ones are split off from the others,
-class by class, in an order fixed by ``seed``. Writes data/index/DATASET.parquet, which also lists unusable images with the reason.
+val/ and test/ with class folders; and data/labels/DATASET.csv, the labels that people gave to images without a class. Every image is fully
+decoded once. Given splits are kept; missing ones are split off from the others, class by class, in an order fixed by ``seed``. Writes
+data/index/DATASET.parquet, which also lists unusable images with the reason.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 
 from clipstore.core.datasets import Dataset, Folder, Official
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, section
+from clipstore.core.rows import UNLABELLED
 from clipstore.core.stage import run
-from clipstore.data import index, indexing
+from clipstore.data import index, indexing, labels
 from clipstore.data.tree import by_kind, listed
 
 
@@ -31,18 +35,18 @@ class Index(Section):
     max_unusable: float = Field(ge=0, le=1, description="Largest share of unusable images; more stop the run.")
 
 
-def make(dataset: str, entry: Dataset, root: Path, settings: Index) -> index.Index:
-    """Return the index of the images below ``root``."""
+def make(dataset: str, entry: Dataset, root: Path, settings: Index, given: pd.DataFrame | None = None) -> index.Index:
+    """Return the index of the images below ``root``, with the labels ``given`` by people."""
     exif = entry.exif if isinstance(entry, Folder | Official) else "ignore"
-    names = entry.class_names if isinstance(entry, Folder) else {}
-    return indexing.make(dataset, root, settings.val, settings.test, settings.seed, exif, names)
+    names = entry.class_names if isinstance(entry, Folder) else ()
+    return indexing.make(dataset, root, settings.val, settings.test, settings.seed, exif, names, given)
 
 
 def check(images: index.Index, root: Path, settings: Index) -> None:
     """Refuse an index that cannot be trained and tested on.
 
     Raises:
-        InputError: too many images are unusable, a split has no usable image, or there is only one class.
+        InputError: too many images are unusable, a split has no usable image although every image has a class, or there is only one class.
     """
     usable, unusable = images.usable, images.rows[images.rows["status"] != "ok"]
     if len(unusable) / len(images.rows) > settings.max_unusable or usable.empty:
@@ -51,8 +55,9 @@ def check(images: index.Index, root: Path, settings: Index) -> None:
             f"{root}: {len(unusable)} of {len(images.rows)} images are unusable ({first['path']}: {first['status']}), "
             f"more than index.max_unusable = {settings.max_unusable}"
         )
+    complete = not (images.rows["split"] == UNLABELLED).any() and not (images.rows["purpose"] != "").any()
     for split in index.SPLITS:
-        if not (usable["split"] == split).any():
+        if complete and not (usable["split"] == split).any():
             raise InputError(f"{root}: no usable {split} images")
     if len(images.classes) == 1:
         name = images.classes[0]
@@ -68,7 +73,8 @@ def report(images: index.Index) -> None:
     unusable = images.rows[images.rows["status"] != "ok"]
     for row in unusable.head(10).itertuples():
         print(f"{row.path}: {row.status}")
-    counts = ", ".join(f"{split} {(images.rows['split'] == split).sum()}" for split in index.SPLITS)
+    number = Counter(images.rows["split"])
+    counts = ", ".join(f"{split} {number[split]}" for split in dict.fromkeys((*index.SPLITS, *sorted(number))))
     print(f"{name}: {len(images.rows)} images of {len(images.classes)} classes ({counts}), {len(unusable)} unusable")
     for what, number_by_kind in (("other files left out", "other_files"), ("passed over", "passed_over")):
         if found := notes.get(number_by_kind):
@@ -88,7 +94,7 @@ def main(dataset: str) -> dict[str, Any]:
     settings = section(Index, "index")
     entry: Dataset = section(Dataset, f"datasets.{dataset}")
     root = Path("data/raw") / dataset
-    images = make(dataset, entry, root, settings)
+    images = make(dataset, entry, root, settings, labels.read(labels.path_of(dataset)))
     report(images)
     check(images, root, settings)
     if isinstance(entry, Official):

@@ -1,13 +1,15 @@
 """The stage writes the index, or fails with an error of one line."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from clipstore.core.errors import InputError
-from clipstore.data import images, index
+from clipstore.data import images, index, labels
 from stages import index as stage
 from stages.index import Index
 from tests import odd
@@ -22,7 +24,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = Path("data/raw/toy")
     path.mkdir(parents=True)
+    labelled()
     return path
+
+
+def labelled(*records: tuple[str, str, str]) -> None:
+    """Write labels: image (path below data/raw/toy), class name, purpose."""
+    rows = [
+        (hashlib.sha256(Path("data/raw/toy", name).read_bytes()).hexdigest(), label, purpose, "me", 1) for name, label, purpose in records
+    ]
+    labels.write(labels.path_of("toy"), pd.DataFrame(rows, columns=list(labels.COLUMNS)))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, max_unusable: float, images: int = 10) -> None:

@@ -1,12 +1,30 @@
 """The table `datasets` of params.yaml: image and text data sets and their sources."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
 from clipstore.core.params import Exif, Md5, Name, Section, Sha256, Url
+
+NONE = "none of these"  # the label of an image that shows no class
+
+
+def tidied(name: str) -> str:
+    """Return a class name without outer blanks in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _class_name(name: str) -> str:
+    if tidied(name).casefold() == NONE:
+        raise ValueError(f"{NONE!r} is the label of images that show no class; choose another name")
+    return name
+
+
+ClassName = Annotated[Name, AfterValidator(_class_name)]
 
 
 class Garden(Section):
@@ -93,16 +111,28 @@ class Pets(Official):
 
 
 class Folder(Section):
-    """A user's own photographs in data/raw/NAME: class folders, or a manifest.csv or manifest.parquet."""
+    """A user's own photographs in data/raw/NAME, with or without classes: folders, or a manifest.csv or manifest.parquet."""
 
     kind: Literal["folder"]
     exif: Exif = Field(
         default="apply",
         description="Whether the EXIF orientation is applied. Without it, photographs that a phone stores sideways are embedded sideways.",
     )
-    class_names: Mapping[str, Name] = Field(
-        default={}, description="New names of classes by their names in the folders or the manifest, for example {blue_tit: blue tit}."
+    class_names: Mapping[str, ClassName] | tuple[ClassName, ...] = Field(
+        default={},
+        description="All classes as a list, which images without a class need; or new names of classes by their names in the folders "
+        "or the manifest, for example {blue_tit: blue tit}.",
     )
+
+    @field_validator("class_names")
+    @classmethod
+    def _check_class_names(cls, names: Mapping[str, str] | tuple[str, ...]) -> Mapping[str, str] | tuple[str, ...]:
+        if isinstance(names, tuple) and len(names) < 2:
+            raise ValueError("a list must name at least two classes")
+        repeated = [name for name, count in Counter(map(tidied, names)).items() if count > 1]
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} occurs more than once")
+        return names
 
 
 class Digests(Section):

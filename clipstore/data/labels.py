@@ -13,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from clipstore.core import atomic
+from clipstore.core.datasets import NONE
 from clipstore.core.errors import InputError
 
+__all__ = ["COLUMNS", "NONE", "path_of", "read", "write"]
+
 COLUMNS = ("sha256", "class_name", "purpose", "source", "round")
-NONE = "none of these"
 
 
 def path_of(dataset: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.errors import InputError
+from clipstore.core.rows import UNLABELLED
 from clipstore.data.tree import CONTROL
 
 NAMES = ("manifest.csv", "manifest.parquet")
@@ -23,6 +24,8 @@ def find(root: Path) -> Path | None:
 def read(manifest: Path) -> pd.DataFrame:
     """Return the manifest's rows: image_id, class_name, and split, label and group if the manifest has them; all values are strings.
 
+    A row without class_name is an image without a class: it has no label, and no split.
+
     Raises:
         InputError: the file is not a table, has no rows, lacks a column or a value, has a row with another number of fields than the
             header, or lists a path twice or outside its folder.
@@ -32,10 +35,16 @@ def read(manifest: Path) -> pd.DataFrame:
     rows = table[[name for name in COLUMNS if name in table]]
     if rows.empty:
         raise InputError(f"{manifest}: no rows")
+    classless = rows["class_name"].str.strip() == ""
     for name in rows:
         empty = rows[name].str.strip() == ""
-        if empty.any() and name != "group":
-            raise InputError(f"{manifest}: row {int(empty.argmax()) + 1} has no {name}")
+        wrong = empty if name == "path" else empty & ~classless
+        if wrong.any() and name != "group":
+            raise InputError(f"{manifest}: row {int(wrong.argmax()) + 1} has no {name}")
+        surplus = classless & ~empty & ~(rows[name] == UNLABELLED)
+        if surplus.any() and name in ("label", "split"):
+            row = int(surplus.argmax())
+            raise InputError(f"{manifest}: row {row + 1}: {name} {rows[name].iloc[row]!r} without class_name; expected both, or neither")
         control = rows[name].map(lambda value: any(unicodedata.category(character) in CONTROL for character in value))
         if control.any():
             row = int(control.argmax())
@@ -43,6 +52,8 @@ def read(manifest: Path) -> pd.DataFrame:
     outside = [path for path in rows["path"] if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts]
     if outside:
         raise InputError(f"{manifest}: path {outside[0]!r} is outside {root}; expected a path relative to that folder")
+    if "split" in rows:
+        rows.loc[classless, "split"] = ""
     rows = rows.assign(path=[PurePosixPath(path).as_posix() for path in rows["path"]])
     repeated = rows["path"][rows["path"].duplicated()]
     if len(repeated):

@@ -1,4 +1,7 @@
-"""Train, val and test: existing splits are kept; missing ones are generated class by class, in an order that a seed determines."""
+"""Train, val and test: existing splits are kept; missing ones are generated class by class, in an order that a seed determines.
+
+With images without a class, or labels from data/labels, a data set may have any number of labels; see `partly_labelled`.
+"""
 
 import hashlib
 from collections import Counter
@@ -10,16 +13,19 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from clipstore.core.errors import InputError
+from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.data.index import SPLITS
 from clipstore.data.tree import counted, listed
+
+FEW = 3  # images of a class below which nothing is cut for val
 
 
 def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -> tuple[pd.Series, str]:
     """Return each row's split, and a phrase that describes the origin of the splits.
 
     Args:
-        rows: columns label, class_name, sha256, status and optionally split and group. Only usable images count for the shares: generated
-            splits leave unusable images in train.
+        rows: columns label, class_name, purpose, sha256, status and optionally split and group. Only usable images count for the shares:
+            generated splits leave unusable images in train.
         val: share of each class, in (0, 0.5); a share of train if train is given without val.
         test: share of each class, in (0, 0.5).
         seed: another seed gives another split.
@@ -28,11 +34,11 @@ def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -
     Raises:
         InputError: a given split is not named train, val or test; no image is in train or in test; or classes have too few images.
     """
+    if (rows["label"] == NO_LABEL).any() or (rows["purpose"] != "").any():
+        return partly_labelled(rows, val, test, seed, root)
     if "split" in rows:
         given, fractions, source = rows["split"], {"val": val}, "given; val cut from train"
-        unknown = set(given) - set(SPLITS)
-        if unknown:
-            raise InputError(f"{root}: split {min(unknown)!r}: expected train, val or test")
+        _check_given(given, root)
         absent = {"train", "test"} - set(given)
         if absent:
             raise InputError(f"{root}: the given splits contain no {' and no '.join(sorted(absent))} images")
@@ -57,6 +63,54 @@ def splits(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -
             f"expected at least {len(needed)}, neither copies nor of one group: add images, or remove the class"
         )
     return split, f"{source}, seed {seed}"
+
+
+def _check_given(given: pd.Series, root: Path) -> None:
+    unknown = set(given) - set(SPLITS)
+    if unknown:
+        raise InputError(f"{root}: split {min(unknown)!r}: expected train, val or test")
+
+
+def partly_labelled(rows: pd.DataFrame, val: float, test: float, seed: int, root: Path) -> tuple[pd.Series, str]:
+    """Return each row's split, and a phrase that describes it, where some images have no class or got it from data/labels.
+
+    Images without a class are in the split unlabelled. Labelled images that were drawn at random are test images; no other label that a
+    person gave is. Classes of folders or the manifest keep given splits. Without given splits they give test images only if no label was
+    drawn at random. A missing val is cut from train. Nothing is cut where a class would have fewer than `FEW` images.
+
+    Args:
+        rows: see `splits`.
+        val: see `splits`.
+        test: see `splits`.
+        seed: see `splits`.
+        root: named in error messages.
+
+    Raises:
+        InputError: a given split is not named train, val or test.
+    """
+    split = pd.Series(UNLABELLED, index=rows.index)
+    labelled, drawn = rows["label"] != NO_LABEL, rows["purpose"] == "test"
+    split[labelled] = "train"
+    if "split" in rows:
+        given = labelled & (rows["split"] != "")
+        _check_given(rows.loc[given, "split"], root)
+        split[given] = rows.loc[given, "split"]
+    split[labelled & drawn] = "test"
+    usable = rows[(split == "train") & (rows["status"] == "ok")]
+    of_folders = usable[usable["purpose"] == ""]
+    phrase = f"{int((labelled & drawn).sum())} labels drawn at random are test"
+    if not set(split) & {"val", "test"} and _enough(of_folders):
+        split[of_folders.index] = stratified(of_folders, {"val": val, "test": test}, "train", seed)
+        phrase = "stratified"
+    elif "val" not in set(split) and _enough(usable):
+        split[usable.index] = stratified(usable, {"val": val}, "train", seed)
+        phrase += "; val cut from train"
+    return split, f"{phrase}, seed {seed}"
+
+
+def _enough(rows: pd.DataFrame) -> bool:
+    """Return whether every class that has images has at least `FEW` that can be divided."""
+    return len(rows) > 0 and all(_independent(of_class) >= FEW for _, of_class in rows.groupby("label"))
 
 
 def _independent(rows: pd.DataFrame) -> int:

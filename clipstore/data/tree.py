@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ SYSTEM_FOLDERS = frozenset(
     }
 )  # fmt: skip
 
+_UNLABELLED = frozenset(("unlabelled", "unlabeled", "_unlabelled", "_unlabeled"))  # folders of images without a class
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "val"
 )
@@ -54,6 +55,11 @@ class Tree:
 def split_of(name: str) -> str | None:
     """Return the split that a folder's name, or a file's without its suffix, stands for: "Validation" is "val"; None if it is no split."""
     return _SPLITS.get(_SHARD.sub("", name.casefold()))
+
+
+def unlabelled(name: str) -> bool:
+    """Return whether a folder's name says that its images have no class."""
+    return name.casefold() in _UNLABELLED
 
 
 def listed(names: Iterable[object], limit: int = 5) -> str:
@@ -161,12 +167,18 @@ def _check_link(root: Path, path: Path, inside: Path) -> bool:
     return True
 
 
-def given_splits(tree: Tree, files: list[Path]) -> dict[str, str]:
+def spelling(name: str) -> str:
+    """Return what names have in common that differ only in case, blanks, hyphens or underscores."""
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def given_splits(tree: Tree, files: list[Path], beside: Collection[str] = ()) -> dict[str, str]:
     """Return the split of each folder or file name at the top of ``tree`` that names one; empty where none does.
 
     Args:
         tree: the folder.
         files: the files that count, images or texts.
+        beside: other names that may stand beside splits.
 
     Raises:
         InputError: some names at the top are splits and others are not, or two different names stand for the same split.
@@ -177,7 +189,7 @@ def given_splits(tree: Tree, files: list[Path]) -> dict[str, str]:
     given = {name: split for name, split in split_by_name.items() if split}
     if not given:
         return {}
-    others = sorted(name for name in split_by_name if name not in given)
+    others = sorted(name for name in split_by_name if name not in given and name not in beside)
     if others:
         raise InputError(
             f"{tree.root}: {listed(others)} beside {listed(sorted(given))}: where names of splits occur, expected nothing but "

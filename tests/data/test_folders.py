@@ -15,7 +15,7 @@ def test_class_folders(root: Path) -> None:
     index = make(root)
     assert index.classes == ["1", "2", "10"]
     empty: dict[str, int] = {}
-    counts = {"turned": 0, "grey_bits": empty, "other_files": empty, "passed_over": empty}
+    counts = {"classes": ["1", "2", "10"], "turned": 0, "grey_bits": empty, "other_files": empty, "passed_over": empty}
     (warning,) = index.notes["warnings"]
     assert warning.startswith("1 of 3 class names look like identifiers, and zero-shot reads them as they are: 10; class_names in")
     assert index.notes == counts | {"split": "stratified, seed 0", "exif": "ignore", "warnings": [warning]}
@@ -31,6 +31,7 @@ def test_class_folders(root: Path) -> None:
         "label": 0,
         "class_name": "1",
         "split": first["split"],
+        "purpose": "",
     }
 
 
@@ -100,7 +101,9 @@ def test_suffixes_are_recognised_in_any_case(root: Path) -> None:
 
 def test_folder_without_images(root: Path) -> None:
     (root / "readme.txt").write_text("none yet")
-    expected = "expected class folders of images, or a manifest.csv with the columns path and class_name"
+    expected = (
+        "expected class folders, a folder unlabelled/ for images without a class, or a manifest.csv with the columns path and class_name"
+    )
     assert message(root).startswith(f"data/raw/toy: no images, but 1 .txt; {expected}. Images have the suffixes .apng .avif .bmp ")
 
 

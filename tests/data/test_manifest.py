@@ -47,7 +47,7 @@ def test_parquet_and_csv_manifests_give_the_same_index(root: Path) -> None:
     assert from_parquet.digest == from_csv.digest
 
 
-@pytest.mark.parametrize("column", ["path", "class_name", "split", "label"])
+@pytest.mark.parametrize("column", ["path", "split", "label"])
 def test_an_empty_cell_is_reported(root: Path, column: str) -> None:
     cells = {"path": "2.png", "class_name": "b", "split": "test", "label": "1"} | {column: ""}
     manifest(root, f"path,class_name,split,label\n1.png,a,train,0\n{','.join(cells.values())}\n", images=False)
@@ -73,18 +73,14 @@ def test_missing_column(root: Path) -> None:
     assert message(root) == f"data/raw/toy/manifest.csv: {expected}"
 
 
-@pytest.mark.parametrize(("row", "column"), [(" ,a", "path"), ("2.png,", "class_name")])
-def test_empty_cell(root: Path, row: str, column: str) -> None:
-    manifest(root, f"path,class_name\n1.png,a\n{row}\n", images=False)
-    assert message(root) == f"data/raw/toy/manifest.csv: row 2 has no {column}"
+def test_blank_path(root: Path) -> None:
+    manifest(root, "path,class_name\n1.png,a\n ,a\n", images=False)
+    assert message(root) == "data/raw/toy/manifest.csv: row 2 has no path"
 
 
-@pytest.mark.parametrize("column", ["path", "class_name"])
-def test_null_in_a_parquet_manifest(root: Path, column: str) -> None:
-    table = pd.DataFrame({"path": ["1.png", "2.png"], "class_name": ["a", "b"]})
-    table[column] = ["x", None]
-    table.to_parquet(root / "manifest.parquet")
-    assert message(root) == f"data/raw/toy/manifest.parquet: row 2 has no {column}"
+def test_null_path_in_a_parquet_manifest(root: Path) -> None:
+    pd.DataFrame({"path": ["1.png", None], "class_name": ["a", "b"]}).to_parquet(root / "manifest.parquet")
+    assert message(root) == "data/raw/toy/manifest.parquet: row 2 has no path"
 
 
 def test_empty_manifest(root: Path) -> None:
@@ -136,12 +132,30 @@ def test_control_characters_are_refused(root: Path, name: str, column: str) -> N
 
 @pytest.mark.parametrize("values", [[1, None, 2], ["a", None, "b"], [True, None, False], [1.5, float("nan"), 2.5]])
 @pytest.mark.parametrize("categorical", [False, True])
-def test_a_missing_class_name_is_one_line_whatever_the_type(root: Path, values: list[object], categorical: bool) -> None:
+def test_a_missing_class_name_is_an_image_without_a_class_whatever_the_type(root: Path, values: list[object], categorical: bool) -> None:
+    put_all(root, ["1.png", "2.png", "3.png"])
     table = pd.DataFrame({"path": ["1.png", "2.png", "3.png"], "class_name": pd.Series(values)})
     if categorical:
         table["class_name"] = table["class_name"].astype("category")
     table.to_parquet(root / "manifest.parquet")
-    assert message(root) == "data/raw/toy/manifest.parquet: row 2 has no class_name"
+    index = make(root)
+    assert index.rows.loc[index.rows["split"] == "unlabelled", "image_id"].tolist() == ["2.png"]
+    assert len(index.classes) == 2
+
+
+@pytest.mark.parametrize(("cells", "problem"), [("test,", "split 'test'"), (",1", "label '1'")])
+def test_a_row_without_a_class_has_no_split_and_no_label(root: Path, cells: str, problem: str) -> None:
+    manifest(root, f"path,class_name,split,label\n1.png,a,train,0\n2.png,,{cells}\n", images=False)
+    assert message(root) == f"data/raw/toy/manifest.csv: row 2: {problem} without class_name; expected both, or neither"
+
+
+def test_rows_without_a_class_beside_given_splits_and_labels(root: Path) -> None:
+    rows = "1.png,a,train,1\n2.png,b,test,0\n3.png,a,val,1\n4.png, ,,\n5.png,,unlabelled,\n"
+    manifest(root, f"path,class_name,split,label\n{rows}")
+    index = make(root)
+    assert index.classes == ["b", "a"]
+    assert index.rows["split"].tolist() == ["test", "train", "val", "unlabelled", "unlabelled"]
+    assert index.rows["label"].tolist() == [0, 1, 1, -1, -1]
 
 
 def test_numbers_are_class_names(root: Path) -> None:
