@@ -1,10 +1,10 @@
 """Look for problems in a data set: `dvc repro -s audit@ENCODER-DATASET`.
 
-Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for its selected C and vectors), the index, and the images, to
-compute small thumbnails. Writes data/audit/ENCODER-DATASET.parquet with one row per finding: near-duplicates, likely label errors and
-outliers; data/predictions/DATASET/leaked-ENCODER.parquet, the test images that have a near-duplicate in train or val, which `score` needs
-for accuracies without them; metrics/audit/ENCODER-DATASET.json, the counts; and plots/audit/ENCODER-DATASET.csv, the cohesion of each
-class. Nothing is removed or corrected: a person should look at every finding.
+Looks at the images that have a class. Reads data/embeddings/ENCODER-DATASET, the linear probe's predictions (for its selected C and
+vectors), the index, and the images, to compute small thumbnails. Writes data/audit/ENCODER-DATASET.parquet with one row per finding:
+near-duplicates, likely label errors and outliers; data/predictions/DATASET/leaked-ENCODER.parquet, the test images that have a
+near-duplicate in train or val, which `score` needs for accuracies without them; metrics/audit/ENCODER-DATASET.json, the counts; and
+plots/audit/ENCODER-DATASET.csv, the cohesion of each class. Nothing is removed or corrected: a person should look at every finding.
 """
 
 from pathlib import Path
@@ -21,6 +21,7 @@ from clipstore.audit import duplicates, label_errors
 from clipstore.core.errors import InputError
 from clipstore.core.outputs import write_metrics, write_plot
 from clipstore.core.params import section
+from clipstore.core.rows import NO_LABEL
 from clipstore.core.stage import run
 from clipstore.data import images, index
 from clipstore.probes import logistic
@@ -66,6 +67,8 @@ def cohesion(vectors: Matrix, labels: Labels, names: list[str]) -> pd.DataFrame:
         names: class names.
     """
     present, counts = np.unique(labels, return_counts=True)
+    if not len(present):
+        return pd.DataFrame(columns=["class_name", "images", "cohesion", "nearest_class", "nearest"])
     means = np.stack([vectors[labels == label].mean(axis=0, dtype=float) for label in present])
     # The mean of the cosines to a unit vector is the product of the mean with it, so no product of n rows is needed.
     similarity = means @ (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).T
@@ -122,24 +125,28 @@ def main(encoder: str, dataset: str) -> None:
     settings = section(Audit, "audit")
     embedded = embeddings.read_images(encoder, dataset, features=True)
     indexed = index.read(dataset)
-    rows, labels, names = indexed.usable, embedded.labels, embedded.provenance["classes"]
+    names = embedded.provenance["classes"]
     if embedded.provenance["index"] != indexed.digest:
         raise InputError(
             f"{embeddings.folder(encoder, dataset)}: computed from another index than {index.path_of(dataset)}: run `dvc repro`"
         )
     (probe,) = read_all(dataset, [("linear_probe", encoder)], indexed.digest)
+    at = np.flatnonzero(embedded.labels != NO_LABEL)
+    rows, labels, unit = indexed.usable.iloc[at].reset_index(drop=True), embedded.labels[at], np.asarray(embedded.embedding[at])
 
     places = list(zip(rows["path"], rows["sha256"], strict=True))
     decoded = images.in_order(lambda place: duplicates.thumbnail(Image.fromarray(images.load(*place, indexed.exif))), places)
-    thumbnails = np.stack(list(tqdm(decoded, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
+    thumbnails = np.array(list(tqdm(decoded, f"audit {encoder}-{dataset}", len(places), unit="img", mininterval=1)))
     splits = rows["split"].to_numpy(str)
-    near = duplicates.neighbours(embedded.embedding, splits, settings.neighbors)
+    near = duplicates.neighbours(unit, splits, settings.neighbors)
     pairs = duplicates.pairs(rows, near, thumbnails, settings.min_agreement)
     groups = duplicates.groups(len(rows), pairs)
     leaked = rows["image_id"].iloc[duplicates.leaked(groups, splits)]
 
-    vectors = logistic.inputs(embedded)[probe.selected["vectors"]]
-    probabilities, judged = label_errors.out_of_sample(vectors, labels, groups, settings, probe.selected["C"], len(names))
+    probabilities, judged = np.zeros((len(labels), len(names)), np.float32), np.zeros(len(labels), bool)
+    if not probe.not_yet:
+        vectors = logistic.inputs(embedded)[probe.selected["vectors"]][at]
+        probabilities, judged = label_errors.out_of_sample(vectors, labels, groups, settings, probe.selected["C"], len(names))
     errors = label_errors.find(labels, probabilities, judged)
     far = outliers(typicality(near, groups, settings.neighbors), settings.outliers)
 
@@ -149,6 +156,7 @@ def main(encoder: str, dataset: str) -> None:
         | {"across_splits": int((splits[first] != splits[second]).sum()), "of_two_classes": int((labels[first] != labels[second]).sum())},
         "too_small_to_compare": int((~duplicates.comparable(rows)).sum()),
         "test_images": {"all": int((splits == "test").sum()), "leaked": len(leaked)},
+        "without_class": len(embedded.rows) - len(rows),
         "labels": {"judged": int(judged.sum()), "not_judged": int((~judged).sum()), "issues": len(errors)},
     }
     cell = f"{encoder}-{dataset}"
@@ -159,7 +167,7 @@ def main(encoder: str, dataset: str) -> None:
     leaked_target.parent.mkdir(parents=True, exist_ok=True)
     leaked.to_frame().to_parquet(leaked_target, index=False)
     write_metrics(Path("metrics/audit") / f"{cell}.json", counts)
-    write_plot(Path("plots/audit") / f"{cell}.csv", cohesion(embedded.embedding, labels, names))
+    write_plot(Path("plots/audit") / f"{cell}.csv", cohesion(unit, labels, names))
     print(f"audit {cell}: {len(pairs)} duplicate pair(s), {len(leaked)} leaked test image(s), {len(errors)} likely label error(s)")
 
 

@@ -5,7 +5,7 @@ for every number of neighbours and kind of vote. The search is exact and uses th
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from pydantic import Field
 from clipstore.core.errors import InputError
 from clipstore.core.outputs import write_plot
 from clipstore.core.params import Section, section
+from clipstore.core.rows import UNLABELLED
 from clipstore.core.stage import run
 from clipstore.measure import metrics
 from clipstore.measure.selection import best, nll, tied, warn_if_saturated
@@ -24,10 +25,13 @@ from clipstore.store import embeddings, predictions
 
 Labels = npt.NDArray[np.int64]
 
+COLUMNS = ["k", "votes", "top1", "mean_per_class", "nll", "split", "series"]  # of the plot
+
 
 class Knn(Section):
     """The values that are tried; one is selected on val."""
 
+    few_labels_k: int = Field(default=1, ge=1, description="k where there are too few labels for a val split; the vote is uniform.")
     neighbors: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="Numbers of neighbours (k) to try.")
     votes: tuple[Vote, ...] = Field(
         min_length=1, description="Kinds of vote to try: one vote per neighbour (uniform), or weights by a softmax of the cosines."
@@ -38,12 +42,12 @@ class Knn(Section):
 def sweep(nearest: Voters, labels: Labels, settings: Knn, classes: int) -> pd.DataFrame:
     """Return the measures for every number of neighbours and kind of vote: columns k, votes, top1, mean_per_class, nll."""
     lines = []
-    for k in settings.neighbors:
+    for k in settings.neighbors if len(labels) else ():
         for vote in settings.votes:
             shares = vote_shares(nearest, k, vote, settings.temperature, classes)
             measures = metrics.accuracies(shares.argmax(axis=1), labels) | {"nll": nll(np.log(shares), labels)}
             lines.append({"k": k, "votes": vote} | measures)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["k", "votes", "top1", "mean_per_class", "nll"])
 
 
 def main(encoder: str, dataset: str) -> None:
@@ -52,6 +56,13 @@ def main(encoder: str, dataset: str) -> None:
     images = embeddings.read_images(encoder, dataset)
     labels, classes = images.labels, len(images.provenance["classes"])
     train, val, test, final = images.of("train"), images.of("val"), images.of("test"), images.of("train", "val")
+    target = Path("plots/knn") / f"{encoder}-{dataset}.csv"
+    reason = predictions.too_few_labels(labels[train])
+    if reason:
+        predictions.write(dataset, embeddings.not_yet(images, "knn", encoder, reason))
+        write_plot(target, pd.DataFrame(columns=COLUMNS))
+        print(f"knn {encoder}-{dataset}: not yet: {reason}")
+        return
     usable = [k for k in settings.neighbors if k <= len(train)]
     if not usable:
         problem = f"expected a value of at most {len(train)}, the number of training images in {dataset}"
@@ -59,35 +70,44 @@ def main(encoder: str, dataset: str) -> None:
     if len(usable) < len(settings.neighbors):
         print(f"warning: knn {encoder}-{dataset}: only {len(train)} training images; larger values of knn.neighbors are skipped")
     settings = settings.model_copy(update={"neighbors": tuple(usable)})
+    k = min(settings.few_labels_k, len(train))
+    vote: Vote = "uniform"
+    most = max(*usable, k)
 
     by_train, by_final = (NearestNeighbours(images.embedding[known]) for known in (train, final))
-    on_val = voters(by_train, labels[train], images.embedding[val], max(usable))
-    on_test = voters(by_final, labels[final], images.embedding[test], max(usable))
-    on_test_by_train = voters(by_train, labels[train], images.embedding[test], max(usable))
+    on_val = voters(by_train, labels[train], images.embedding[val], most)
+    on_test = voters(by_final, labels[final], images.embedding[test], most)
     tables = {"val": sweep(on_val, labels[val], settings, classes), "test": sweep(on_test, labels[test], settings, classes)}
-    selected = tables["val"].iloc[best(tables["val"]["mean_per_class"], tables["val"]["nll"])]
-    warn_if_saturated(f"knn {encoder}-{dataset}", "knn.neighbors and votes", tables["val"]["mean_per_class"])
-    k, vote = int(selected["k"]), selected["votes"]
-    best_on_test = tables["test"].iloc[best(tables["test"]["mean_per_class"], tables["test"]["nll"])]
+    notes: dict[str, Any] = {}
+    if len(val):
+        selected = tables["val"].iloc[best(tables["val"]["mean_per_class"], tables["val"]["nll"])]
+        warn_if_saturated(f"knn {encoder}-{dataset}", "knn.neighbors and votes", tables["val"]["mean_per_class"])
+        k, vote = int(selected["k"]), selected["votes"]
+        notes = {
+            "val_mean_per_class": float(selected["mean_per_class"]),
+            "val_nll": float(selected["nll"]),
+            "tied_on_val": tied(tables["val"]["mean_per_class"]),
+        }
 
-    classifier = KnnClassifier(by_final.vectors, labels[final], max(usable), k, vote, settings.temperature, classes)
-    notes = {
-        "train_only": metrics.accuracies(classifier.votes(on_test_by_train).argmax(axis=1), labels[test]),
-        "best_on_test": {
-            "mean_per_class": float(best_on_test["mean_per_class"]),
-            "k": int(best_on_test["k"]),
-            "votes": best_on_test["votes"],
-            "trained_on": "train + val",
-        },
-        "val_mean_per_class": float(selected["mean_per_class"]),
-        "val_nll": float(selected["nll"]),
-        "tied_on_val": tied(tables["val"]["mean_per_class"]),
-    }
-    logits = {"val": log_shares(classifier.votes(on_val)), "test": log_shares(classifier.votes(on_test))}
+    classifier = KnnClassifier(by_final.vectors, labels[final], most, k, vote, settings.temperature, classes)
+    if len(test):
+        on_test_by_train = voters(by_train, labels[train], images.embedding[test], most)
+        best_on_test = tables["test"].iloc[best(tables["test"]["mean_per_class"], tables["test"]["nll"])]
+        notes |= {
+            "train_only": metrics.accuracies(classifier.votes(on_test_by_train).argmax(axis=1), labels[test]),
+            "best_on_test": {
+                "mean_per_class": float(best_on_test["mean_per_class"]),
+                "k": int(best_on_test["k"]),
+                "votes": best_on_test["votes"],
+                "trained_on": "train + val",
+            },
+        }
+    nearest = {"val": on_val, "test": on_test, UNLABELLED: voters(by_final, labels[final], images.embedding[images.of(UNLABELLED)], most)}
+    logits = {split: log_shares(classifier.votes(found)) for split, found in nearest.items()}
     predictions.write(dataset, embeddings.to_predictions(images, "knn", encoder, logits, {"k": k, "votes": vote}, notes))
 
     table = pd.concat([table.assign(split=split, series=split + ", " + table["votes"]) for split, table in tables.items()])
-    write_plot(Path("plots/knn") / f"{encoder}-{dataset}.csv", table)
+    write_plot(target, table[COLUMNS])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Reads the predictions of all approaches named by the axes, the index, and the test images that the audit found in train or val. Writes
 metrics/DATASET.json, nested by stage, name and measure, and plots/score/DATASET: confusion matrices, the most confused classes, accuracy
 per class, reliability, comparisons of all pairs of approaches, and the curves of every trained network. docs/decisions/0009 explains the
-statistics.
+statistics. Of an approach that could not be fitted, and of all of them without test images, the metrics contain ``not_yet``, the reason.
 """
 
 from pathlib import Path
@@ -25,6 +25,13 @@ from clipstore.measure.selection import best
 from clipstore.store import audits
 from clipstore.store.approaches import APPROACHES, cells, read_all
 from clipstore.store.predictions import Predictions
+
+NO_TEST = "no labelled test images"
+COLUMNS = {  # of the plots' files
+    "per_class": ["class_name", "accuracy"],
+    "reliability": ["bin", "confidence", "accuracy", "count", "temperature"],
+    "confused": ["actual", "predicted", "count", "share"],
+}
 
 
 class Score(Section):
@@ -71,7 +78,7 @@ def measures(approach: Predictions, temperature: float, calibrated_on: int, sett
         accuracies["top5"] = metrics.top_k(logits, labels, 5)
         accuracies |= ends("top5", intervals.exact(round(accuracies["top5"] * len(labels)), len(labels)))
     counts = {"n": len(labels), "smallest_class": int(sizes.min()), "classes_not_in_test": len(approach.classes) - len(sizes)}
-    fitted = {"temperature": temperature, "calibrated_on": calibrated_on}
+    fitted = {"temperature": temperature, "calibrated": calibrated_on > 0, "calibrated_on": calibrated_on}
     calibrated = calibration.measures(logits, labels, temperature, settings.bins, settings.threshold)
     return {**accuracies, **counts, "failed": approach.failed, **fitted, **calibrated, "selected": approach.selected, **approach.notes}
 
@@ -91,11 +98,13 @@ def ends(measure: str, interval: intervals.Interval) -> dict[str, float]:
 
 
 def compare(approaches: list[Predictions]) -> tuple[pd.DataFrame, list[dict[str, float | bool]]]:
-    """Return a comparison of every pair of approaches (see `comparisons.compare`), and each approach's gap to the best.
+    """Return a comparison of every pair of approaches with test images (see `comparisons.compare`), and each one's gap to the best.
 
     The best approach has the highest mean_per_class on test; ties go to the first. It may be picked afterwards because the correction
     covers all pairs.
     """
+    if not approaches:
+        return comparisons.compare({}, np.empty(0, np.int64)), []
     labels = approaches[0].test_labels
     right = {approach.title: approach.test_answers == labels for approach in approaches}
     table = comparisons.compare(right, labels)
@@ -128,10 +137,15 @@ def main(dataset: str) -> None:
     approaches = read_all(dataset, named, listed.digest)
     leaked = audits.leaked(dataset, axes.encoders)
     folder = Path("plots/score") / dataset
+    (folder / "confusion").mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, Any]] = {}
-    tables: dict[str, list[pd.DataFrame]] = {"per_class": [], "reliability": [], "confused": []}
-    compared, gaps = compare(approaches)
-    for approach, gap in zip(approaches, gaps, strict=True):
+    tables = {name: [pd.DataFrame(columns=[*columns, "approach"])] for name, columns in COLUMNS.items()}
+    measured = [approach for approach in approaches if approach.test_ids]
+    for approach in approaches:
+        if not approach.test_ids:
+            results.setdefault(approach.stage, {})[approach.name] = {"not_yet": approach.not_yet or NO_TEST} | approach.notes
+    compared, gaps = compare(measured)
+    for approach, gap in zip(measured, gaps, strict=True):
         logits, labels = calibration_images(approach, trained)
         temperature = calibration.fit_temperature(logits, labels)
         audited = {} if leaked is None else {"leaked": len(leaked), **without_leaked(approach, leaked)}
@@ -139,15 +153,15 @@ def main(dataset: str) -> None:
         matrix = confusion.matrix(approach.test_labels, approach.test_answers, len(approach.classes))
         worst = confusion.cells(matrix, approach.classes, settings.worst)
         write_plot(folder / "confusion" / f"{approach.stage}-{approach.name}.csv", worst)
-        parts = {
+        drawn = {
             "per_class": per_class(approach),
             "reliability": reliability(approach, temperature, settings.bins),
             "confused": confusion.most_confused(matrix, approach.classes, settings.worst),
         }
-        for name, part in parts.items():
+        for name, part in drawn.items():
             tables[name].append(part.assign(approach=approach.title))
-    for name, rows in tables.items():
-        write_plot(folder / f"{name}.csv", pd.concat(rows))
+    for name, parts in tables.items():
+        write_plot(folder / f"{name}.csv", pd.concat([part for part in parts if len(part)] or parts))
     compared.to_csv(folder / "pairs.csv", index=False, float_format="%.6g")  # 6 decimals would round a small p to 0
     curves = [{"approach": approach.title, **point} for approach in approaches for point in approach.curve]
     write_plot(folder / "curves.csv", pd.DataFrame(curves, columns=["epoch", "approach", "split", "accuracy", "loss"]))

@@ -14,6 +14,7 @@ import pandas as pd
 
 from clipstore.core.outputs import write_plot
 from clipstore.core.params import section
+from clipstore.core.rows import UNLABELLED
 from clipstore.core.schema import Prompts
 from clipstore.core.stage import run
 from clipstore.data import index
@@ -30,7 +31,7 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
     """Return the accuracies of each prompt alone and of the ensemble: columns template, split, top1, mean_per_class.
 
     Args:
-        images: image embeddings with val and test.
+        images: image embeddings; only splits with images get rows.
         texts: float32 (prompts x classes, d), unit rows.
         rows: label and prompt (its number) of each text.
         prompts: the templates, by number.
@@ -38,13 +39,14 @@ def wordings(images: embeddings.Images, texts: Matrix, rows: pd.DataFrame, promp
     labels, number = rows["label"].to_numpy(np.int64), rows["prompt"].to_numpy()
     subsets = {template: number == position for position, template in enumerate(prompts)} | {ENSEMBLE: np.ones(len(rows), bool)}
     lines = []
+    splits = [split for split in ("val", "test") if len(images.of(split))]
     for template, subset in subsets.items():
         classes = ensemble.class_embeddings(texts[subset], labels[subset])
-        for split in ("val", "test"):
+        for split in splits:
             at = images.of(split)
             predicted = (images.embedding[at] @ classes.T).argmax(axis=1)
             lines.append({"template": template, "split": split} | metrics.accuracies(predicted, images.labels[at]))
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["template", "split", "top1", "mean_per_class"])
 
 
 def main(encoder: str, dataset: str) -> None:
@@ -53,7 +55,7 @@ def main(encoder: str, dataset: str) -> None:
     rows, texts, contract = embeddings.read_texts(encoder, dataset)
     classes = ensemble.class_embeddings(texts, rows["label"].to_numpy(np.int64))
     classifier = ZeroShotClassifier(classes, contract["logit_scale"])
-    logits = {split: classifier.scores(images.embedding[images.of(split)]) for split in ("val", "test")}
+    logits = {split: classifier.scores(images.embedding[images.of(split)]) for split in ("val", "test", UNLABELLED)}
     selected: dict[str, Any] = {"prompts": int(rows["prompt"].nunique()), "logit_scale": round(contract["logit_scale"], 3)}
     class_names = index.read(dataset).notes.get("class_names")
     if class_names:

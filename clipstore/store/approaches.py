@@ -70,7 +70,8 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
     """Read the predictions of each (stage, name) pair.
 
     Raises:
-        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first.
+        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first
+            approach that could be fitted.
     """
     all_predictions: list[Predictions] = []
     for stage, name in pairs:
@@ -83,9 +84,9 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
                 f"{path}: computed from another index (digest {loaded.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
             )
         all_predictions.append(loaded)
-        first = all_predictions[0].test_ids
-        if loaded.test_ids != first:
-            other = predictions.path_of(dataset, *pairs[0])
+        fitted = [each for each in all_predictions if not each.not_yet]
+        if fitted and not loaded.not_yet and loaded.test_ids != (first := fitted[0].test_ids):
+            other = predictions.path_of(dataset, fitted[0].stage, fitted[0].name)
             raise InputError(
                 f"{path}: {len(loaded.test_ids)} test images, expected the {len(first)} of {other} in the same order: run `dvc repro` again"
             )

@@ -70,7 +70,7 @@ def to_predictions(
         images: of a data set.
         stage: the approach.
         encoder: name of the images' encoder.
-        logits: of "val", "test" and "unlabelled", float32 (rows of the split, classes); see `Predictions`.
+        logits: of "val", "test" and "unlabelled", float32 (rows of the split, classes), which may have no rows; see `Predictions`.
         selected: hyperparameters, selected on val.
         notes: see `Predictions`.
     """
@@ -80,6 +80,13 @@ def to_predictions(
     return Predictions(
         stage, encoder, rows, stacked, facts["classes"], facts["failed"], facts["index"], facts["contract"], selected=selected, notes=notes
     )
+
+
+def not_yet(images: Images, stage: str, encoder: str, reason: str) -> Predictions:
+    """Return predictions without rows: the approach could not be fitted on these images, for the reason given."""
+    facts = images.provenance
+    rows, logits = images.rows.iloc[:0], np.empty((0, len(facts["classes"])), np.float32)
+    return Predictions(stage, encoder, rows, logits, facts["classes"], facts["failed"], facts["index"], facts["contract"], reason)
 
 
 def folder(encoder: str, dataset: str) -> Path:

@@ -102,6 +102,12 @@ class Predictions:
         return answers
 
 
+def too_few_labels(labels: npt.NDArray[np.int64]) -> str:
+    """Return why no classifier can be fitted to these labels of training images, (n,); "" if one can."""
+    known = len(np.unique(labels))
+    return "" if known > 1 else f"needs labelled images of at least 2 classes, found {known}"
+
+
 def path_of(dataset: str, stage: str, name: str) -> Path:
     """Return the path of the predictions of ``stage`` with ``name``."""
     return Path("data/predictions") / dataset / f"{stage}-{name}.parquet"

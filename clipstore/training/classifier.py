@@ -90,6 +90,8 @@ def logits(network: Classifier, image_set: ImageSet, settings: Training) -> Matr
     # One copy at the end, because each makes the CPU wait for the device.
     rows: Sequence[Matrix] = [*torch.cat(outputs).cpu().numpy()] if outputs else []
     gathered = gather_object(list(zip(positions, rows, strict=True)))
+    if not gathered:
+        return np.empty((0, network.head.out_features), np.float32)
     return np.stack([row for _, row in sorted(gathered, key=lambda pair: pair[0])])
 
 

@@ -1,10 +1,11 @@
-"""Train a network on a data set by the protocol that all approaches share, and write its predictions on val and test.
+"""Train a network on a data set by the protocol that all approaches share, and write its predictions on val, test and unlabelled images.
 
-The epoch is selected on val, and the network of that epoch predicts val. A network refitted on train + val for as many steps predicts
-test. With ``test_curve``, every epoch of the first network is measured on test too, which selects nothing. This is repeated for every seed;
-predictions and checkpoint come from the first seed.
+The epoch is selected on val, and the network of that epoch predicts val. A network refitted on train + val for as many steps predicts test
+and unlabelled images. With ``test_curve``, every epoch of the first network is measured on test too, which selects nothing. This is
+repeated for every seed; predictions and checkpoint come from the first seed.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from clipstore.core.caches import root
 from clipstore.core.digests import file_sha256, json_sha256
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Training
+from clipstore.core.rows import UNLABELLED
 from clipstore.data import images, index
 from clipstore.encoders.precision import hardware
 from clipstore.measure import metrics
@@ -33,6 +35,7 @@ from clipstore.training.loop import Fitted, Loop
 from clipstore.training.processes import process_state
 
 Matrix = npt.NDArray[np.float32]
+PART = 1000  # unlabelled images in memory at a time
 CODE = (loop, curve, image_set, augmentation, classifier, optimizer)  # modules that a saved state of training depends on
 
 
@@ -92,7 +95,9 @@ def run_seed(
         training.evaluated_network.load_state_dict(fitted.state)
         return TrainedNetwork(training.evaluated_network, classes, settings), fitted
 
-    network, fitted = trained(image_sets["train"], ["val", "test"] if settings.test_curve else ["val"], settings.epochs, "train")
+    network, fitted = trained(
+        image_sets["train"], ["val", "test"] if settings.test_curve and len(image_sets["test"]) else ["val"], settings.epochs, "train"
+    )
     val, train_only = (network.logits(image_sets[split]) for split in ("val", "test"))
     test = train_only
     if settings.refit:
@@ -112,13 +117,15 @@ def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.
 
     first = results[0]
     notes: dict[str, Any] = {
-        "train_only": accuracies(first.train_only, "test"),
         "val_mean_per_class": accuracies(first.val, "val")["mean_per_class"],
         "trained_on": "train + val" if settings.refit else "train",
     }
     on_val = [point["mean_per_class"] for point in first.curve if point["split"] == "val"]
     _, sizes = np.unique(labels["val"], return_counts=True)
     notes |= {"epochs_trained": len(on_val), "epochs_within_noise": within_noise(on_val, effective_images(sizes))}
+    if not len(labels["test"]):
+        return notes
+    notes["train_only"] = accuracies(first.train_only, "test")
     test_points = [point for point in first.curve if point["split"] == "test"]
     if test_points:
         best = max(test_points, key=lambda point: point["mean_per_class"])
@@ -135,13 +142,13 @@ def notes_of(results: Sequence[SeedResult], labels: Mapping[str, npt.NDArray[np.
 def write_curve(folder: Path, points: Sequence[curve.Point]) -> None:
     """Write loss and accuracy of every split and epoch through DVCLive below ``folder``."""
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-        for epoch in range(1, max(point["epoch"] for point in points) + 1):
+        for epoch in range(1, max((point["epoch"] for point in points), default=0) + 1):
             live.step = epoch
             for point in points:
                 if point["epoch"] == epoch:
                     live.log_metric(f"{point['split']}/loss", round(point["loss"], 6))
                     live.log_metric(f"{point['split']}/accuracy", round(point["accuracy"], 6))
-    (folder / "metrics.json").unlink()  # its figures are those of the last epoch, which are not the result
+    (folder / "metrics.json").unlink(missing_ok=True)  # its figures are those of the last epoch, which are not the result
 
 
 def check_image_size(network: Classifier, size: int, name: str) -> None:
@@ -156,6 +163,12 @@ def check_image_size(network: Classifier, size: int, name: str) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"params.yaml: nets.{name}.image_size = {size}: the network does not accept this size: {problem}") from None
+
+
+def not_yet(by_split: Mapping[str, pd.DataFrame]) -> str:
+    """Return why no network can be trained on the rows of train and val; "" if one can."""
+    reason = predictions.too_few_labels(by_split["train"]["label"].to_numpy(np.int64))
+    return reason or ("" if len(by_split["val"]) else "needs val images to choose the epoch: label at least 3 images of each class")
 
 
 def run_cell(
@@ -188,9 +201,27 @@ def run_cell(
     state = process_state()
     listed = index.read(dataset)
     classes, rows = listed.classes, listed.usable
-    by_split = {split: rows[rows["split"] == split] for split in index.SPLITS}
+    by_split = {split: rows[rows["split"] == split] for split in (*index.SPLITS, UNLABELLED)}
+    predicted = predictions.Predictions(
+        stage,
+        name,
+        rows=rows.iloc[:0],
+        logits=np.empty((0, len(classes)), np.float32),
+        classes=classes,
+        failed=len(listed.rows) - len(rows),
+        index=listed.digest,
+        contract="",
+    )
+    reason = not_yet(by_split)
+    if reason:
+        if state.is_main_process:
+            (Path("data/checkpoints") / stage / f"{name}-{dataset}").mkdir(parents=True, exist_ok=True)
+            write_curve(Path("plots") / stage / f"{name}-{dataset}", [])
+            predictions.write(dataset, dataclasses.replace(predicted, not_yet=reason))
+            print(f"{stage} {name}-{dataset}: not yet: {reason}")
+        return {}
     check_image_size(build(len(classes)), settings.image_size, name)
-    image_sets = {split: image_set.decode(part, settings, f"{dataset} {split}", listed.exif) for split, part in by_split.items()}
+    image_sets = {split: image_set.decode(by_split[split], settings, f"{dataset} {split}", listed.exif) for split in index.SPLITS}
     code = [file_sha256(Path(module.__file__)) for module in CODE if module.__file__]
     terms = {
         "origin": origin,
@@ -206,21 +237,21 @@ def run_cell(
     for number in (seed + offset for offset in settings.seeds):
         title = f"{cell}, seed {number}" if len(settings.seeds) > 1 else cell
         results.append(run_seed(build, classes, image_sets, settings, number, key, title))
+    first = results[0]
+    unlabelled = [  # part by part: there may be more images than memory
+        first.network.logits(image_set.decode(part, settings, f"{dataset} {UNLABELLED}", listed.exif))
+        for part in (by_split[UNLABELLED][start : start + PART] for start in range(0, len(by_split[UNLABELLED]), PART))
+    ]
     if state.is_main_process:
-        first = results[0]
         notes = notes_of(results, {split: image_sets[split].labels for split in ("val", "test")}, settings)
         checkpoint = Path("data/checkpoints") / stage / f"{name}-{dataset}"
         first.network.save(checkpoint, stage=stage, net=name, dataset=dataset, **facts)
         torch.manual_seed(seed + settings.seeds[0])
         (checkpoint / "network.txt").write_text(printout(build(len(classes))))
-        predicted = predictions.Predictions(
-            stage,
-            name,
-            rows=pd.concat([by_split["val"], by_split["test"]], ignore_index=True),
-            logits=np.concatenate([first.val, first.test]),
-            classes=classes,
-            failed=len(listed.rows) - len(rows),
-            index=listed.digest,
+        predicted = dataclasses.replace(
+            predicted,
+            rows=pd.concat([by_split[split] for split in ("val", "test", UNLABELLED)], ignore_index=True),
+            logits=np.concatenate([first.val, first.test, *unlabelled]),
             contract=key,
             selected={"epoch": first.epoch},
             notes=notes,
