@@ -63,16 +63,16 @@ def main(encoder: str, dataset: str) -> None:
         write_plot(target, pd.DataFrame(columns=COLUMNS))
         print(f"knn {encoder}-{dataset}: not yet: {reason}")
         return
-    usable = [k for k in settings.neighbors if k <= len(train)]
+    fixed = min(settings.few_labels_k, len(train))
+    usable = [k for k in settings.neighbors if k <= len(train)] if len(val) else [fixed]
     if not usable:
         problem = f"expected a value of at most {len(train)}, the number of training images in {dataset}"
         raise InputError(f"params.yaml: knn.neighbors = {list(settings.neighbors)}: {problem}")
-    if len(usable) < len(settings.neighbors):
+    if len(val) and len(usable) < len(settings.neighbors):
         print(f"warning: knn {encoder}-{dataset}: only {len(train)} training images; larger values of knn.neighbors are skipped")
     settings = settings.model_copy(update={"neighbors": tuple(usable)})
-    k = min(settings.few_labels_k, len(train))
+    k, most = fixed, max(usable)
     vote: Vote = "uniform"
-    most = max(*usable, k)
 
     by_train, by_final = (NearestNeighbours(images.embedding[known]) for known in (train, final))
     on_val = voters(by_train, labels[train], images.embedding[val], most)

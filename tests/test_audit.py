@@ -100,7 +100,8 @@ def test_main_writes_findings_counts_and_cohesion(project: Path, monkeypatch: py
     assert counts["test_images"] == {"all": 8, "leaked": 1}
     assert counts["labels"] == {"judged": 28, "not_judged": 0, "issues": 0}
     assert counts["too_small_to_compare"] == 0
-    assert set(counts) == {"pairs", "test_images", "labels", "too_small_to_compare"}  # accuracies are computed by score
+    assert counts["without_class"] == 0
+    assert set(counts) == {"pairs", "test_images", "labels", "too_small_to_compare", "without_class"}  # accuracies are computed by score
     assert pd.read_parquet(WRITTEN[3])["image_id"].tolist() == [rows["image_id"][10]]
     assert pd.read_csv(WRITTEN[2])["class_name"].tolist() == ["a", "b"]
 

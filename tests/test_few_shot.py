@@ -244,21 +244,22 @@ def test_fits_that_do_not_converge_are_counted(folder: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("splits", "labels", "counts"),
+    ("splits", "labels", "reason"),
     [
-        (["train", "train", "val", "test"], [1, 1, 0, 1], "1 classes in train, 1 images in val, 1 in test"),
-        (["train", "train", "test"], [0, 1, 1], "2 classes in train, 0 images in val, 1 in test"),
-        (["train", "train", "val"], [0, 1, 1], "2 classes in train, 1 images in val, 0 in test"),
+        (["train", "train", "val", "test"], [1, 1, 0, 1], "needs labelled images of at least 2 classes, found 1"),
+        (["train", "train", "test"], [0, 1, 1], "needs labelled images in train, val and test; there are none in val"),
+        (["train", "train", "val"], [0, 1, 1], "needs labelled images in train, val and test; there are none in test"),
+        (["unlabelled"], [-1], "needs labelled images in train, val and test; there are none in train, val, test"),
     ],
 )
-def test_splits_that_are_too_small_are_refused(folder: Path, splits: list[str], labels: list[int], counts: str) -> None:
+def test_splits_that_are_too_small_give_no_rows_and_the_reason(folder: Path, splits: list[str], labels: list[int], reason: str) -> None:
     embed(splits, labels, 2, embedding=blobs(0, labels))
-    with pytest.raises(InputError) as caught:
-        few_shot.main("enc", "toy")
-    assert (
-        str(caught.value) == f"toy: found {counts}: few_shot needs usable images of at least 2 classes in train, and some in val and test"
-    )
-    assert not (folder / "data/few_shot").exists()
+    few_shot.main("enc", "toy")
+    table = pq.read_table("data/few_shot/enc-toy.parquet")
+    assert table.num_rows == 0
+    assert json.loads(table.schema.metadata[b"few_shot"])["not_yet"] == reason
+    assert pd.read_csv("plots/few_shot/enc-toy.csv").columns.tolist() == few_shot.SUMMARY
+    assert pd.read_parquet("data/few_shot/enc-toy.shots.parquet").empty
 
 
 @pytest.mark.parametrize(

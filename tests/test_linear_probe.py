@@ -223,9 +223,3 @@ def test_a_C_beyond_the_limit_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         check(linear_probe.LinearProbe, {"C": [1.0, 1e7], "max_iter": 1000}, "linear_probe")
     assert str(caught.value) == "params.yaml: linear_probe.C.1 = 10000000.0: input should be less than or equal to 1000000"
-
-
-def test_training_images_of_one_class_are_refused(folder: Path) -> None:
-    embed(["train", "train", "val", "test"], [1, 1, 0, 0], 2, embedding=np.eye(4))
-    with pytest.raises(InputError, match=r"^toy: a linear probe needs usable training images of at least 2 classes, found 1$"):
-        linear_probe.main("enc", "toy")
