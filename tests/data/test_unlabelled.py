@@ -188,6 +188,6 @@ def test_labels_of_images_that_are_gone(root: Path) -> None:
     with pytest.raises(InputError, match="none of its 1 images is in data/raw/toy; are they labels of another data set"):
         indexing.make("toy", root, 0.2, 0.3, 0, names=("a", "b"), given=table)
     here = hashlib.sha256((root / "1.png").read_bytes()).hexdigest()
-    table.loc[1] = [here, "b", "train", "me", 1]
+    table = pd.concat([table, pd.DataFrame([(here, "b", "train", "me", 1)], columns=list(labels.COLUMNS))])
     made = indexing.make("toy", root, 0.2, 0.3, 0, names=("a", "b"), given=table)
     assert made.notes["warnings"] == ["1 label in data/labels/toy.csv of images that are gone or have changed"]
