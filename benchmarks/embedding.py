@@ -231,8 +231,8 @@ def copied(cache: Path) -> Iterator[Path]:
         yield Path(shutil.copytree(cache, folder, dirs_exist_ok=True))
 
 
-def affordable(side: Side, pictures: Images, cache: Path, limit: float) -> int:
-    """Return how many images a side embeds in ``limit`` seconds, at most all of them; 0 if it fails.
+def affordable(side: Side, pictures: Images, cache: Path, limit: float, batch: int) -> int:
+    """Return how many images a side embeds in ``limit`` seconds, at most all of them, in whole batches of ours; 0 if it fails.
 
     The first runs are short, since a DataLoader takes seconds to start its workers.
     """
@@ -244,7 +244,8 @@ def affordable(side: Side, pictures: Images, cache: Path, limit: float) -> int:
         if side.problem:
             break
         if count == len(pictures) or answer["seconds"] >= PILOT_SECONDS:
-            return max(1, min(len(pictures), int(limit * answer["images"] / answer["seconds"])))
+            count = max(1, min(len(pictures), int(limit * answer["images"] / answer["seconds"])))
+            return count - count % batch or count  # a part of a batch would be padded to a whole one
         count = min(4 * count, len(pictures))
     return 0
 
@@ -255,12 +256,13 @@ def speed(options: argparse.Namespace) -> None:
     setting = shared(options, len(pictures))
     cache = Path("cache", options.part)
     cache.mkdir(parents=True)
+    batch = setting.parameters["embed_images"]["batch_size"]
     with ExitStack() as stack:
         running, counts = {}, {}
         for name in options.sides:
             python = str(options.peers) if name in sides.PEERS and options.peers.exists() else sys.executable
             side = stack.enter_context(closing(Side(name, python, setting)))
-            counts[name] = 0 if side.problem else affordable(side, pictures, cache, options.limit)
+            counts[name] = 0 if side.problem else affordable(side, pictures, cache, options.limit, batch)
             running[name] = side
             if name == "ours":
                 setting = dataclasses.replace(setting, precision=side.last["record"]["precision"])
