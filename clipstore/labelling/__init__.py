@@ -1,0 +1,1 @@
+"""Labels that people give to images: what to label, and how answers come back."""
