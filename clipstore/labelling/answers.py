@@ -164,7 +164,7 @@ def _from_annotations(path: Path, rows: Sequence[dict[str, Any]]) -> list[Answer
     """Return the answers in JSON_MIN or CSV: one per annotation, whose choice has the name of its control."""
     if rows and not any(CHOICE in row for row in rows):
         names = [name for name in dict.fromkeys(name for row in rows for name in row)]
-        raise InputError(f"{path}: an export of Label Studio without {CHOICE!r}, but with {listed(names, 20)}; name the choices {CHOICE!r}")
+        raise InputError(f"{path}: no answers named {CHOICE!r}, only {listed(names, 20)}; expected choices of that name")
     return [_answer(row, _choice(row, path), row.get("annotator"), path) for row in rows]
 
 

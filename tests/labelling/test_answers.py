@@ -108,7 +108,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
         ('[{"id": 1}]', "task 1: data: field required; expected "),
         ('[{"data": {}, "annotations": [{"result": [{"type": "choices", "value": {"choices": 3}}]}]}]', "task 1: annotations.0.result.0."),
         ('[{"data": {"image": "a.jpg"}, "predictions": []}]', "1 task without annotations; expected what Label Studio exports "),
-        ('[{"annotation_id": 1, "label": "rose"}]', "an export of Label Studio without 'choice', but with annotation_id, label; "),
+        ('[{"annotation_id": 1, "label": "rose"}]', "no answers named 'choice', only annotation_id, label; expected "),
         ('image,annotation_id,choice\na.jpg,1,"{""choices"": 3"\n', "choice = '{\"choices\": 3': expected the name of a class"),
         ('[{"annotation_id": 1, "choice": ["rose"]}]', "choice = \"['rose']\": expected the name of a class"),
     ],
