@@ -74,7 +74,7 @@ def sample(n: int, dataset: str, seed: int) -> None:
     if n:
         labels.write(path, rows)
     waiting = sampling.waiting(index, rows)
-    text = waiting.assign(class_name="").to_csv(index=False, lineterminator="\n")
+    text = waiting[["rank", "path", "sha256"]].assign(class_name="").to_csv(index=False, lineterminator="\n")
     atomic.write(listing, lambda temporary: temporary.write_text(text))
     click.echo(f"{path}: {n} drawn with seed {seed}")
     click.echo(f"{listing}: {len(waiting)} images without a label")

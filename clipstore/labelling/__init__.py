@@ -1,1 +1,1 @@
-"""Labels that people give to images: what to label, and how answers come back."""
+"""Labels that people give: which images to label next, and the sheets and tasks that show them these images."""

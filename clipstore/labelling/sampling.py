@@ -40,10 +40,12 @@ def draw(index: Index, known: pd.DataFrame, number: int, seed: int) -> pd.DataFr
 
 
 def waiting(index: Index, known: pd.DataFrame) -> pd.DataFrame:
-    """Return the drawn images that have no label yet, in the order of the draw: columns rank (from 1), path, sha256.
+    """Return the drawn images that have no label yet, in the order of the draw: columns rank (from 1), image_id, path, sha256.
 
     Drawn images that are gone from the data set are left out.
     """
-    path_of = index.usable.drop_duplicates("sha256").set_index("sha256")["path"]
-    drawn = known["sha256"][(known["purpose"] == "test") & (known["class_name"].str.strip() == "") & known["sha256"].isin(path_of.index)]
-    return pd.DataFrame({"rank": range(1, len(drawn) + 1), "path": path_of[drawn].to_numpy(), "sha256": drawn.to_numpy()})
+    rows = index.usable.drop_duplicates("sha256").set_index("sha256", drop=False)
+    drawn = known["sha256"][(known["purpose"] == "test") & (known["class_name"].str.strip() == "") & known["sha256"].isin(rows.index)]
+    found = rows.loc[drawn, ["image_id", "path", "sha256"]].reset_index(drop=True)
+    found.insert(0, "rank", found.index + 1)
+    return found
