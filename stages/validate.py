@@ -2,7 +2,7 @@
 
 Reads all of params.yaml, and lists the files of the user's own folders. A wrong value stops `dvc repro` here, before DVC removes the
 outputs of the stage that uses it: every other stage depends on data/params_checked, whose content never changes, so a new value re-runs
-only the stages that use it.
+only the stages that use it. Creates data/labels/DATASET.csv without labels for data sets that have no such file.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.params import Section, check, check_names
 from clipstore.core.schema import Tables, problems
 from clipstore.core.stage import run
+from clipstore.data import labels
 from clipstore.data.tree import walk
 
 CHECKED = Path("data/params_checked")
@@ -60,7 +61,7 @@ def load() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Stop at wrong values, naming each of them."""
+    """Stop at wrong values, naming each of them; create the labels files that are missing, on which DVC makes the index depend."""
     values = load()
     check_names(values)
     params = check(whole(), values)
@@ -70,6 +71,9 @@ def main() -> None:
     for name in params.axes.datasets + params.axes.corpora:
         if name not in params.axes.download:
             walk(Path("data/raw") / name)  # names what DVC would stop at, such as a broken link
+    for name in params.axes.datasets:
+        if labels.create(name):
+            print(f"{labels.path_of(name)}: created, without labels")
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text("params.yaml is consistent\n")
 

@@ -10,12 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
+from clipstore.commands.cli import cli
 from clipstore.core.params import check
 from clipstore.core.schema import problems
 from stages import validate
@@ -92,11 +94,17 @@ def test_commands_exist_and_their_overrides_are_valid(block: Block, tmp_path: Pa
     targets = set(re.findall(r"^([\w./$()-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)) | {".venv/.installed"}
     for command in commands(block):
         match command:
-            case ["git", "clone", *_] | ["cd", _] | ["source", ".venv/bin/activate"] | ["pre-commit", "install"] | [".ci/run"]:
+            case ["git", "clone" | "add", *_] | ["cd", _] | ["source", ".venv/bin/activate"] | ["pre-commit", "install"] | [".ci/run"]:
                 pass
             case ["make", target, *variables]:
                 assert target in targets
                 assert all("=" in variable for variable in variables)
+            case ["clipstore", *words]:
+                called: click.Command | None = cli
+                while isinstance(called, click.Group):
+                    _, called, words = called.resolve_command(click.Context(called), words)
+                assert called
+                called.make_context(None, words)  # a wrong call raises
             case ["dvc", *arguments]:
                 parsed = parse_args(arguments)  # an unknown argument exits
                 overrides = getattr(parsed, "set_param", None) or []

@@ -25,8 +25,8 @@ FLOORS = (  # from the lowest; a room imports rooms on lower floors alone
     {"store"},
     {"data", "probes"},
     {"encoders", "audit", "text", "report"},
-    {"training"},
-    {"tools"},
+    {"training", "labelling"},
+    {"tools", "commands"},
 )
 EXPENSIVE = {"weights", "finetune", "scratch"}  # stages that take minutes to hours: no unrelated edit may run them again
 

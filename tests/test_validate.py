@@ -119,3 +119,18 @@ def test_what_dvc_would_stop_at_is_named_before(values: dict[str, Any], tmp_path
     (tmp_path / "data/raw/mine/rose/gone.jpg").unlink()
     validate.main()
     assert (tmp_path / "data/params_checked").exists()
+
+
+def test_labels_files_that_are_missing_are_created(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(validate, "load", lambda: values)
+    folder = tmp_path / "data/labels"
+    folder.mkdir(parents=True)
+    (folder / "garden.csv").write_text("a person's work")
+    validate.main()
+    assert capsys.readouterr().out == "data/labels/digits.csv: created, without labels\n"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "garden.csv": "a person's work",
+        "digits.csv": "sha256,class_name,purpose,source,round\n",
+    }

@@ -5,8 +5,6 @@ was drawn at random by `clipstore label sample`, else "train": accuracy is state
 and has no label yet has an empty class_name. The name `NONE` stands for an image that shows none of the classes.
 """
 
-import csv
-import io
 import re
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pandas as pd
 from clipstore.core import atomic
 from clipstore.core.datasets import NONE
 from clipstore.core.errors import InputError
+from clipstore.data import records
 
 __all__ = ["COLUMNS", "NONE", "path_of", "read", "write"]
 
@@ -33,32 +32,24 @@ def read(path: Path) -> pd.DataFrame:
         InputError: the file is missing or no such table, a value is wrong, or two rows are about the same image.
     """
     try:
-        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-        header = next(reader, [])
-        if header != list(COLUMNS):
-            raise InputError(f"{path}: line 1: the columns are {', '.join(header) or 'missing'}; expected {', '.join(COLUMNS)}")
-        records = [(reader.line_num, record) for record in reader if record]
+        header, lines = records.read(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected labels, or the header {','.join(COLUMNS)} alone") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 ({error.reason})") from None
-    except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: not CSV: {error}") from None
+    if header != list(COLUMNS):
+        raise InputError(f"{path}: line 1: the columns are {', '.join(header) or 'missing'}; expected {', '.join(COLUMNS)}")
     line_of: dict[str, int] = {}
-    for line, record in records:
+    for line, record in lines:
         problem = _problem(record)
         if problem:
             raise InputError(f"{path}: line {line}: {problem}")
         if record[0] in line_of:
             raise InputError(f"{path}: line {line}: the image of line {line_of[record[0]]} again; expected one label per image")
         line_of[record[0]] = line
-    rows = pd.DataFrame([record for _, record in records], columns=list(COLUMNS), dtype=object)
+    rows = pd.DataFrame([record for _, record in lines], columns=list(COLUMNS), dtype=object)
     return rows.assign(round=rows["round"].astype("int64"))
 
 
 def _problem(record: list[str]) -> str | None:
-    if len(record) != len(COLUMNS):
-        return f"{len(record)} fields, expected {len(COLUMNS)} ({', '.join(COLUMNS)})"
     sha256, class_name, purpose, _, number = record
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         return f"sha256 = {sha256!r}: expected 64 digits of 0-9 and a-f"
@@ -75,3 +66,17 @@ def write(path: Path, rows: pd.DataFrame) -> None:
     """Write labels, the columns of the file, atomically."""
     text = rows[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
     atomic.write(path, lambda temporary: temporary.write_bytes(text.encode()))
+
+
+def create(dataset: str) -> bool:
+    """Write the file of ``dataset`` with the header alone unless there is one; return whether there was none."""
+    path = path_of(dataset)
+    missing = not path.exists()
+    if missing:
+        write(path, pd.DataFrame(columns=list(COLUMNS)))
+    return missing
+
+
+def next_round(rows: pd.DataFrame) -> int:
+    """Return the number of the round that follows the last one in ``rows``; the first is 1."""
+    return 1 if rows.empty else int(rows["round"].max()) + 1
