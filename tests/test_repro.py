@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.synthetic import on_axis
@@ -175,3 +176,52 @@ def test_a_killed_run_goes_on_when_it_is_repeated(workspace: Workspace, tmp_path
     before = json.loads(workspace.git("show", "HEAD:metrics/garden.json"))
     workspace.dvc("repro")
     assert workspace.metrics("garden") == before
+
+
+def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(workspace: Workspace) -> None:
+    """The loop of docs/photographs.md: zero-shot answers first, then 28 labels that were asked for and some drawn at random."""
+    classes = sorted(path.name for path in (workspace.root / "data/raw/garden/train").iterdir())
+    photographs = workspace.root / "data/raw/walk"
+    photographs.mkdir()
+    class_of = {}
+    for image in sorted((workspace.root / "data/raw/garden").glob("*/*/*.png")):
+        name = f"{len(class_of):04}.png"
+        class_of[name] = image.parent.name
+        shutil.copy(image, photographs / name)
+    prompt = "a drawing of {}."
+    workspace.set("datasets.walk", {"kind": "folder", "class_names": classes})
+    workspace.set("prompts.walk", [prompt])
+    for axis, names in {"download": [], "datasets": ["walk"]}.items():
+        workspace.set(f"axes.{axis}", names)
+    workspace.dvc("repro")
+    answers = pd.read_csv(workspace.root / "data/answers/walk.csv")
+    assert len(answers) == len(class_of)
+    assert set(answers["approach"]) == {"zero_shot garden_clip"}
+    assert not answers["calibrated"].any()
+    assert workspace.metrics("walk")["knn"]["garden_clip"] == {"not_yet": "needs labelled images of at least 2 classes, found 0"}
+    assert "not yet" in (workspace.root / "report/index.html").read_text()
+
+    asked = pd.read_csv(workspace.root / "data/label_next/garden_clip-walk.csv")
+    assert len(asked) == 28
+    workspace.run("clipstore", "label", "sample", "40", "walk")
+    drawn = pd.read_csv(workspace.root / "data/label_sample/walk.csv")
+    for rows, file in ((asked, "asked.csv"), (drawn, "drawn.csv")):
+        labelled = rows[["path", "sha256"]].assign(class_name=[class_of[Path(path).name] for path in rows["path"]])
+        labelled = labelled[~labelled["sha256"].isin(drawn["sha256"])] if file == "asked.csv" else labelled
+        labelled.to_csv(workspace.root / file, index=False)
+        workspace.run("clipstore", "label", "import", file, "walk")
+    workspace.commit("labels")
+    workspace.dvc("repro")
+    metrics = workspace.metrics("walk")
+    assert metrics["linear_probe"]["garden_clip"]["n"] == 40
+    answers = pd.read_csv(workspace.root / "data/answers/walk.csv")
+    assert len(answers) == len(class_of) - len(pd.read_csv(workspace.root / "data/labels/walk.csv"))
+    next_asked = pd.read_csv(workspace.root / "data/label_next/garden_clip-walk.csv")
+    assert not set(next_asked["sha256"]) & {*asked["sha256"], *drawn["sha256"]}
+    assert "of 40 random photographs" in (workspace.root / "report/index.html").read_text().lower()
+
+    workspace.commit("results")
+    assert ran(workspace.dvc("repro")) == []
+    before = workspace.git("status", "--porcelain")
+    workspace.dvc("exp", "run", "--temp")
+    assert workspace.git("status", "--porcelain") == before
