@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from clipstore.core import params
+from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.store import embeddings
@@ -54,16 +55,23 @@ def put(path: Path, seed: int) -> Path:
     return path
 
 
-def image_rows(splits: Sequence[str], labels: Sequence[int]) -> pd.DataFrame:
-    """Return rows of an index for usable images, in the given order."""
-    names = [f"{label}/{i:03}.png" for i, label in enumerate(labels)]
+def image_rows(splits: Sequence[str], labels: Sequence[int], purposes: Sequence[str] = ()) -> pd.DataFrame:
+    """Return rows of an index for usable images, in the given order.
+
+    Args:
+        splits: of each image.
+        labels: of each image, `NO_LABEL` for an image without a class.
+        purposes: of each image; none by default.
+    """
+    names = [f"{UNLABELLED if label == NO_LABEL else label}/{i:03}.png" for i, label in enumerate(labels)]
     return pd.DataFrame(
         {
             "image_id": names,
             "path": [f"data/raw/toy/{name}" for name in names],
             "label": list(labels),
-            "class_name": [f"class {label}" for label in labels],
+            "class_name": ["" if label == NO_LABEL else f"class {label}" for label in labels],
             "split": list(splits),
+            "purpose": list(purposes) or "",
             "sha256": [sha256(name) for name in names],
             "width": 6,
             "height": 4,
@@ -96,8 +104,8 @@ def embed(
 ) -> None:
     """Write the index of the data set "toy" and its embeddings by "enc" in the working directory."""
     rows = image_rows(splits, labels)
-    toy = index.Index("toy", rows)
+    toy = index.Index("toy", rows, {"classes": [f"class {label}" for label in range(classes)]})
     index.write(toy)
-    provenance = {"classes": [f"class {label}" for label in range(classes)], "failed": 0, "index": toy.digest, "contract": "c0"}
+    provenance = {"classes": toy.classes, "failed": 0, "index": toy.digest, "contract": "c0"}
     stored = {name: np.asarray(values, np.float32) for name, values in vectors.items()}
     embeddings.write_images(embeddings.folder("enc", "toy"), rows, stored, provenance, "float32")

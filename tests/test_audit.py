@@ -68,7 +68,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, other_index: bool = False) -> pd.DataFr
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, "PNG")
         rows.loc[at, "sha256"] = file_sha256(Path(path))
-    images_index = index.Index("toy", rows)
+    images_index = index.Index("toy", rows, {"classes": ["a", "b"]})
     index.write(images_index)
     provenance = {"classes": ["a", "b"], "failed": 0, "index": images_index.digest, "contract": "c0"}
     embeddings.write_images(embeddings.folder("enc", "toy"), rows, {"embedding": vectors}, provenance, "float32")
@@ -130,7 +130,7 @@ def test_predictions_of_another_index_are_refused(project: Path, monkeypatch: py
 
 def test_embeddings_of_another_index_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = toy(monkeypatch)
-    index.write(index.Index("toy", rows.iloc[:-1]))
+    index.write(index.Index("toy", rows.iloc[:-1], {"classes": ["a", "b"]}))
     with pytest.raises(InputError, match=r"^data/embeddings/enc-toy: computed from another index than data/index/toy\.parquet: run"):
         audit.main("enc", "toy")
 

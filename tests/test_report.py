@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
+from clipstore.core.rows import NO_LABEL
 from clipstore.core.vectors import unit
 from clipstore.data import index
 from clipstore.report import sections
@@ -97,14 +99,14 @@ def declare(monkeypatch: pytest.MonkeyPatch, **axes: list[str]) -> None:
     use(monkeypatch, PARAMS | {"axes": EMPTY | axes})
 
 
-def make_index(splits: list[str], labels: list[int], classes: list[str]) -> index.Index:
-    rows = image_rows(splits, labels).assign(class_name=[classes[label] for label in labels])
+def make_index(splits: list[str], labels: list[int], classes: list[str], purposes: Sequence[str] = ()) -> index.Index:
+    rows = image_rows(splits, labels, purposes).assign(class_name=["" if label == NO_LABEL else classes[label] for label in labels])
     for at, row in rows.iterrows():
         data = encoded(picture(int(str(at)), (40, 30)), "PNG")
         Path(row["path"]).parent.mkdir(parents=True, exist_ok=True)
         Path(row["path"]).write_bytes(data)
         rows.loc[at, "sha256"] = hashlib.sha256(data).hexdigest()
-    indexed = index.Index("toy", rows)
+    indexed = index.Index("toy", rows, {"classes": classes})
     index.write(indexed)
     return indexed
 

@@ -21,6 +21,7 @@ from tests.synthetic import image_rows, logits_of, on_axis, use
 
 SPLITS = ["train", "val", "test", "test", "test", "test"]
 LABELS = [0, 1, 0, 0, 0, 1]
+CLASSES = ["red rose", "lily", "poppy"]
 ROWS: list[list[float]] = [[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0, 1, 0]]  # of val and test: 0 0 1 2 1
 SETTINGS = {"threshold": 0.6, "bins": 2, "worst": 20}
 
@@ -29,7 +30,7 @@ SETTINGS = {"threshold": 0.6, "bins": 2, "worst": 20}
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     rows = image_rows([*SPLITS, "train"], [*LABELS, 2])
-    images_index = index.Index("toy", rows)
+    images_index = index.Index("toy", rows, {"classes": CLASSES})
     index.write(images_index)
     return images_index.digest
 
@@ -37,7 +38,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def put(digest: str, stage: str = "knn", name: str = "enc", scores: list[list[float]] = ROWS, **more: Any) -> Predictions:
     """Write predictions for the last images of the index, one for each row of ``scores``."""
     rows = image_rows(SPLITS, LABELS)[["image_id", "split", "label"]].tail(len(scores))
-    facts: dict[str, Any] = {"classes": ["red rose", "lily", "poppy"], "failed": 1, "index": digest, "contract": "c0"}
+    facts: dict[str, Any] = {"classes": CLASSES, "failed": 1, "index": digest, "contract": "c0"}
     approach = Predictions(stage, name, rows, logits_of(scores), **(facts | more))
     predictions.write("toy", approach)
     return approach

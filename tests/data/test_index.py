@@ -6,8 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.data import index
 from tests.synthetic import image_rows
+
+NOTES = {"classes": ["class 0", "class 1", "class 2"], "split": "given", "other_files": 1}
 
 
 def test_numbers_sort_as_numbers() -> None:
@@ -33,20 +36,28 @@ def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> index.Index:
     monkeypatch.chdir(tmp_path)
     rows = image_rows(["train", "val", "test", "test"], [0, 1, 1, 0])
     rows["status"] = ["ok", "ok", "not an image", "ok"]
-    return index.Index("toy", rows, {"split": "given", "other_files": 1})
+    return index.Index("toy", rows, NOTES)
 
 
 def test_index_is_read_as_written(original: index.Index) -> None:
     index.write(original)
     restored = index.read("toy")
-    assert (restored.dataset, restored.notes) == ("toy", {"split": "given", "other_files": 1})
+    assert (restored.dataset, restored.notes) == ("toy", NOTES)
     assert restored.rows.to_dict("list") == original.rows.to_dict("list")
     assert restored.digest == original.digest
     assert pq.read_schema("data/index/toy.parquet").names == index.SCHEMA.names
 
 
-def test_classes_are_in_label_order(original: index.Index) -> None:
-    assert replace(original, rows=original.rows[::-1]).classes == ["class 0", "class 1"]
+def test_the_notes_name_the_classes_even_those_without_images(original: index.Index) -> None:
+    assert replace(original, rows=original.rows[::-1]).classes == ["class 0", "class 1", "class 2"]
+
+
+def test_an_image_without_a_class_has_neither_label_nor_class_name_in_the_file(original: index.Index) -> None:
+    rows = image_rows(["train", *[UNLABELLED] * 2], [1, NO_LABEL, NO_LABEL], ["train", "drawn", ""])
+    index.write(replace(original, rows=rows))
+    stored = pq.read_table("data/index/toy.parquet")
+    assert (stored["label"].to_pylist(), stored["class_name"].to_pylist()) == ([1, None, None], ["class 1", None, None])
+    assert index.read("toy").rows.to_dict("list") == rows.to_dict("list")
 
 
 def test_usable_rows_keep_their_order(original: index.Index) -> None:
@@ -55,13 +66,14 @@ def test_usable_rows_keep_their_order(original: index.Index) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("split", "val"), ("label", 5), ("sha256", "0" * 64), ("status", "empty file"), ("class_name", "x")]
+    ("column", "value"), [("split", "val"), ("label", 5), ("sha256", "0" * 64), ("status", "empty file"), ("class_name", "x"), ("purpose", "test")],
 )
 def test_digest_depends_on_every_column(original: index.Index, column: str, value: object) -> None:
     rows = original.rows.assign(**{column: [value, *original.rows[column].tolist()[1:]]})
     assert replace(original, rows=rows).digest != original.digest
 
 
-def test_digest_depends_on_the_order_of_rows_but_not_on_the_notes(original: index.Index) -> None:
+def test_digest_depends_on_the_order_of_rows_and_classes_but_not_on_other_notes(original: index.Index) -> None:
     assert replace(original, rows=original.rows[::-1]).digest != original.digest
-    assert replace(original, notes={}).digest == original.digest
+    assert replace(original, notes={"classes": original.classes[:2]}).digest != original.digest
+    assert replace(original, notes={"classes": original.classes}).digest == original.digest
