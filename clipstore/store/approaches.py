@@ -70,7 +70,7 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
     """Read the predictions of each (stage, name) pair.
 
     Raises:
-        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first.
+        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first that could be fitted.
     """
     all_predictions: list[Predictions] = []
     for stage, name in pairs:
@@ -83,10 +83,9 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
                 f"{path}: computed from another index (digest {loaded.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
             )
         all_predictions.append(loaded)
-        first = all_predictions[0].test_ids
-        if loaded.test_ids != first:
-            other = predictions.path_of(dataset, *pairs[0])
-            raise InputError(
-                f"{path}: {len(loaded.test_ids)} test images, expected the {len(first)} of {other} in the same order: run `dvc repro` again"
-            )
+        first = next((other for other in all_predictions if not other.not_yet), loaded)
+        if not loaded.not_yet and loaded.test_ids != first.test_ids:
+            other_path = predictions.path_of(dataset, first.stage, first.name)
+            problem = f"{len(loaded.test_ids)} test images, expected the {len(first.test_ids)} of {other_path} in the same order"
+            raise InputError(f"{path}: {problem}: run `dvc repro` again")
     return all_predictions
