@@ -5,6 +5,7 @@ data/answers/DATASET.csv and DATASET.parquet (see `clipstore.store.answers`). Th
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,8 @@ def answering(fitted: list[Predictions], temperatures: dict[str, float]) -> tupl
     if on_val:
         val = [approach.of("val") for approach in on_val]
         accuracies = [metrics.mean_per_class(logits.argmax(axis=1), labels) for logits, labels in val]
-        losses = [
-            selection.nll(logits / temperatures.get(approach.title, 1.0), labels) for approach, (logits, labels) in zip(on_val, val, strict=True)
-        ]
+        divisors = [temperatures.get(approach.title, 1.0) for approach in on_val]
+        losses = [selection.nll(logits / divisor, labels) for divisor, (logits, labels) in zip(divisors, val, strict=True)]
         at = selection.best(accuracies, losses)
         count = len(val[at][1])
         images = "the one val image" if count == 1 else f"the {count:,} val images"
@@ -104,21 +104,22 @@ def main(dataset: str) -> None:
             path = predictions.path_of(dataset, approach.stage, approach.name)
             problem = f"{len(ids)} images without a class, expected the {len(images)} of {index.path_of(dataset)} in the same order"
             raise InputError(f"{path}: {problem}: run `dvc repro` again")
-    asked = images["purpose"].isin(ASKED).any()
-    if not asked or not fitted:
-        reasons = [f"{readable(approach.title)}: {approach.not_yet}" for approach in approaches]
-        not_yet = f"no approach can answer yet ({'; '.join(reasons)})" if asked else "every image has a label"
-        empty = pd.DataFrame(columns=[*answers.COLUMNS, *(approach.title for approach in approaches)], dtype=object)
-        answers.write(dataset, Answers(empty, Notes(indexed.digest, not_yet=not_yet)))
-        print(f"answers: {dataset}: {not_yet}")
-        return
-    measured = json.loads(Path(f"metrics/{dataset}.json").read_text(encoding="utf-8"))
-    measures = {approach.title: measured[approach.stage][approach.name] for approach in fitted}
-    temperatures = {title: float(values["temperature"]) for title, values in measures.items() if values["calibrated"]}
-    chosen, why = answering(fitted, temperatures)
-    rows = table(images, approaches, chosen, temperatures.get(chosen.title))
-    answers.write(dataset, Answers(rows, Notes(indexed.digest, chosen.title, why, chosen.title in temperatures)))
-    print(f"answers: {dataset}: {len(rows)} images, by {chosen.title}: {why}")
+    rows = pd.DataFrame(columns=[*answers.COLUMNS, *(approach.title for approach in approaches)], dtype=object)
+    if not fitted:
+        reasons = "; ".join(f"{readable(approach.title)}: {approach.not_yet}" for approach in approaches)
+        notes = Notes(indexed.digest, not_yet=f"no approach can answer yet ({reasons})")
+    else:
+        measured = json.loads(Path(f"metrics/{dataset}.json").read_text(encoding="utf-8"))
+        measures = {approach.title: measured[approach.stage][approach.name] for approach in fitted}
+        temperatures = {title: float(values["temperature"]) for title, values in measures.items() if values["calibrated"]}
+        chosen, why = answering(fitted, temperatures)
+        notes = Notes(indexed.digest, chosen.title, why, chosen.title in temperatures)
+        if images["purpose"].isin(ASKED).any():
+            rows = table(images, approaches, chosen, temperatures.get(chosen.title))
+        else:
+            notes = replace(notes, not_yet="every image has a label")
+    answers.write(dataset, Answers(rows, notes))
+    print(f"answers: {dataset}: {notes.not_yet or f'{len(rows)} images, by {notes.approach}: {notes.why}'}")
 
 
 if __name__ == "__main__":

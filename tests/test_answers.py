@@ -139,7 +139,7 @@ def test_where_every_image_has_a_label_there_are_no_rows_and_the_reason(indexed:
         put(labelled, title, [OTHER])
     answers.main("toy")
     stored = read("toy", labelled.digest)
-    assert (len(stored.rows), stored.notes.not_yet) == (0, "every image has a label")
+    assert (len(stored.rows), stored.notes.not_yet, stored.notes.approach) == (0, "every image has a label", "zero_shot enc")
 
 
 def test_predictions_of_another_index_are_one_line(indexed: index.Index) -> None:

@@ -37,7 +37,7 @@ class Notes:
         approach: title of the answering approach; "" without one.
         why: why that approach, as a clause; "" without one.
         calibrated: whether the confidences are.
-        not_yet: why there are no answers; "" if there are.
+        not_yet: why there are no rows, although an approach may be able to answer; "" if there are.
     """
 
     index: str

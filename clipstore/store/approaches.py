@@ -70,7 +70,8 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
     """Read the predictions of each (stage, name) pair.
 
     Raises:
-        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first that could be fitted.
+        InputError: a file is missing, its index does not have the digest ``digest``, or its test images differ from those of the first
+            approach that could be fitted.
     """
     all_predictions: list[Predictions] = []
     for stage, name in pairs:

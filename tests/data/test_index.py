@@ -66,7 +66,8 @@ def test_usable_rows_keep_their_order(original: index.Index) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("split", "val"), ("label", 5), ("sha256", "0" * 64), ("status", "empty file"), ("class_name", "x"), ("purpose", "test")],
+    ("column", "value"),
+    [("split", "val"), ("label", 5), ("sha256", "0" * 64), ("status", "empty file"), ("class_name", "x"), ("purpose", "test")],
 )
 def test_digest_depends_on_every_column(original: index.Index, column: str, value: object) -> None:
     rows = original.rows.assign(**{column: [value, *original.rows[column].tolist()[1:]]})
