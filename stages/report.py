@@ -88,7 +88,7 @@ def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[
         "answers": answers_of(indexed, approaches, axes, settings),
         "rows": rows,
         "not_yet": [row for row in results if "not_yet" in row],
-        "headline": sentences.headline(rows),
+        "headline": sentences.headline(rows, len(rows) < len(results)),
         "sentences": sentences.of_pairs(pairs, titles),
         "curves": sections.curves(name),
         "sweeps": sections.sweeps(name, axes),

@@ -69,10 +69,10 @@ def description(name: str, entry: Dataset, classes: int, counts: dict[str, int])
     described = f"{source(name, entry)}: {classes:,} {'class' if classes == 1 else 'classes'}"
     unlabelled = photographs(counts[UNLABELLED]).replace("photograph", "image")
     if not any(counts[split] for split in SPLITS):
-        return f"{described}, {unlabelled} without a label, none with one. {warning(entry)}".rstrip()
+        return f"{described}, {unlabelled} without a class, none with one. {warning(entry)}".rstrip()
     train = f"{counts['train']:,} {'image' if counts['train'] == 1 else 'images'} for training (train)"
     splits = f"{train}, {counts['val']:,} for choosing settings (val) and {counts['test']:,} for testing (test)"
-    rest = f"; {unlabelled} without a label" if counts[UNLABELLED] else ""
+    rest = f"; {unlabelled} without a class" if counts[UNLABELLED] else ""
     return f"{described}, {splits}{rest}. {warning(entry)}".rstrip()
 
 
@@ -150,7 +150,7 @@ def of_pairs(table: pd.DataFrame, order: list[str]) -> list[str]:
     return [of_pair(row) for row in rows]
 
 
-def headline(results: list[dict[str, Any]]) -> list[str]:
+def headline(results: list[dict[str, Any]], not_yet: bool = False) -> list[str]:
     """Return two sentences, not capitalised: which approach is best on a data set, and how the others compare, zero-shot above all.
 
     Without results, one says so.
@@ -158,6 +158,7 @@ def headline(results: list[dict[str, Any]]) -> list[str]:
     Args:
         results: of each approach, the best first: stage, title, mean_per_class with its ends, top1, gap_to_best, significant,
             significant_top1.
+        not_yet: whether other approaches have no results yet.
     """
     if not results:
         return ["no approach has a measured accuracy yet."]
@@ -165,7 +166,7 @@ def headline(results: list[dict[str, Any]]) -> list[str]:
     accuracy, low, high = (f"{100 * best[key]:.1f}" for key in ("mean_per_class", "mean_per_class_low", "mean_per_class_high"))
     measure = f"{accuracy} % mean per-class accuracy (95 % interval: {low} to {high} %)"
     first = f"{titles([best])}{FREE if trains_nothing(best) else ' '}is the most accurate: {measure}."
-    return [first, comparison(best, others)]
+    return [first, "no other approach has been measured yet." if not_yet and not others else comparison(best, others)]
 
 
 def comparison(best: dict[str, Any], others: list[dict[str, Any]]) -> str:
