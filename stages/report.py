@@ -1,8 +1,9 @@
 """Write the report: `dvc repro -s report`.
 
-Reads what the axes name: metrics, plots, predictions, findings of the audit, embeddings and index for the galleries, printed networks,
-contracts and encoder.json of the weights, and report/application.md. Writes report/index.html, one file that opens from disk. What
-differs between equal runs is on a page beside it, which DVC does not track: report/runs.html, from git and data/runs.jsonl.
+Reads what the axes name: metrics, plots, predictions, answers, lists of what to label next, findings of the audit, embeddings and index for
+the galleries, printed networks, contracts and encoder.json of the weights, and report/application.md. Writes report/index.html, one file
+that opens from disk. What differs between equal runs is on a page beside it, which DVC does not track: report/runs.html, from git and
+data/runs.jsonl.
 """
 
 import json
@@ -16,15 +17,17 @@ from clipstore.core.datasets import Dataset
 from clipstore.core.encoders import Encoder, GardenClip
 from clipstore.core.errors import InputError
 from clipstore.core.params import Section, Slug, section
+from clipstore.core.rows import UNLABELLED
 from clipstore.core.schema import Axes
 from clipstore.core.stage import run
 from clipstore.data import index
 from clipstore.encoders.info import folder, read_info
-from clipstore.report import examples, page, provenance, sections, sentences
+from clipstore.report import examples, page, provenance, samples, sections, sentences, unlabelled
 from clipstore.report.gallery import Thumbnails
 from clipstore.report.vega import draw
-from clipstore.store import embeddings
+from clipstore.store import answers, embeddings
 from clipstore.store.approaches import APPROACHES, cells, read_all, readable
+from clipstore.store.predictions import Predictions
 
 TARGET = Path("report/index.html")
 RUNS_PAGE = TARGET.with_name("runs.html")
@@ -38,19 +41,43 @@ class Report(Section):
     thumbnail_size: int = Field(ge=16, le=512, description="Longer side of a thumbnail, in pixels.")
     gallery: int = Field(ge=1, description="Images of each kind in a gallery.")
     findings: int = Field(ge=0, description="Findings of each kind of the audit to show.")
+    answers: int = Field(ge=0, description="Images on the contact sheets of a data set's answers, all classes together.")
+
+
+def answers_of(indexed: index.Index, approaches: dict[str, Predictions], axes: Axes, settings: Report) -> dict[str, Any] | None:
+    """Return what the page shows about images without a class and about the random sample; None if a data set has neither."""
+    rows = indexed.usable
+    if not ((rows["split"] == UNLABELLED) | (rows["purpose"] == "test")).any():
+        return None
+    name = indexed.dataset
+    answered = answers.read(name, indexed.digest)
+    image_of = dict(zip(rows["path"], rows["image_id"], strict=True))
+    listed = answered.rows.assign(image_id=answered.rows["path"].map(image_of))
+    found = unlabelled.sheets(listed, settings.gallery, settings.answers)
+    given = {sheet.class_name for sheet in found}
+    return {
+        "notes": answered.notes,
+        "count": len(listed),
+        "accuracy": sentences.accuracy(name, samples.of(indexed, approaches[approach])) if (approach := answered.notes.approach) else [],
+        "sheets": found,
+        "without": [class_name for class_name in indexed.classes if class_name not in given] if found else [],
+        "similar": [{"encoder": encoder, "pairs": unlabelled.similar_names(name, encoder)} for encoder in axes.zero_shot],
+        "next": unlabelled.label_next(name, axes.encoders, image_of, settings.gallery),
+    }
 
 
 def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[str, Any]:
     """Return everything that the page shows for one data set."""
     sections.existing(index.path_of(name))
     indexed = index.read(name)
-    rows = sections.results(json.loads(sections.existing(Path(f"metrics/{name}.json")).read_text()))
-    titles = [row["title"] for row in rows]
+    results = sections.results(json.loads(sections.existing(Path(f"metrics/{name}.json")).read_text()))
+    titles = [row["title"] for row in results]
     approaches = {approach.title: approach for approach in read_all(name, cells(axes), indexed.digest)}
     if set(approaches) != set(titles):
         raise InputError(f"metrics/{name}.json: has {', '.join(titles)}; the axes name {', '.join(approaches)}: run `dvc repro`")
+    rows = [row for row in results if "not_yet" not in row]
     pairs = sections.table(Path(f"plots/score/{name}/pairs.csv"))
-    counts = {split: int((indexed.usable["split"] == split).sum()) for split in index.SPLITS}
+    counts = {split: int((indexed.usable["split"] == split).sum()) for split in (*index.SPLITS, UNLABELLED)}
     return {
         "name": name,
         "description": sentences.description(name, entry, len(indexed.classes), counts),
@@ -58,19 +85,22 @@ def of_dataset(name: str, entry: Dataset, axes: Axes, settings: Report) -> dict[
         "doubts": indexed.notes.get("warnings", [])
         + [f"{encoder}: {line}" for encoder in axes.zero_shot for line in embeddings.text_warnings(encoder, name)],
         "classes": len(indexed.classes),
+        "answers": answers_of(indexed, approaches, axes, settings),
         "rows": rows,
-        "headline": sentences.headline(rows),
+        "not_yet": [row for row in results if "not_yet" in row],
+        "headline": sentences.headline(rows, len(rows) < len(results)),
         "sentences": sentences.of_pairs(pairs, titles),
         "curves": sections.curves(name),
         "sweeps": sections.sweeps(name, axes),
         "few_shot": sections.few_shot(name, axes.encoders),
+        "simulation": sections.simulation(name, axes.encoders),
         "prompts": sections.prompts(name, axes.zero_shot),
         "calibration": sections.calibration(name, rows),
         "confusion": sections.confusion(name, rows),
         "per_class": sections.per_class(name, rows),
-        "galleries": examples.galleries(name, [approaches[title] for title in titles[:BEST]], axes.encoders, settings.gallery),
+        "galleries": examples.galleries(name, [approaches[row["title"]] for row in rows[:BEST]], axes.encoders, settings.gallery),
         "audits": examples.audit_findings(name, axes.encoders, settings.findings),
-        "leaked": rows[0].get("leaked", 0),
+        "leaked": rows[0].get("leaked", 0) if rows else 0,
         "thumbnail": Thumbnails(indexed, settings.thumbnail_size),
     }
 
@@ -169,7 +199,7 @@ def main() -> dict[str, Any]:
     if len(content) > LARGEST:
         raise InputError(
             f"params.yaml: report: the page has {len(content):,} bytes, more than {LARGEST:,}: "
-            "lower report.thumbnail_size, gallery or findings"
+            "lower report.thumbnail_size, gallery, findings or answers"
         )
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(content)

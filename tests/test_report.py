@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import pytest
 
 from clipstore.core.errors import InputError
 from clipstore.core.params import check
-from clipstore.core.rows import NO_LABEL
+from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.core.vectors import unit
 from clipstore.data import index
+from clipstore.measure import comparisons, intervals
 from clipstore.report import sections
 from clipstore.store import embeddings, predictions
+from clipstore.store.answers import read as read_answers
+from clipstore.store.answers import write as write_answers
 from clipstore.store.approaches import APPROACHES
 from clipstore.store.predictions import Predictions
-from stages import audit, report, score
+from stages import answers, audit, report, score
 from tests.synthetic import blobs, encoded, image_rows, logits_of, on_axis, picture, use
 from tests.workspace import PROJECT
 
@@ -51,7 +55,7 @@ TOY = {"datasets": ["toy"], "weights": ["enc"], "encoders": ["enc"], "zero_shot"
 PARAMS: dict[str, Any] = {
     "score": {"threshold": 0.6, "bins": 2, "worst": 20},
     "audit": {"neighbors": 2, "min_agreement": 0.85, "folds": 2, "max_iter": 100, "seed": 0, "outliers": 3},
-    "report": {"thumbnail_size": 64, "gallery": 2, "findings": 3},
+    "report": {"thumbnail_size": 64, "gallery": 2, "findings": 3, "answers": 20},
     "datasets": {"toy": {"kind": "digits"}},
     "encoders": {"enc": {"source": "timm", "architecture": "vit_tiny_patch16_224"}},
 }
@@ -112,18 +116,19 @@ def make_index(splits: list[str], labels: list[int], classes: list[str], purpose
 
 
 def predict(indexed: index.Index, stage: str, name: str, wrong: int, classes: list[str], **facts: Any) -> None:
-    """Write predictions of val and test; the last ``wrong`` of them are wrong."""
+    """Write predictions of all images but those of train; the last ``wrong`` are wrong. Images without a class get the first."""
     rows = indexed.rows[indexed.rows["split"] != "train"][["image_id", "split", "label"]].reset_index(drop=True)
     right = np.arange(len(rows)) < len(rows) - wrong
     shares = np.full((len(rows), len(classes)), 0.2 / max(1, len(classes) - 1), np.float32)
-    answers = np.where(right, rows["label"], (rows["label"] + 1) % len(classes))
+    actual = np.maximum(rows["label"], 0)
+    answers = np.where(right, actual, (actual + 1) % len(classes))
     shares[np.arange(len(rows)), answers] = 0.8 if len(classes) > 1 else 1.0
     predictions.write("toy", Predictions(stage, name, rows, logits_of(shares), classes, 0, indexed.digest, "c0", **facts))
 
 
-def csv(path: str, rows: list[dict[str, Any]]) -> None:
+def csv(path: str, rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def compare(prompts: list[str]) -> None:
@@ -133,15 +138,17 @@ def compare(prompts: list[str]) -> None:
     csv("plots/zero_shot/enc-toy.csv", [{"template": template, "split": split, **accuracy} for template, split in lines])
 
 
-def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wrong: tuple[int, int] = (3, 1)) -> None:
-    """Write the files of the other stages for one encoder: zero-shot and all approaches on embeddings, with ``wrong`` answers each."""
-    indexed = make_index(SPLITS, LABELS, classes)
-    provenance = {"classes": classes, "failed": 0, "index": indexed.digest, "contract": "c0"}
-    vectors, _ = unit(blobs(0, LABELS))
-    embeddings.write_images(embeddings.folder("enc", "toy"), indexed.rows, {"embedding": vectors}, provenance, "float32")
-    texts = pd.DataFrame({"class_name": classes, "label": [0, 1], "prompt": 0, "text": classes})
-    embeddings.write_texts(embeddings.folder("enc", "toy"), texts, vectors[:2], {"warnings": ["1 text is cut to 77 tokens, of 2"]})
-    (embeddings.folder("enc", "toy") / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
+def make_embeddings(indexed: index.Index) -> None:
+    """Write the embeddings of images and class names by "enc", and what the report reads of its weights."""
+    provenance = {"classes": indexed.classes, "failed": 0, "index": indexed.digest, "contract": "c0"}
+    vectors, _ = unit(blobs(0, indexed.rows["label"].tolist()))
+    folder = embeddings.folder("enc", "toy")
+    embeddings.write_images(folder, indexed.rows, {"embedding": vectors}, provenance, "float32")
+    texts = pd.DataFrame({"class_name": indexed.classes, "label": range(len(indexed.classes)), "prompt": 0, "text": indexed.classes})
+    written = {"warnings": ["1 text is cut to 77 tokens, of 2"]}
+    embeddings.write_texts(folder, texts, blobs(1, list(range(len(texts)))), written)
+    (folder / "texts_contract.json").write_text(json.dumps({"logit_scale": 100.0}))
+    (folder / "contract.json").write_text(json.dumps({"precision": "float32", "device": "cpu"}))
     card: dict[str, Any] = {
         "name": "enc",
         "library": "timm",
@@ -153,6 +160,12 @@ def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wron
     card |= {"text_vectors": {}, "logit_scale": None, "origin": "somewhere", "packages": {"images": []}, "weights_sha256": "ab" * 32}
     Path("data/weights/enc").mkdir(parents=True)
     Path("data/weights/enc/encoder.json").write_text(json.dumps(card))
+
+
+def make_toy(monkeypatch: pytest.MonkeyPatch, classes: list[str] = CLASSES, wrong: tuple[int, int] = (3, 1)) -> None:
+    """Write the files of the other stages for one encoder: zero-shot and all approaches on embeddings, with ``wrong`` answers each."""
+    indexed = make_index(SPLITS, LABELS, classes)
+    make_embeddings(indexed)
     predict(indexed, "zero_shot", "enc", wrong[0], classes)
     selected = {"linear_probe": {"C": 1.0, "vectors": "embedding_normalised"}, "knn": {"k": 3, "votes": "uniform"}}
     for stage in on_axis("encoders"):
@@ -381,11 +394,167 @@ def test_metrics_of_other_axes_are_one_line(toy: Page, monkeypatch: pytest.Monke
 
 def test_a_page_that_is_too_large_is_one_line(toy: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "LARGEST", 1000)
-    with pytest.raises(InputError, match=r"bytes, more than 1,000: lower report\.thumbnail_size, gallery or findings$"):
+    with pytest.raises(InputError, match=r"bytes, more than 1,000: lower report\.thumbnail_size, gallery, findings or answers$"):
         report.main()
 
 
-@pytest.mark.parametrize(("key", "value"), [("thumbnail_size", 8), ("gallery", 0), ("findings", -1)])
+@pytest.mark.parametrize(("key", "value"), [("thumbnail_size", 8), ("gallery", 0), ("findings", -1), ("answers", -1)])
 def test_wrong_settings_are_one_line(key: str, value: int) -> None:
     with pytest.raises(InputError, match=rf"^params\.yaml: report\.{key} = {value}: input should be greater than or equal to \d+$"):
         check(report.Report, PARAMS["report"] | {key: value}, "report")
+
+
+HEADERS = {  # of the files of a data set without a label
+    "score/toy/pairs": comparisons.COLUMNS,
+    "score/toy/per_class": ("class_name", "accuracy", "approach"),
+    "score/toy/reliability": ("bin", "confidence", "accuracy", "count", "temperature", "approach"),
+    "score/toy/confused": ("actual", "predicted", "count", "share", "approach"),
+    "score/toy/curves": ("epoch", "approach", "split", "accuracy", "loss"),
+    "linear_probe/enc-toy": ("C", "series", "mean_per_class"),
+    "knn/enc-toy": ("k", "votes", "mean_per_class", "split", "series"),
+    "zero_shot/enc-toy": ("template", "split", "top1", "mean_per_class"),
+    "few_shot/enc-toy": ("shots", "method", "mean_per_class", "std", "wins", "seeds"),
+    "audit/enc-toy": ("class_name", "images", "cohesion", "nearest_class", "nearest"),
+}
+NO_TEST = "no test images with a label"
+
+
+def make_photographs(
+    monkeypatch: pytest.MonkeyPatch, labels: Sequence[int], purposes: Sequence[str], zero_shot: bool = True
+) -> index.Index:
+    """Write the files of the other stages for images that are not for training, most without a class.
+
+    Zero-shot answers, unless ``zero_shot`` is false; the other approaches have no labels to learn from.
+    """
+    splits = [UNLABELLED if label == NO_LABEL else "test" for label in labels]
+    indexed = make_index(splits, list(labels), [*CLASSES, "empty"], purposes)
+    make_embeddings(indexed)
+    for stage in on_axis("encoders") + on_axis("zero_shot"):
+        if stage == "zero_shot" and zero_shot:
+            predict(indexed, stage, "enc", 0, indexed.classes)
+        else:
+            none, rows = np.zeros((0, 3), np.float32), indexed.rows[:0]
+            unfitted = Predictions(stage, "enc", rows, none, indexed.classes, 0, indexed.digest, "c0", "no <labels>")
+            predictions.write("toy", unfitted)
+    measured: dict[str, Any] = {stage: {"enc": {"not_yet": "no <labels>"}} for stage in on_axis("encoders") + on_axis("zero_shot")}
+    if zero_shot:
+        measured["zero_shot"]["enc"] = {"not_yet": NO_TEST, "temperature": 1.0, "calibrated": False}
+    for name, columns in HEADERS.items():
+        csv(f"plots/{name}.csv", [], columns)
+    finding = {"kind": "outlier", "image_id": indexed.rows["image_id"][0], "class_name": None, "split": UNLABELLED, "score": 0.25}
+    Path("data/audit").mkdir()
+    pd.DataFrame([finding]).to_parquet("data/audit/enc-toy.parquet")
+    pairs = dict.fromkeys(("copy", "near_duplicate", "mirrored", "across_splits", "of_two_classes"), 0)
+    counts = {"pairs": pairs, "test_images": {"all": 0, "leaked": 0}, "labels": {"judged": 0, "not_judged": 0}, "too_small_to_compare": 0}
+    for path, content in (("metrics/toy.json", measured), ("metrics/audit/enc-toy.json", counts)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(content))
+    declare(monkeypatch, **TOY)
+    answers.main("toy")
+    return indexed
+
+
+def words(page: Page) -> str:
+    """Return the page's text with single blanks."""
+    return " ".join(page.text.replace("\xa0", " ").split())
+
+
+def test_a_folder_without_labels_has_answers_first_and_the_reasons_for_the_rest(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photographs(monkeypatch, [NO_LABEL] * 9, [""] * 9)
+    report.main()
+    page = Page()
+    assert [element["id"] for element in page.all("section")] == ["answers", *SECTIONS]
+    text = words(page)
+    for expected in (
+        "Zero-shot (enc) answered for the 9 photographs without a label. Why this approach? No other approach has answers yet.",
+        "How accurate these answers are on your photographs is unknown: none that was drawn at random has a label.",
+        "draw 50 with clipstore label sample 50 toy and label them.",
+        "<script>alert(1)</script> 9 photographs Surest 80.0 % uncalibrated 80.0 % uncalibrated Least sure 80.0 % uncalibrated or",
+        "Classes that no photograph was given زهرة حمراء; empty.",
+        "8 × 8 pixel scans of handwritten digits from scikit-learn: 3 classes, 9 images without a class, none with one.",
+        "No approach has a measured accuracy yet.",
+        f"Zero-shot (enc) class names, no training images not yet: {NO_TEST}",
+        "kNN (enc) vote of the nearest training images not yet: no <labels>",
+        "There are too few labels yet.",
+        "There are no labels yet to compare prompts on.",
+        "No hyperparameters have been tried yet.",
+        "no label 0.25 (unlabelled)",
+        "toy: no test images with a label, so no accuracy was measured.",
+    ):
+        assert expected in text, expected
+    assert text.count("There are no test images with a label yet.") == 3  # calibration, confusion, gallery
+    assert text.count("80.0 % uncalibrated") == 4 and page.html.count("<script") == 1
+    assert "<code>clipstore label sample 50 toy</code>" in page.html
+    assert [link["href"] for link in page.all("a") if str(link["href"]).startswith("../")] == ["../data/answers/toy.csv"]
+    ids = [str(attributes["id"]) for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_accuracy_is_that_of_the_random_sample(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zero-shot answers class 0 to images without a class; of three labels it gets two right, and an image shows none of the classes."""
+    indexed = make_photographs(monkeypatch, [0, 0, 1, *[NO_LABEL] * 5], ["test", "test", "test", "test", "train", "drawn", "drawn", ""])
+    predict(indexed, "zero_shot", "enc", 6, indexed.classes)
+    answers.main("toy")
+    report.main()
+    text = words(Page())
+    low, high = (round(100 * end) for end in intervals.exact(2, 4))
+    for expected in (
+        "answered for the 3 photographs without a label.",
+        f"Of 4 random photographs, 2 were answered correctly: 50 % (95 % interval: {low} to {high} %).",
+        "1 of them shows none of the classes and counts as wrong: unlabelled/003.png.",
+        "2 photographs drawn at random wait for a label",
+        "This holds for photographs like those drawn",
+    ):
+        assert expected in text, expected
+    assert "is unknown" not in text
+
+
+def test_where_every_image_has_a_label_the_accuracy_of_the_sample_remains(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photographs(monkeypatch, [0, 1], ["test", "test"])
+    report.main()
+    text = words(Page())
+    assert "Every image has a label. Of 2 random photographs, 2 were answered correctly: 100 %" in text
+
+
+def test_where_nothing_can_be_fitted_the_reasons_are_on_the_page(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photographs(monkeypatch, [NO_LABEL] * 2, ["", "drawn"], zero_shot=False)
+    report.main()
+    text = words(Page())
+    assert "Not yet: no approach can answer yet (zero-shot (enc): no <labels>; " in text
+    assert "80.0 %" not in text and "random" not in text.partition("Results")[0]
+
+
+def test_class_names_that_look_alike_are_listed_with_their_cosine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photographs(monkeypatch, [NO_LABEL] * 3, [""] * 3)
+    texts = pd.DataFrame({"class_name": ["a", "<b>", "c"], "label": [0, 1, 2], "prompt": 0, "text": ["a", "b", "c"]})
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
+    embeddings.write_texts(embeddings.folder("enc", "toy"), texts, vectors, {"warnings": []})
+    report.main()
+    assert "These two class names look alike to the model" in words(Page())
+    assert re.findall(r"<td><bdi>(.*?)</bdi></td><td><bdi>(.*?)</bdi></td><td class=\"number\">(.*?)<", Page().html) == [
+        ("&lt;b&gt;", "c", "0.800"),
+        ("a", "&lt;b&gt;", "0.600"),
+        ("a", "c", "0.000"),
+    ]
+
+
+def test_what_to_label_next_and_the_simulation_are_shown_if_there_are_any(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed = make_photographs(monkeypatch, [NO_LABEL] * 3, [""] * 3)
+    rows = sections.records(indexed.rows.assign(rank=[1, 2, 3], guess="<i>", confidence=0.25, reason="unlike the others"))
+    columns = ["rank", "path", "sha256", "guess", "confidence", "reason"]
+    csv("data/label_next/enc-toy.csv", rows, columns)
+    report.main()
+    assert "The first 2 of 3 photographs, in this order." in words(Page())
+    assert "1 <i>? 25.0 % unlike the others" in words(Page())
+    assert "../data/label_next/enc-toy.html" in [link["href"] for link in Page().all("a")]
+    csv("data/label_next/enc-toy.csv", [], columns)
+    report.main()
+    assert "What to label next" not in words(Page())
+
+
+def test_answers_of_another_index_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed = make_photographs(monkeypatch, [NO_LABEL] * 2, [""] * 2)
+    stored = read_answers("toy", indexed.digest)
+    write_answers("toy", replace(stored, notes=replace(stored.notes, index="0" * 64)))
+    with pytest.raises(InputError, match=r"^data/answers/toy\.parquet: computed from another index \(digest 000000000000, expected "):
+        report.main()

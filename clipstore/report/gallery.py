@@ -87,7 +87,7 @@ def most_confident(approach: Predictions, right: bool, count: int) -> npt.NDArra
 
 
 def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) -> list[str]:
-    """Return the image_id of the ``count`` training images with the highest cosine to an image, the nearest first.
+    """Return the image_id of the ``count`` training images with the highest cosine to an image, the nearest first; [] without any.
 
     Args:
         embedding: float32 (n, d), unit rows.
@@ -96,6 +96,8 @@ def nearest(embedding: Matrix, rows: pd.DataFrame, image_id: str, count: int) ->
         count: number of training images.
     """
     train, image = np.flatnonzero(rows["split"] == "train"), np.flatnonzero(rows["image_id"] == image_id)
+    if not len(train):
+        return []
     positions = NearestNeighbours(embedding[train]).search(embedding[image], min(count, len(train))).positions[0]
     image_ids: list[str] = rows["image_id"].iloc[train[positions]].tolist()
     return image_ids

@@ -1,6 +1,7 @@
 """The HTML pages from their parts: Jinja2 with autoescape on, Markdown with HTML off."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from clipstore.report.sentences import chosen, verdict
 from clipstore.store.approaches import readable
@@ -25,8 +26,8 @@ class Figure:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction of [0, 1] in percent, "94.6"."""
-    return f"{100 * fraction:.1f}"
+    """Return a fraction of [0, 1] in percent, "94.6"; "–" for NaN, where there was nothing to measure."""
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def points(difference: float) -> str:
@@ -39,6 +40,12 @@ def sentence(text: str) -> str:
     """Return ``text`` with a capital letter at its start, except for kNN, and no line break before a percent sign."""
     text = text.replace(" %", "\N{NO-BREAK SPACE}%")
     return text if text.startswith("kNN") else text[:1].upper() + text[1:]
+
+
+def code(text: str) -> Markup:
+    """Return ``text`` as HTML with what is between backticks as code."""
+    parts = [Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(text.split("`"))]
+    return Markup("").join(parts)
 
 
 def markdown(text: str) -> Markup:
@@ -61,6 +68,7 @@ def render(template: str, parts: Mapping[str, Any]) -> str:
         "chosen": chosen,
         "verdict": verdict,
         "sentence": sentence,
+        "code": code,
         "readable": readable,
         "json": lambda value: json.dumps(value, indent=2),
     }

@@ -14,7 +14,8 @@ from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
 PROMPTS = 20  # in a figure, as .dvc/plots/prompts.json draws it; the table has all
 # Columns of text, even where they hold digits.
-WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token")
+WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token", "strategy")
+WORDS += ("path", "sha256", "guess", "reason")  # of data/label_next
 
 
 def existing(path: Path) -> Path:
@@ -40,13 +41,16 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def results(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each approach of metrics/DATASET.json with its stage, name and title, the best first (see `sentences.headline`)."""
+    """Return each approach of metrics/DATASET.json with its stage, name and title.
+
+    The best come first (see `sentences.headline`); those that have no accuracy on test yet come last, with the reason as ``not_yet``.
+    """
     rows = [
         {"stage": stage, "name": name, "title": f"{stage} {name}", **measures}
         for stage, names in metrics.items()
         for name, measures in names.items()
     ]
-    return sorted(rows, key=lambda row: -row["mean_per_class"])
+    return sorted(rows, key=lambda row: (1, 0.0) if "not_yet" in row else (0, -row["mean_per_class"]))
 
 
 def curves(dataset: str) -> list[Figure]:
@@ -69,11 +73,11 @@ def curves(dataset: str) -> list[Figure]:
 
 
 def sweeps(dataset: str, axes: Axes) -> list[Figure]:
-    """Return a figure of the hyperparameters tried by each approach that has a sweep."""
+    """Return a figure of the hyperparameters tried by each approach that has a sweep and tried some."""
     return [
         draw(
             approach.stage,
-            table(Path(f"plots/{approach.stage}/{name}-{dataset}.csv")),
+            rows,
             f"{dataset}-{approach.stage}-{name}-sweep",
             f"{approach.title} of {name} on {dataset}",
             f"{sentence(readable(f'{approach.stage} {name}'))}: {approach.sweep}",
@@ -81,6 +85,7 @@ def sweeps(dataset: str, axes: Axes) -> list[Figure]:
         for approach in APPROACHES
         if approach.sweep
         for name in getattr(axes, approach.axis)
+        if len(rows := table(Path(f"plots/{approach.stage}/{name}-{dataset}.csv")))
     ]
 
 
@@ -89,6 +94,8 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     drawings = []
     for encoder in encoders:
         frame = table(Path(f"plots/few_shot/{encoder}-{dataset}.csv"))
+        if frame.empty:
+            continue
         seeds = int(frame["seeds"].max())
         spread = f"Mean over {seeds} draws; the band is one standard deviation" if seeds > 1 else "One draw, so no spread is shown"
         baseline = (
@@ -100,6 +107,18 @@ def few_shot(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     return drawings
 
 
+def simulation(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
+    """Return mean per-class accuracy by the number of labels per class, for each strategy that chooses the images to label."""
+    drawings = []
+    for encoder in encoders:
+        path = Path(f"plots/simulation/{encoder}-{dataset}.csv")
+        if path.exists() and len(frame := table(path)):
+            label = f"labels by strategy with {encoder} on {dataset}"
+            caption = f"{encoder}. Mean over {int(frame['seeds'].max())} draws, with the labels of the training images hidden at first."
+            drawings.append(draw("simulation", frame, f"{dataset}-{encoder}-simulation", label, caption))
+    return drawings
+
+
 def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the results of every prompt and of the ensemble of all, for each encoder with texts: a figure, and rows with val and test.
 
@@ -108,6 +127,8 @@ def prompts(dataset: str, encoders: tuple[str, ...]) -> list[dict[str, Any]]:
     compared = []
     for encoder in encoders:
         frame = table(Path(f"plots/zero_shot/{encoder}-{dataset}.csv"))
+        if frame.empty:
+            continue
         wide = frame.pivot(index="template", columns="split", values="mean_per_class").reindex(columns=["val", "test"])
         figure = None
         if len(wide) == 2:

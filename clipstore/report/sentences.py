@@ -6,7 +6,11 @@ from typing import Any
 import pandas as pd
 
 from clipstore.core.datasets import Dataset
+from clipstore.core.rows import UNLABELLED
+from clipstore.data.index import SPLITS
+from clipstore.measure import intervals
 from clipstore.measure.comparisons import SIGNIFICANCE
+from clipstore.report.samples import RandomSample
 from clipstore.store.approaches import APPROACHES, readable
 
 NAMED = 3  # approaches listed by name in a sentence
@@ -60,12 +64,44 @@ def description(name: str, entry: Dataset, classes: int, counts: dict[str, int])
         name: of the data set.
         entry: its entry in params.yaml.
         classes: how many there are.
-        counts: usable images of train, val and test.
+        counts: usable images of train, val, test and unlabelled.
     """
+    described = f"{source(name, entry)}: {classes:,} {'class' if classes == 1 else 'classes'}"
+    unlabelled = photographs(counts[UNLABELLED]).replace("photograph", "image")
+    if not any(counts[split] for split in SPLITS):
+        return f"{described}, {unlabelled} without a class, none with one. {warning(entry)}".rstrip()
     train = f"{counts['train']:,} {'image' if counts['train'] == 1 else 'images'} for training (train)"
     splits = f"{train}, {counts['val']:,} for choosing settings (val) and {counts['test']:,} for testing (test)"
-    text = f"{source(name, entry)}: {classes:,} {'class' if classes == 1 else 'classes'}, {splits}."
-    return f"{text} {warning(entry)}".rstrip()
+    rest = f"; {unlabelled} without a class" if counts[UNLABELLED] else ""
+    return f"{described}, {splits}{rest}. {warning(entry)}".rstrip()
+
+
+def photographs(count: int) -> str:
+    """Return a number of photographs: "1 photograph", "1,234 photographs"."""
+    return f"{count:,} {'photograph' if count == 1 else 'photographs'}"
+
+
+def accuracy(dataset: str, sample: RandomSample) -> list[str]:
+    """Return what is known of the accuracy on photographs like those of a data set, the most important sentence first."""
+    waiting = f"{photographs(sample.waiting)} drawn at random {'waits' if sample.waiting == 1 else 'wait'} for a label"
+    if not sample.labelled:
+        unknown = "How accurate these answers are on your photographs is unknown: none that was drawn at random has a label"
+        if sample.waiting:
+            return [f"{unknown} yet.", f"{waiting}; import the labels with `clipstore label import FILE {dataset}`."]
+        return [f"{unknown}.", f"To find out, draw 50 with `clipstore label sample 50 {dataset}` and label them."]
+    digits = 0 if sample.labelled < 200 else 1  # 199 of 200 are not 100 %
+    low, high = (f"{100 * end:.{digits}f}" for end in intervals.exact(sample.hits, sample.labelled))
+    drawn = "the one random photograph" if sample.labelled == 1 else f"{sample.labelled:,} random photographs"
+    right = f"{sample.hits:,} {'was' if sample.hits == 1 else 'were'} answered correctly"
+    share = f"{100 * sample.hits / sample.labelled:.{digits}f}"
+    sentences = [f"Of {drawn}, {right}: {share} % (95 % interval: {low} to {high} %)."]
+    if sample.none:
+        verb, count = ("shows", "counts") if len(sample.none) == 1 else ("show", "count")
+        sentences.append(f"{len(sample.none):,} of them {verb} none of the classes and {count} as wrong: {listed(sample.none)}.")
+    if sample.waiting:
+        sentences.append(f"{waiting}: the accuracy may change once all are labelled.")
+    drawing = "they were drawn from the photographs without a label, and nothing was trained on them"
+    return [*sentences, f"This holds for photographs like those drawn: {drawing}."]
 
 
 def points(fraction: float) -> str:
@@ -114,18 +150,23 @@ def of_pairs(table: pd.DataFrame, order: list[str]) -> list[str]:
     return [of_pair(row) for row in rows]
 
 
-def headline(results: list[dict[str, Any]]) -> list[str]:
+def headline(results: list[dict[str, Any]], not_yet: bool = False) -> list[str]:
     """Return two sentences, not capitalised: which approach is best on a data set, and how the others compare, zero-shot above all.
+
+    Without results, one says so.
 
     Args:
         results: of each approach, the best first: stage, title, mean_per_class with its ends, top1, gap_to_best, significant,
             significant_top1.
+        not_yet: whether other approaches have no results yet.
     """
+    if not results:
+        return ["no approach has a measured accuracy yet."]
     best, *others = results
     accuracy, low, high = (f"{100 * best[key]:.1f}" for key in ("mean_per_class", "mean_per_class_low", "mean_per_class_high"))
     measure = f"{accuracy} % mean per-class accuracy (95 % interval: {low} to {high} %)"
     first = f"{titles([best])}{FREE if trains_nothing(best) else ' '}is the most accurate: {measure}."
-    return [first, comparison(best, others)]
+    return [first, "no other approach has been measured yet." if not_yet and not others else comparison(best, others)]
 
 
 def comparison(best: dict[str, Any], others: list[dict[str, Any]]) -> str:

@@ -84,10 +84,9 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
                 f"{path}: computed from another index (digest {loaded.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
             )
         all_predictions.append(loaded)
-        fitted = [each for each in all_predictions if not each.not_yet]
-        if fitted and not loaded.not_yet and loaded.test_ids != (first := fitted[0].test_ids):
-            other = predictions.path_of(dataset, fitted[0].stage, fitted[0].name)
-            raise InputError(
-                f"{path}: {len(loaded.test_ids)} test images, expected the {len(first)} of {other} in the same order: run `dvc repro` again"
-            )
+        first = next((other for other in all_predictions if not other.not_yet), loaded)
+        if not loaded.not_yet and loaded.test_ids != first.test_ids:
+            other_path = predictions.path_of(dataset, first.stage, first.name)
+            problem = f"{len(loaded.test_ids)} test images, expected the {len(first.test_ids)} of {other_path} in the same order"
+            raise InputError(f"{path}: {problem}: run `dvc repro` again")
     return all_predictions

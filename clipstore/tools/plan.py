@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clipstore.core.datasets import Dataset, Digits, Garden, Official, WikiText
+from clipstore.core.datasets import Dataset, Digits, Folder, Garden, Official, WikiText
 from clipstore.core.encoders import Encoder, GardenClip, LocalFile, OpenClipRepository
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
+from clipstore.core.rows import UNLABELLED
 from clipstore.core.schema import Axes, Tables, problems
 from clipstore.data import images
 from clipstore.store.approaches import APPROACHES
@@ -91,7 +92,10 @@ def operations_of_own(net: Scratch) -> float:
 
 
 def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
-    """Return the number of images, of training images (half of them if splits are not given) and of classes; users' folders are counted."""
+    """Return the number of images, of training images and of classes.
+
+    Users' folders are counted: half of the images with a class train.
+    """
     match entry:
         case Garden():
             from clipstore.data import garden
@@ -105,8 +109,11 @@ def size_of_dataset(name: str, entry: Dataset) -> tuple[int, int, int]:
             return scans, scans // 2, classes
         case Official():
             return entry.images.train + entry.images.val + entry.images.test, entry.images.train, entry.classes
-    paths = [path for path in (Path("data/raw") / name).rglob("*") if images.has_suffix(path)]
-    return len(paths), len(paths) // 2, len({path.parent for path in paths})
+    root = Path("data/raw") / name
+    paths = [path for path in root.rglob("*") if images.has_suffix(path)]
+    labelled = [path for path in paths if UNLABELLED not in path.relative_to(root).parts[:1]]
+    names = entry.class_names if isinstance(entry, Folder) else ()
+    return len(paths), len(labelled) // 2, max(len({path.parent for path in labelled}), len(names))
 
 
 def speed(precision: str) -> float:

@@ -19,21 +19,21 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
         {
             "data set": dataset,
             "approach": readable(f"{stage} {name}"),
-            "mean per class": _interval(measures, "mean_per_class"),
-            "top-1": _interval(measures, "top1"),
-            "gap to best": _gap_to_best(measures, stages),
+            **(_accuracies(measures, stages) if "not_yet" not in measures else {"mean per class": f"not yet: {measures['not_yet']}"}),
         }
         for dataset, stages in metrics.items()
         for stage, names in stages.items()
         for name, measures in names.items()
     ]
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    columns = ["data set", "approach", "mean per class", "top-1", "gap to best"]
+    return pd.DataFrame(rows, columns=columns).fillna("–").to_markdown(index=False, disable_numparse=True)
 
 
 def unreadable(metrics: dict[str, dict[str, Any]]) -> list[str]:
     """Return a line for each data set of which images could not be read, with their number."""
     failed = {
-        dataset: measures["failed"] for dataset, stages in metrics.items() for names in stages.values() for measures in names.values()
+        dataset: max((measures.get("failed", 0) for names in stages.values() for measures in names.values()), default=0)
+        for dataset, stages in metrics.items()
     }
     return [
         f"{dataset}: {count} {'image' if count == 1 else 'images'} could not be read; data/index/{dataset}.parquet gives the reasons"
@@ -93,9 +93,18 @@ def _interval(measures: dict[str, Any], measure: str) -> str:
     return f"{_percent(measures[measure])} ({_percent(measures[f'{measure}_low'])}–{_percent(measures[f'{measure}_high'])})"
 
 
+def _accuracies(measures: dict[str, Any], stages: dict[str, Any]) -> dict[str, str]:
+    return {
+        "mean per class": _interval(measures, "mean_per_class"),
+        "top-1": _interval(measures, "top1"),
+        "gap to best": _gap_to_best(measures, stages),
+    }
+
+
 def _gap_to_best(measures: dict[str, Any], stages: dict[str, Any]) -> str:
     """Return the difference in mean per class to the best approach, in points, and in brackets what its test says of it and of top-1."""
-    best = max((other for names in stages.values() for other in names.values()), key=lambda other: other["mean_per_class"])
+    measured = (other for names in stages.values() for other in names.values() if "not_yet" not in other)
+    best = max(measured, key=lambda other: other["mean_per_class"])
     points = round(100 * measures["gap_to_best"], 1) + 0.0  # no "-0.0"
     words = verdict(measures, best)
     return "best" if measures is best else f"{points:.1f} ({words})" if words else f"{points:.1f}"
@@ -118,8 +127,9 @@ def main() -> None:
         for line in unreadable(metrics):
             print(line)
         for encoder, name in product(axes["encoders"], datasets):
+            rows = sections.table(Path(f"plots/few_shot/{encoder}-{name}.csv"))
             print(f"\nFew-shot learning, {encoder} on {name}, percent mean per class over the draws, and draws that beat zero-shot:")
-            print(few_shot_table(sections.table(Path(f"plots/few_shot/{encoder}-{name}.csv"))))
+            print("not yet: too few labels" if rows.empty else few_shot_table(rows))
     if corpora:
         tokenizers = {name: json.loads(path.read_text()) for name, path in corpora.items()}
         print(f"\n{tokenizers_table(tokenizers)}")

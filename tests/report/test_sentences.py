@@ -8,9 +8,10 @@ import pytest
 from clipstore.core.datasets import Dataset, Digits, Folder, Garden
 from clipstore.probes.methods import OF_IMAGES, OF_TEXTS
 from clipstore.report import sentences
+from clipstore.report.samples import RandomSample
 from clipstore.store.approaches import APPROACHES
 
-COUNTS = {"train": 280, "val": 0, "test": 6149}
+COUNTS = {"train": 280, "val": 0, "test": 6149, "unlabelled": 0}
 SPLITS = "280 images for training (train), 0 for choosing settings (val) and 6,149 for testing (test)."
 
 
@@ -31,8 +32,59 @@ def test_a_description_gives_source_classes_and_images() -> None:
     digits = "8 × 8 pixel scans of handwritten digits from scikit-learn: 1 class"
     writers = "The same 13 people wrote the training and the test images; other people’s digits are harder."
     assert sentences.description("digits", Digits(kind="digits"), 1, COUNTS) == f"{digits}, {SPLITS} {writers}"
-    birds = sentences.description("birds", Folder(kind="folder"), 2, {"train": 1, "val": 1, "test": 1})
+    birds = sentences.description("birds", Folder(kind="folder"), 2, {"train": 1, "val": 1, "test": 1, "unlabelled": 0})
     assert birds.startswith("Your images in data/raw/birds: 2 classes, 1 image for training (train), 1 for")
+
+
+def test_a_description_counts_the_images_without_a_class() -> None:
+    birds, some = Folder(kind="folder"), {"train": 0, "val": 0, "test": 2}
+    text = "0 images for training (train), 0 for choosing settings (val) and 2 for testing (test); 1 image without a class."
+    assert sentences.description("birds", birds, 2, some | {"unlabelled": 1}) == f"Your images in data/raw/birds: 2 classes, {text}"
+    none = dict.fromkeys(some, 0) | {"unlabelled": 1234}
+    assert sentences.description("birds", birds, 2, none).endswith(": 2 classes, 1,234 images without a class, none with one.")
+
+
+def test_the_accuracy_of_the_random_sample_has_its_interval_and_what_it_holds_for() -> None:
+    drawing = "they were drawn from the photographs without a label, and nothing was trained on them"
+    assert sentences.accuracy("birds", RandomSample(44, 50)) == [
+        "Of 50 random photographs, 44 were answered correctly: 88 % (95 % interval: 76 to 95 %).",
+        f"This holds for photographs like those drawn: {drawing}.",
+    ]
+    assert sentences.accuracy("birds", RandomSample(1, 1))[0] == (
+        "Of the one random photograph, 1 was answered correctly: 100 % (95 % interval: 3 to 100 %)."
+    )
+    assert sentences.accuracy("birds", RandomSample(0, 2))[0].endswith("0 were answered correctly: 0 % (95 % interval: 0 to 84 %).")
+
+
+def test_an_accuracy_below_one_is_never_rounded_to_it() -> None:
+    assert " 99 % (" in sentences.accuracy("birds", RandomSample(198, 199))[0]
+    assert " 99.8 % (" in sentences.accuracy("birds", RandomSample(499, 500))[0]
+
+
+def test_images_of_the_random_sample_without_a_class_or_a_label_are_named() -> None:
+    lines = sentences.accuracy("birds", RandomSample(2, 4, 1, ["a.jpg"]))
+    assert lines[1] == "1 of them shows none of the classes and counts as wrong: a.jpg."
+    assert lines[2] == "1 photograph drawn at random waits for a label: the accuracy may change once all are labelled."
+    lines = sentences.accuracy("birds", RandomSample(0, 5, 2, list("abcd")))
+    assert lines[1] == "4 of them show none of the classes and count as wrong: a, b and 2 others."
+    assert lines[2].startswith("2 photographs drawn at random wait for a label: ")
+
+
+def test_without_a_random_sample_the_accuracy_is_unknown() -> None:
+    unknown = "How accurate these answers are on your photographs is unknown: none that was drawn at random has a label"
+    assert sentences.accuracy("birds", RandomSample()) == [
+        f"{unknown}.",
+        "To find out, draw 50 with `clipstore label sample 50 birds` and label them.",
+    ]
+    assert sentences.accuracy("birds", RandomSample(waiting=50)) == [
+        f"{unknown} yet.",
+        "50 photographs drawn at random wait for a label; import the labels with `clipstore label import FILE birds`.",
+    ]
+
+
+def test_a_headline_without_results_or_with_only_one_says_so() -> None:
+    assert sentences.headline([]) == ["no approach has a measured accuracy yet."]
+    assert sentences.headline([PROBE], not_yet=True)[1] == "no other approach has been measured yet."
 
 
 @pytest.mark.parametrize(("kind", "name"), [("flowers102", "Oxford 102 Flowers"), ("pets", "Oxford-IIIT Pet")])

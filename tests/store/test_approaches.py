@@ -76,6 +76,18 @@ def test_other_test_images_or_another_order_are_rejected(rows: list[int], count:
     )
 
 
+def test_an_approach_that_cannot_be_fitted_yet_has_no_images() -> None:
+    for stage in ("zero_shot", "knn", "scratch"):
+        put(stage)
+    nothing = Predictions("zero_shot", "enc", ROWS[:0], np.zeros((0, 2), np.float32), ["a", "b"], 0, "i0", "c0", "no labels")
+    predictions.write("toy", nothing)
+    read = read_all("toy", [*PAIRS, ("scratch", "enc")], "i0")
+    assert [(approach.not_yet, len(approach.test_ids)) for approach in read] == [("no labels", 0), ("", 2), ("", 2)]
+    put("scratch", [0, 1])
+    with pytest.raises(InputError, match=r"scratch-enc\.parquet: 1 test images, expected the 2 of data/predictions/toy/knn-enc\.parquet"):
+        read_all("toy", [*PAIRS, ("scratch", "enc")], "i0")
+
+
 def test_missing_predictions_are_reported() -> None:
     put("zero_shot")
     with pytest.raises(InputError, match=r"^data/predictions/toy/knn-enc\.parquet: no such file; `dvc repro` creates it$"):

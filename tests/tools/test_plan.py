@@ -13,7 +13,7 @@ from clipstore.core.nets import Net, Scratch
 from clipstore.core.params import check
 from clipstore.core.schema import Axes
 from clipstore.tools import plan
-from tests.project import make_images
+from tests.project import draw, make_images
 from tests.workspace import PROJECT
 
 PETS: dict[str, Any] = YAML(typ="safe").load(PROJECT / "params.yaml")["datasets"]["pets"]
@@ -61,6 +61,10 @@ def test_operations_of_the_projects_own_network_by_hand() -> None:
 def test_size_of_a_data_set(project: Path) -> None:
     make_images(5)
     assert plan.size_of_dataset("own", check(Dataset, {"kind": "folder"})) == (5, 2, 2)
+    for number in range(3):
+        draw(Path("data/raw/own/unlabelled/deeper") / f"{number}.png", number)
+    named = check(Dataset, {"kind": "folder", "class_names": {"even": "Even", "odd": "Odd", "third": "Third"}})
+    assert plan.size_of_dataset("own", named) == (8, 2, 3)
     assert plan.size_of_dataset("pets", check(Dataset, PETS)) == (7349, 3680, 37)
     assert plan.size_of_dataset("digits", check(Dataset, {"kind": "digits"})) == (1797, 898, 10)
 

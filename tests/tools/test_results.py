@@ -60,6 +60,19 @@ def test_gaps_that_are_not_significant_are_marked() -> None:
     assert [cells(row)[4] for row in text.splitlines()[2:]] == ["-7.6", "-7.6 (top-1 n.s.)", "best", "0.0 (n.s.)", "0.0 (n.s.)"]
 
 
+def test_an_approach_without_a_figure_has_the_reason() -> None:
+    waiting = {"not_yet": "no labels"}
+    text = table({"a": {"knn": {"x": waiting, "y": PROBE}}, "b": {"knn": {"x": waiting}}})
+    assert [cells(row)[2:] for row in text.splitlines()[2:]] == [
+        ["not yet: no labels", "–", "–"],
+        ["87.7 (75.0–100.0)", "100.0 (67.6–100.0)", "best"],
+        ["not yet: no labels", "–", "–"],
+    ]
+    assert unreadable({"a": {"knn": {"y": PROBE | {"failed": 2}, "x": waiting}}, "b": {"knn": {"x": waiting}}}) == [
+        "a: 2 images could not be read; data/index/a.parquet gives the reasons"
+    ]
+
+
 def test_few_shot_table_has_a_row_for_each_method_and_a_column_for_each_number_of_images() -> None:
     rows = [("1", "linear_probe", 0.25, 0, 5), ("1", "zero_shot", 0.5, None, 5), ("all", "linear_probe", 0.87654, 1, 1)]
     rows.append(("all", "zero_shot", 0.5, None, 1))

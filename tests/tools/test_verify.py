@@ -93,6 +93,14 @@ def test_number_of_test_images_must_be_the_official_one_minus_failed_ones(
     assert "1 of 1 checked figures agree; published but not measured: 3" in lines
 
 
+def test_an_approach_without_a_figure_yet_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path, monkeypatch, flowers102=zero_shot(0.6645) | {"linear_probe": {"small": {"not_yet": "no labels"}}})
+    status, lines = run(capsys)
+    assert (status, lines[-1]) == (0, "1 of 1 checked figures agree; published but not measured: 3")
+
+
 def test_a_figure_that_is_not_checked_does_not_affect_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
