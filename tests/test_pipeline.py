@@ -25,7 +25,7 @@ FLOORS = (  # from the lowest; a room imports rooms on lower floors alone
     {"store"},
     {"data", "probes"},
     {"encoders", "audit", "text", "report"},
-    {"training"},
+    {"training", "labelling"},
     {"tools"},
 )
 EXPENSIVE = {"weights", "finetune", "scratch"}  # stages that take minutes to hours: no unrelated edit may run them again
