@@ -1,18 +1,23 @@
 """Numbered contact sheets of images to label: one self-contained HTML page, and one PNG."""
 
+import io
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from clipstore.report.gallery import Thumbnails
 from clipstore.report.page import render
+from clipstore.report.vega import UNSAFE
 
 COLUMNS = 7  # of the PNG
-MARGIN, LINE, TEXT = 12, 22, 16  # pixels: around images, height of a line, size of its letters
-INK, SOFT, PAPER = "#1b1f24", "#57606a", "#ffffff"
+MARGIN, LINE, SIZE, LETTER = 12, 22, 16, 8  # pixels: between images, height of a line, of its letters, mean width of a letter
+SVG = "http://www.w3.org/2000/svg"
 
 
 @dataclass(frozen=True)
@@ -49,38 +54,40 @@ def page(title: str, text: str, entries: Sequence[Entry], thumbnails: Thumbnails
 
 
 def picture(title: str, text: str, entries: Sequence[Entry], thumbnails: Thumbnails) -> Image.Image:
-    """Return the PNG sheet: see `page`. Below each image are its number and its guess."""
+    """Return the PNG sheet: see `page`. Below each image are its number and its guess.
+
+    vl-convert draws the text: it has a font for Latin, Greek and Cyrillic on every machine, and uses the machine's fonts for the others.
+    """
+    import vl_convert
+
     side = thumbnails.size
     columns = min(COLUMNS, max(4, len(entries)))
-    cell, row = side + MARGIN, side + LINE + MARGIN
-    width = columns * cell + MARGIN
-    bold, plain = ImageFont.load_default(TEXT + 6), ImageFont.load_default(TEXT)
-    lines = _wrapped(text, plain, width - 2 * MARGIN)
-    top = MARGIN + LINE + 8 + LINE * len(lines) + MARGIN
-    sheet = Image.new("RGB", (width, top + row * math.ceil(len(entries) / columns)), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), title, INK, bold)
-    for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + LINE + 8 + LINE * number), line, SOFT, plain)
-    for number, entry in enumerate(entries):
-        x, y = MARGIN + number % columns * cell, top + number // columns * row
+    width, row = columns * (side + MARGIN) + MARGIN, side + LINE + MARGIN
+    lines = textwrap.wrap(text, (width - 2 * MARGIN) // LETTER)
+    top = 2 * MARGIN + LINE * (len(lines) + 1)
+    height = top + row * math.ceil(len(entries) / columns)
+    places = [(MARGIN + at % columns * (side + MARGIN), top + at // columns * row) for at in range(len(entries))]
+
+    texts = [_text(title, MARGIN, MARGIN, width, bold=True)]
+    texts += [_text(line, MARGIN, MARGIN + LINE * number, width) for number, line in enumerate(lines, 1)]
+    texts += [
+        _text(f"{number} {entry.guess}", x, y + side, side) for number, (entry, (x, y)) in enumerate(zip(entries, places, strict=True), 1)
+    ]
+    drawing = f'<svg xmlns="{SVG}" width="{width}" height="{height}" font-family="Liberation Sans">{"".join(texts)}</svg>'
+    letters = Image.open(io.BytesIO(vl_convert.svg_to_png(drawing, ppi=72)))
+    sheet = Image.new("RGB", (width, height), "white")
+    sheet.paste(letters, mask=letters)
+    for entry, (x, y) in zip(entries, places, strict=True):
         image = thumbnails.image(entry.image_id)
         sheet.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
-        label = f"{number + 1}  {entry.guess}".rstrip()
-        while plain.getlength(label) > side and len(label) > 4:
-            label = label[:-2].rstrip() + "…"
-        draw.text((x, y + side + 2), label, INK, plain)
     return sheet
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
+def _text(text: str, x: int, y: int, width: int, bold: bool = False) -> str:
+    """Return a line of text as SVG, cut off at ``width`` pixels."""
+    style = f'font-size="{SIZE}" font-weight="{"bold" if bold else "normal"}"'
+    safe = escape(re.sub(UNSAFE, "\N{REPLACEMENT CHARACTER}", text))
+    return f'<svg x="{x}" y="{y}" width="{width}" height="{LINE}"><text y="{SIZE}" {style}>{safe}</text></svg>'
 
 
 def write(stem: Path, title: str, text: str, entries: Sequence[Entry], thumbnails: Thumbnails) -> None:

@@ -1,6 +1,5 @@
 """Contact sheets: the numbers, what stands beside each image, and a sheet without images."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
