@@ -58,7 +58,8 @@ def test_without_images_both_files_say_why(tmp_path: Path) -> None:
     thumbnails, _ = drawn(tmp_path, 0)
     sheets.write(tmp_path / "enc-toy", "Label these", "Every image has a label.", [], thumbnails)
     assert "Every image has a label." in (tmp_path / "enc-toy.html").read_text()
-    assert Image.open(tmp_path / "enc-toy.png").convert("L").getextrema()[0] < 200  # text
+    with Image.open(tmp_path / "enc-toy.png") as sheet:
+        assert (np.asarray(sheet) < 200).any()  # text
 
 
 def test_an_image_that_has_changed_is_named(tmp_path: Path) -> None:
