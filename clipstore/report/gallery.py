@@ -46,10 +46,16 @@ class Thumbnails:
             InputError: its file is missing or has changed since it was indexed.
         """
         if image_id not in self.cache:
-            row = self.rows.loc[image_id]
-            image = Image.fromarray(images.load(str(row["path"]), str(row["sha256"]), self.exif))
-            self.cache[image_id] = data_uri(image, self.size)
+            self.cache[image_id] = data_uri(self._load(image_id), self.size)
         return self.cache[image_id]
+
+    def image(self, image_id: str) -> Image.Image:
+        """Return the thumbnail of an image as pixels; raises like a call."""
+        return shrunk(self._load(image_id), self.size)
+
+    def _load(self, image_id: str) -> Image.Image:
+        row = self.rows.loc[image_id]
+        return Image.fromarray(images.load(str(row["path"]), str(row["sha256"]), self.exif))
 
     def class_of(self, image_id: str) -> str:
         """Return the class name of an image."""
@@ -60,17 +66,21 @@ class Thumbnails:
         return Counter(map(self.class_of, image_ids))
 
 
-def data_uri(image: Image.Image, size: int) -> str:
-    """Return the image, at most ``size`` pixels wide and high, as a data URI: PNG if it is tiny, else WebP."""
-    file = io.BytesIO()
+def shrunk(image: Image.Image, size: int) -> Image.Image:
+    """Return the image, at most ``size`` pixels wide and high; a tiny one is enlarged by an integer factor."""
     if max(image.size) <= TINY:
         factor = max(1, min(size, 2 * TINY) // max(image.size))
-        image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
-    else:
-        image = image.copy()
-        image.thumbnail((size, size), Image.Resampling.LANCZOS)
-        image.save(file, "WEBP", quality=80)
-    kind = "png" if max(image.size) <= TINY else "webp"
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    smaller = image.copy()
+    smaller.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return smaller
+
+
+def data_uri(image: Image.Image, size: int) -> str:
+    """Return the image as `shrunk` as a data URI: PNG if it is tiny, else WebP."""
+    kind, options = ("png", {"optimize": True}) if max(image.size) <= TINY else ("webp", {"quality": 80})
+    file = io.BytesIO()
+    shrunk(image, size).save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -58,7 +58,7 @@ def markdown(text: str) -> Markup:
 
 
 def render(template: str, parts: Mapping[str, Any]) -> str:
-    """Return the page of a template, "report.html.j2" or "runs.html.j2"; a part that it uses and ``parts`` lacks is an error."""
+    """Return the page of a template, such as "report.html.j2"; a part that it uses and ``parts`` lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
