@@ -183,7 +183,7 @@ def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(wo
     classes = sorted(path.name for path in (workspace.root / "data/raw/garden/train").iterdir())
     photographs = workspace.root / "data/raw/walk"
     photographs.mkdir()
-    class_of = {}
+    class_of: dict[str, str] = {}
     for image in sorted((workspace.root / "data/raw/garden").glob("*/*/*.png")):
         name = f"{len(class_of):04}.png"
         class_of[name] = image.parent.name

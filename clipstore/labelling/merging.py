@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from clipstore.core.datasets import tidied
 from clipstore.core.errors import InputError
 from clipstore.core.rows import NO_LABEL
 from clipstore.data import labels
 from clipstore.data.index import Index
-from clipstore.data.indexing import tidied
 from clipstore.data.tree import counted, listed
 from clipstore.labelling.answers import Answer
 
