@@ -180,16 +180,16 @@ def test_a_killed_run_goes_on_when_it_is_repeated(workspace: Workspace, tmp_path
 
 def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(workspace: Workspace) -> None:
     """The loop of docs/photographs.md: zero-shot answers first, then 28 labels that were asked for and some drawn at random."""
-    classes = sorted(path.name for path in (workspace.root / "data/raw/garden/train").iterdir())
+    manifest = pd.read_csv(workspace.root / "data/raw/garden/manifest.csv")
     photographs = workspace.root / "data/raw/walk"
     photographs.mkdir()
     class_of: dict[str, str] = {}
-    for image in sorted((workspace.root / "data/raw/garden").glob("*/*/*.png")):
+    for path, class_name in zip(manifest["path"], manifest["class_name"], strict=True):
         name = f"{len(class_of):04}.png"
-        class_of[name] = image.parent.name
-        shutil.copy(image, photographs / name)
+        class_of[name] = class_name
+        shutil.copy(workspace.root / "data/raw/garden" / path, photographs / name)
     prompt = "a drawing of {}."
-    workspace.set("datasets.walk", {"kind": "folder", "class_names": classes})
+    workspace.set("datasets.walk", {"kind": "folder", "class_names": sorted(set(class_of.values()))})
     workspace.set("prompts.walk", [prompt])
     for axis, names in {"download": [], "datasets": ["walk"]}.items():
         workspace.set(f"axes.{axis}", names)
