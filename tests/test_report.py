@@ -545,7 +545,7 @@ def test_what_to_label_next_and_the_simulation_are_shown_if_there_are_any(projec
     csv("data/label_next/enc-toy.csv", rows, columns)
     report.main()
     assert "The first 2 of 3 photographs, in this order." in words(Page())
-    assert "1 <i>? 25.0 % unlike the others" in words(Page())
+    assert "1 <i>? 25.0 % uncalibrated unlike the others" in words(Page())
     assert "../data/label_next/enc-toy.html" in [link["href"] for link in Page().all("a")]
     csv("data/label_next/enc-toy.csv", [], columns)
     report.main()
