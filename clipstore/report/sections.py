@@ -113,8 +113,10 @@ def simulation(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     for encoder in encoders:
         path = Path(f"plots/simulation/{encoder}-{dataset}.csv")
         if path.exists() and len(frame := table(path)):
+            runs = frame.loc[frame["strategy"] != "zero_shot", "seeds"]
+            means = "" if runs.empty else f" Means over {runs.min()} to {runs.max()} runs."
             label = f"labels by strategy with {encoder} on {dataset}"
-            caption = f"{encoder}. Mean over {int(frame['seeds'].max())} draws, with the labels of the training images hidden at first."
+            caption = f"{encoder}. The labels of the training images are hidden; a strategy chooses which to ask for.{means}"
             drawings.append(draw("simulation", frame, f"{dataset}-{encoder}-simulation", label, caption))
     return drawings
 
