@@ -126,9 +126,9 @@ def predict(indexed: index.Index, stage: str, name: str, wrong: int, classes: li
     predictions.write("toy", Predictions(stage, name, rows, logits_of(shares), classes, 0, indexed.digest, "c0", **facts))
 
 
-def csv(path: str, rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
+def csv(path: str, rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=list(columns) or None).to_csv(path, index=False)
 
 
 def compare(prompts: list[str]) -> None:

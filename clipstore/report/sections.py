@@ -14,8 +14,10 @@ from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
 PROMPTS = 20  # in a figure, as .dvc/plots/prompts.json draws it; the table has all
 # Columns of text, even where they hold digits.
-WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token", "strategy")
-WORDS += ("path", "sha256", "guess", "reason")  # of data/label_next
+WORDS = (
+    *("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token", "strategy"),
+    *("path", "sha256", "guess", "reason"),
+)
 
 
 def existing(path: Path) -> Path:
