@@ -1,12 +1,10 @@
 """Answer for every image without a class: `dvc repro -s answers@DATASET`.
 
-Reads the index, the predictions of all approaches named by the axes, and their temperatures in metrics/DATASET.json. Writes
-data/answers/DATASET.csv and DATASET.parquet (see `clipstore.store.answers`). The approach is chosen on val, never on test.
+Reads the index and the predictions of all approaches named by the axes. Writes data/answers/DATASET.csv and DATASET.parquet (see
+`clipstore.store.answers`). The approach is chosen and its temperature fitted on val, never on test.
 """
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,7 @@ from clipstore.data import index
 from clipstore.measure import calibration, metrics, selection
 from clipstore.store import answers, predictions
 from clipstore.store.answers import Answers, Notes
-from clipstore.store.approaches import APPROACHES, cells, read_all, readable
+from clipstore.store.approaches import APPROACHES, calibration_images, cells, read_all, readable
 from clipstore.store.predictions import Predictions
 
 ASKED = ("", "drawn")  # purposes of images without a class that get an answer; the others show none of the classes
@@ -71,7 +69,8 @@ def table(images: pd.DataFrame, approaches: list[Predictions], answering: Predic
     order, at = np.argsort(-logits, axis=1, kind="stable"), np.arange(len(logits))
     first, second = order[:, 0], order[:, min(1, len(classes) - 1)]
     other = (second != first) & np.isfinite(logits[at, second])  # whether another class is possible
-    confidence = probabilities[at, first]
+    confidence, runner_up = probabilities[at, first], classes[second]
+    runner_up[~other] = None
     own = {
         approach.title: None if approach.not_yet else np.array(approach.classes, object)[approach.of(UNLABELLED)[0].argmax(axis=1)]
         for approach in approaches
@@ -82,7 +81,7 @@ def table(images: pd.DataFrame, approaches: list[Predictions], answering: Predic
             "class": classes[first],
             "confidence": confidence.round(DIGITS),
             "margin": (confidence - np.where(other, probabilities[at, second], 0)).round(DIGITS),
-            "runner_up": np.where(other, classes[second], None),
+            "runner_up": runner_up,
             "approach": answering.title,
             "calibrated": temperature is not None,
             **own,
@@ -109,9 +108,9 @@ def main(dataset: str) -> None:
         reasons = "; ".join(f"{readable(approach.title)}: {approach.not_yet}" for approach in approaches)
         notes = Notes(indexed.digest, not_yet=f"no approach can answer yet ({reasons})")
     else:
-        measured = json.loads(Path(f"metrics/{dataset}.json").read_text(encoding="utf-8"))
-        measures = {approach.title: measured[approach.stage][approach.name] for approach in fitted}
-        temperatures = {title: float(values["temperature"]) for title, values in measures.items() if values["calibrated"]}
+        trained = indexed.usable.loc[indexed.usable["split"] == "train", "label"].to_numpy()
+        val = {approach.title: calibration_images(approach, trained) for approach in fitted}
+        temperatures = {title: calibration.fit_temperature(logits, labels) for title, (logits, labels) in val.items() if len(labels)}
         chosen, why = answering(fitted, temperatures)
         notes = Notes(indexed.digest, chosen.title, why, chosen.title in temperatures)
         if images["purpose"].isin(ASKED).any():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -23,7 +22,7 @@ from clipstore.data import index
 from clipstore.measure import calibration, comparisons, confusion, intervals, metrics
 from clipstore.measure.selection import best
 from clipstore.store import audits
-from clipstore.store.approaches import APPROACHES, cells, read_all
+from clipstore.store.approaches import APPROACHES, calibration_images, cells, read_all
 from clipstore.store.predictions import Predictions
 
 NO_TEST = "no labelled test images"
@@ -40,22 +39,6 @@ class Score(Section):
     threshold: float = Field(ge=0, le=1, description="Least confidence of an answer that counts as covered.")
     bins: int = Field(ge=1, description="Bins of equal mass in the calibration error and its plot.")
     worst: int = Field(ge=1, description="Classes in each approach's confusion matrix, and most confused pairs of classes in its list.")
-
-
-def calibration_images(approach: Predictions, trained: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return logits (n, classes) and labels (n,) of the val images on which the temperature is fitted.
-
-    Images of a class without training images do not count: the model on val never saw the class, whereas the final model, trained on
-    train + val, did. An approach that trains nothing knows every class.
-
-    Args:
-        approach: the approach's predictions.
-        trained: labels of the training images.
-    """
-    logits, labels = approach.of("val")
-    trains = {row.stage for row in APPROACHES if row.trains != "nothing"}
-    known = np.isin(labels, trained) | (approach.stage not in trains)
-    return logits[known], labels[known]
 
 
 def measures(approach: Predictions, temperature: float, calibrated_on: int, settings: Score) -> dict[str, Any]:

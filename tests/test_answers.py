@@ -1,8 +1,6 @@
 """The answers for images without a class: which approach gives them, and what the files say."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from clipstore.core.errors import InputError
 from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.core.schema import Axes
 from clipstore.data import index
+from clipstore.measure import calibration
 from clipstore.store import predictions
 from clipstore.store.answers import read
 from clipstore.store.predictions import Predictions
@@ -37,24 +36,18 @@ def indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> index.Index:
     return images
 
 
-def put(images: index.Index, title: str, scores: list[list[float]], not_yet: str = "", temperature: float | None = None) -> None:
-    """Write predictions of the last images of the index, one for each row of ``scores``, and what score says of the temperature."""
+def put(images: index.Index, title: str, scores: list[list[float]], not_yet: str = "") -> None:
+    """Write predictions of the last images of the index, one for each row of ``scores``."""
     stage, name = title.split()
     rows = images.rows.tail(len(scores)) if scores else images.rows[:0]
     logits = logits_of(scores) if scores else np.zeros((0, len(CLASSES)), np.float32)
     predictions.write("toy", Predictions(stage, name, rows, logits, CLASSES, 0, images.digest, "c0", not_yet))
-    path = Path("metrics/toy.json")
-    measured: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    calibrated = {"temperature": temperature or 1.0, "calibrated": temperature is not None}
-    measured.setdefault(stage, {})[name] = {"not_yet": not_yet} if not_yet else calibrated
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(measured))
 
 
-def put_all(images: index.Index, val: dict[str, list[list[float]]], temperature: float | None = None) -> None:
+def put_all(images: index.Index, val: dict[str, list[list[float]]]) -> None:
     """Write predictions of every approach, which differ on val only."""
     for title in NAMES:
-        put(images, title, [*val[title], OTHER, *WITHOUT_CLASS] if val else [OTHER, *WITHOUT_CLASS], temperature=temperature)
+        put(images, title, [*val[title], OTHER, *WITHOUT_CLASS] if val else [OTHER, *WITHOUT_CLASS])
 
 
 def test_the_files_by_hand(indexed: index.Index) -> None:
@@ -79,14 +72,15 @@ def test_the_files_by_hand(indexed: index.Index) -> None:
 
 
 def test_the_best_on_val_answers_with_its_temperature(indexed: index.Index) -> None:
-    right, wrong = [SURE, OTHER], [OTHER, OTHER]
-    put_all(indexed, {"zero_shot enc": wrong, "linear_probe enc": wrong, "knn enc": right}, temperature=2.0)
+    """Class 1 is not in train, so the answer for its val image counts, but fits no temperature."""
+    put_all(indexed, {"zero_shot enc": [UNSURE, UNSURE], "linear_probe enc": [UNSURE, UNSURE], "knn enc": [SURE, OTHER]})
     answers.main("toy")
     stored = read("toy", indexed.digest)
     assert stored.notes.why == "it is the most accurate on the 2 val images, with 100.0 % mean per-class accuracy"
     assert set(stored.rows["approach"]) == {"knn enc"} and stored.rows["calibrated"].all()
-    roots = np.sqrt([0.9, 0.1])  # a temperature of 2 takes the square root of every probability
-    assert stored.rows["confidence"][0] == pytest.approx(roots[0] / roots.sum(), abs=1e-6)
+    temperature = calibration.fit_temperature(logits_of([SURE]).astype(float), np.array([0]))
+    powers = np.array([0.9, 0.1]) ** (1 / temperature)
+    assert temperature < 1 and stored.rows["confidence"][0] == pytest.approx(powers[0] / powers.sum(), abs=1e-6)
 
 
 def test_ties_on_val_go_to_the_lower_loss_whatever_the_answers_on_test(indexed: index.Index) -> None:

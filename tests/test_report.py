@@ -126,9 +126,9 @@ def predict(indexed: index.Index, stage: str, name: str, wrong: int, classes: li
     predictions.write("toy", Predictions(stage, name, rows, logits_of(shares), classes, 0, indexed.digest, "c0", **facts))
 
 
-def csv(path: str, rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
+def csv(path: str, rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=list(columns) or None).to_csv(path, index=False)
 
 
 def compare(prompts: list[str]) -> None:
@@ -441,11 +441,11 @@ def make_photographs(
         measured["zero_shot"]["enc"] = {"not_yet": NO_TEST, "temperature": 1.0, "calibrated": False}
     for name, columns in HEADERS.items():
         csv(f"plots/{name}.csv", [], columns)
-    finding = {"kind": "outlier", "image_id": indexed.rows["image_id"][0], "class_name": None, "split": UNLABELLED, "score": 0.25}
     Path("data/audit").mkdir()
-    pd.DataFrame([finding]).to_parquet("data/audit/enc-toy.parquet")
+    pd.DataFrame(columns=["kind"], dtype=object).to_parquet("data/audit/enc-toy.parquet")
     pairs = dict.fromkeys(("copy", "near_duplicate", "mirrored", "across_splits", "of_two_classes"), 0)
     counts = {"pairs": pairs, "test_images": {"all": 0, "leaked": 0}, "labels": {"judged": 0, "not_judged": 0}, "too_small_to_compare": 0}
+    counts["without_class"] = list(labels).count(NO_LABEL)
     for path, content in (("metrics/toy.json", measured), ("metrics/audit/enc-toy.json", counts)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(content))
@@ -478,7 +478,7 @@ def test_a_folder_without_labels_has_answers_first_and_the_reasons_for_the_rest(
         "There are too few labels yet.",
         "There are no labels yet to compare prompts on.",
         "No hyperparameters have been tried yet.",
-        "no label 0.25 (unlabelled)",
+        "The 9 images without a class were not checked.",
         "toy: no test images with a label, so no accuracy was measured.",
     ):
         assert expected in text, expected
@@ -538,18 +538,32 @@ def test_class_names_that_look_alike_are_listed_with_their_cosine(project: Path,
     ]
 
 
-def test_what_to_label_next_and_the_simulation_are_shown_if_there_are_any(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_to_label_next_is_shown_if_there_is_any(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     indexed = make_photographs(monkeypatch, [NO_LABEL] * 3, [""] * 3)
     rows = sections.records(indexed.rows.assign(rank=[1, 2, 3], guess="<i>", confidence=0.25, reason="unlike the others"))
     columns = ["rank", "path", "sha256", "guess", "confidence", "reason"]
     csv("data/label_next/enc-toy.csv", rows, columns)
     report.main()
     assert "The first 2 of 3 photographs, in this order." in words(Page())
-    assert "1 <i>? 25.0 % unlike the others" in words(Page())
+    assert "1 <i>? 25.0 % uncalibrated unlike the others" in words(Page())
     assert "../data/label_next/enc-toy.html" in [link["href"] for link in Page().all("a")]
     csv("data/label_next/enc-toy.csv", [], columns)
     report.main()
     assert "What to label next" not in words(Page())
+
+
+def test_the_simulation_is_drawn_if_it_has_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(sections, "draw", lambda *arguments: drawn.append(arguments))
+    columns = ["labels", "strategy", "mean_per_class", "std", "seeds"]
+    csv("plots/simulation/enc-toy.csv", [], columns)
+    assert sections.simulation("toy", ("enc", "other")) == [] == drawn
+    rows = [(0, "zero_shot", 0.25, None, 1), (1, "random", 0.5, 0.1, 20), (1, "margin", 0.75, 0.1, 5)]
+    csv("plots/simulation/enc-toy.csv", [dict(zip(columns, row, strict=True)) for row in rows])
+    sections.simulation("toy", ("enc",))
+    ((template, frame, *_, caption),) = drawn
+    assert (template, frame["strategy"].tolist()) == ("simulation", ["zero_shot", "random", "margin"])
+    assert caption.endswith("a strategy chooses which to ask for. Means over 5 to 20 runs.")
 
 
 def test_answers_of_another_index_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

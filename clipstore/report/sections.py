@@ -14,8 +14,10 @@ from clipstore.store.approaches import APPROACHES, ENSEMBLE, readable
 
 PROMPTS = 20  # in a figure, as .dvc/plots/prompts.json draws it; the table has all
 # Columns of text, even where they hold digits.
-WORDS = ("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token", "strategy")
-WORDS += ("path", "sha256", "guess", "reason")  # of data/label_next
+WORDS = (
+    *("actual", "predicted", "class_name", "nearest_class", "template", "approach", "series", "a", "b", "shots", "token", "strategy"),
+    *("path", "sha256", "guess", "reason"),
+)
 
 
 def existing(path: Path) -> Path:
@@ -113,8 +115,10 @@ def simulation(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     for encoder in encoders:
         path = Path(f"plots/simulation/{encoder}-{dataset}.csv")
         if path.exists() and len(frame := table(path)):
+            runs = frame.loc[frame["strategy"] != "zero_shot", "seeds"]
+            means = "" if runs.empty else f" Means over {runs.min()} to {runs.max()} runs."
             label = f"labels by strategy with {encoder} on {dataset}"
-            caption = f"{encoder}. Mean over {int(frame['seeds'].max())} draws, with the labels of the training images hidden at first."
+            caption = f"{encoder}. The labels of the training images are hidden; a strategy chooses which to ask for.{means}"
             drawings.append(draw("simulation", frame, f"{dataset}-{encoder}-simulation", label, caption))
     return drawings
 

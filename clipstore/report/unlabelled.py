@@ -17,7 +17,7 @@ class Sheet(NamedTuple):
     """The images of one predicted class: their number, the surest answers and, least sure first, the least sure of the others."""
 
     class_name: str
-    count: int
+    size: int
     surest: list[dict[str, Any]]
     least: list[dict[str, Any]]
 

@@ -6,6 +6,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from clipstore.core.errors import InputError
 from clipstore.core.schema import Axes
 from clipstore.store import predictions
@@ -66,6 +69,22 @@ def readable(title: str) -> str:
     return f"{approach_title} ({name})" if name else approach_title
 
 
+def calibration_images(approach: Predictions, trained: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return logits (n, classes) and labels (n,) of the val images on which the temperature is fitted.
+
+    Images of a class without training images do not count: the model on val never saw the class, whereas the final model, trained on
+    train + val, did. An approach that trains nothing knows every class.
+
+    Args:
+        approach: the approach's predictions.
+        trained: labels of the training images.
+    """
+    logits, labels = approach.of("val")
+    trains = {row.stage for row in APPROACHES if row.trains != "nothing"}
+    known = np.isin(labels, trained) | (approach.stage not in trains)
+    return logits[known], labels[known]
+
+
 def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Predictions]:
     """Read the predictions of each (stage, name) pair.
 
@@ -84,9 +103,10 @@ def read_all(dataset: str, pairs: list[tuple[str, str]], digest: str) -> list[Pr
                 f"{path}: computed from another index (digest {loaded.index[:12]}, expected {digest[:12]}): run `dvc repro` again"
             )
         all_predictions.append(loaded)
-        first = next((other for other in all_predictions if not other.not_yet), loaded)
-        if not loaded.not_yet and loaded.test_ids != first.test_ids:
-            other_path = predictions.path_of(dataset, first.stage, first.name)
-            problem = f"{len(loaded.test_ids)} test images, expected the {len(first.test_ids)} of {other_path} in the same order"
-            raise InputError(f"{path}: {problem}: run `dvc repro` again")
+        fitted = [each for each in all_predictions if not each.not_yet]
+        if fitted and not loaded.not_yet and loaded.test_ids != (first := fitted[0].test_ids):
+            other = predictions.path_of(dataset, fitted[0].stage, fitted[0].name)
+            raise InputError(
+                f"{path}: {len(loaded.test_ids)} test images, expected the {len(first)} of {other} in the same order: run `dvc repro` again"
+            )
     return all_predictions

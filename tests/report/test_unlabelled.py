@@ -19,10 +19,8 @@ def answers(**counts: int) -> pd.DataFrame:
 
 def shown(sheets: list[Sheet]) -> list[tuple[str, int, list[str], list[str]]]:
     """Return the sheets with the image_id of their images."""
-    return [
-        (sheet.class_name, sheet.count, *([image["image_id"] for image in images] for images in (sheet.surest, sheet.least)))
-        for sheet in sheets
-    ]
+    ids = [([image["image_id"] for image in sheet.surest], [image["image_id"] for image in sheet.least]) for sheet in sheets]
+    return [(sheet.class_name, sheet.size, *images) for sheet, images in zip(sheets, ids, strict=True)]
 
 
 def test_a_sheet_has_the_surest_and_the_least_sure_and_no_image_twice() -> None:
@@ -37,7 +35,7 @@ def test_many_classes_share_the_images_and_the_largest_keep_theirs() -> None:
     counts = {name: number for number, name in enumerate("abcdef", 3)}
     assert {len(sheet.surest) for sheet in unlabelled.sheets(answers(**counts), 6, 24)} == {2}
     assert [sheet.class_name for sheet in unlabelled.sheets(answers(**counts), 6, 6) if sheet.surest] == ["d", "e", "f"]
-    assert [sheet.count for sheet in unlabelled.sheets(answers(**counts), 6, 0) if not sheet.surest] == [3, 4, 5, 6, 7, 8]
+    assert [sheet.size for sheet in unlabelled.sheets(answers(**counts), 6, 0) if not sheet.surest] == [3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("most", [0, 1, 7, 24, 400])
