@@ -70,7 +70,9 @@ def sample(n: int, dataset: str, seed: int) -> None:
     index = project.index_of(dataset)
     path, listing = labels.path_of(dataset), Path(f"data/label_sample/{dataset}.csv")
     labels.create(dataset)
-    rows = sampling.draw(index, labels.read(path), n, seed)
+    known = labels.read(path)
+    sampling.check_imported(listing, known)
+    rows = sampling.draw(index, known, n, seed)
     if n:
         labels.write(path, rows)
     waiting = sampling.waiting(index, rows)

@@ -36,14 +36,17 @@ def index_of(dataset: str) -> "Index":
     """Return the index of ``dataset``.
 
     Raises:
-        InputError: params.yaml has no such data set of images, or it is not indexed yet.
+        InputError: params.yaml has no such data set of images, or it is not indexed yet by this version.
     """
     from clipstore.data import index
     from clipstore.data.tree import listed
 
     path = index.path_of(dataset)
     if path.is_file():
-        return index.read(dataset)
+        found = index.read(dataset)
+        if set(found.rows) >= set(index.SCHEMA.names):
+            return found
+        raise InputError(f"{path}: written by an earlier version; run `dvc repro index@{dataset}` first")
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -1,6 +1,7 @@
 """Answers become labels: each is matched with an image of the data set and compared with what is known; all are accepted, or none."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -107,9 +108,10 @@ def merge(answers: Sequence[Answer], index: Index, known: pd.DataFrame, where: s
         "with several classes; expected one",
     )
     said = [(sha256, _class_name(answer.classes[0]), answer.source) for sha256, answer in found if len(answer.classes) == 1]
-    unknown = sorted({name for _, name, _ in said} - {*index.classes, labels.NONE})
+    known_names = {*index.classes, labels.NONE}
+    times = Counter(name for _, name, _ in said)
     problems.add(
-        [f"{name!r} ({sum(name == given for _, given, _ in said)})" for name in unknown],
+        [f"{name!r} ({count})" for name, count in times.items() if name not in known_names],
         f"of no class; expected {listed(map(repr, index.classes), 20)} or {labels.NONE!r}",
         "class name",
     )

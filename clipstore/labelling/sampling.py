@@ -1,13 +1,15 @@
 """Draw images at random, whose labels give the only accuracy that is stated for unlabelled images."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from clipstore.core.errors import InputError
 from clipstore.core.rows import UNLABELLED
-from clipstore.data import labels
+from clipstore.data import labels, records
 from clipstore.data.index import Index
-from clipstore.data.tree import counted
+from clipstore.data.tree import counted, listed
 
 
 def draw(index: Index, known: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
@@ -25,8 +27,8 @@ def draw(index: Index, known: pd.DataFrame, number: int, seed: int) -> pd.DataFr
         InputError: there are fewer images.
     """
     rows = index.usable
-    free = rows[(rows["split"] == UNLABELLED) & (rows["purpose"] == "") & ~rows["sha256"].isin(known["sha256"])]
-    pool = sorted(set(free["sha256"]))
+    free = (rows["split"] == UNLABELLED) & (rows["purpose"] == "")
+    pool = sorted(set(rows["sha256"][free]) - set(rows["sha256"][~free]) - set(known["sha256"]))
     if number and not pool:
         raise InputError(f"{index.dataset}: all of its {counted(len(rows), 'image')} are labelled or drawn already")
     if number > len(pool):
@@ -49,3 +51,25 @@ def waiting(index: Index, known: pd.DataFrame) -> pd.DataFrame:
     found = rows.loc[drawn, ["image_id", "path", "sha256"]].reset_index(drop=True)
     found.insert(0, "rank", found.index + 1)
     return found
+
+
+def check_imported(listing: Path, known: pd.DataFrame) -> None:
+    """Refuse to replace a list of drawn images that a person has filled in.
+
+    Args:
+        listing: the list, a CSV file with the columns sha256 and class_name, or no file.
+        known: the labels of the data set so far, in the columns of the labels file.
+
+    Raises:
+        InputError: it has class names that are not among the labels, or cannot be read.
+    """
+    if not listing.exists():
+        return
+    header, lines = records.read(listing)
+    if not {"sha256", "class_name"} <= set(header):
+        raise InputError(f"{listing}: the columns are {listed(header)}; expected sha256 and class_name; import the file, or move it away")
+    labelled = set(known["sha256"][known["class_name"].str.strip() != ""])
+    rows = [dict(zip(header, fields, strict=True)) for _, fields in lines]
+    count = sum(row["class_name"].strip() != "" and row["sha256"] not in labelled for row in rows)
+    if count:
+        raise InputError(f"{listing}: {counted(count, 'class name')} not imported yet; import the file, or move it away")

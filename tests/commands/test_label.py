@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -51,12 +52,16 @@ def test_a_person_draws_labels_and_imports() -> None:
     assert list(rows) == ["rank", "path", "sha256", "class_name"]
     rows["class_name"] = ["rose", "none of these", ""]
     rows.to_csv(DRAWN, index=False)
+    assert refused("label", "sample", 1, "own") == f"{DRAWN}: 2 class names not imported yet; import the file, or move it away\n"
     done = clipstore("label", "import", DRAWN, "own")
     assert done.stdout.splitlines()[-1] == "data/labels/own.csv: 2 labels added in round 2 (2 test)"
     assert done.stderr == "next: git add data/labels/own.csv; dvc repro\n"
     kept = labels.read(LABELS)
     assert kept[["class_name", "purpose", "round"]].values.tolist() == [["rose", "test", 2], ["none of these", "test", 2], ["", "test", 1]]
     assert clipstore("label", "import", DRAWN, "own").stdout.splitlines()[-1] == "data/labels/own.csv: nothing new, unchanged"
+    rows.to_csv(DRAWN, index=False, sep=";")  # as some spreadsheets do
+    assert refused("label", "sample", 0, "own").startswith(f"{DRAWN}: the columns are rank;path;sha256;class_name; expected ")
+    DRAWN.unlink()
     clipstore("label", "sample", 0, "own")
     assert pd.read_csv(DRAWN)["path"].tolist() == [rows["path"][2]]
     pd.testing.assert_frame_equal(labels.read(LABELS), kept)
@@ -85,6 +90,9 @@ def test_mistakes_are_one_line_and_change_nothing(own: Index, tmp_path: Path) ->
     )
     Path("params.yaml").write_text("axes: {datasets: [own, later]}\n")
     assert refused("label", "sample", 1, "later") == "data/index/later.parquet: no such file; run `dvc repro index@later` first\n"
+    old = Path("data/index/old.parquet")
+    pq.write_table(pq.read_table("data/index/own.parquet").drop_columns(["purpose"]), old)
+    assert refused("label", "sample", 1, "old") == f"{old}: written by an earlier version; run `dvc repro index@old` first\n"
     Path("f.csv").write_text("path,class_name\n0.png,rose\n1.png,lily\n")
     assert refused("label", "import", "f.csv", "own") == (
         "f.csv: 1 class name of no class; expected 'rose', 'tulip' or 'none of these': 'lily' (1)\n"

@@ -53,6 +53,14 @@ def test_copies_count_as_one_picture(project: object) -> None:
         draw(own, label_rows(), 2, 0)
 
 
+def test_a_copy_of_a_labelled_image_is_not_drawn(project: object) -> None:
+    found = make(["a.png", "b.png"], {"a.png": "rose"})
+    copy = found.rows[found.rows["image_id"] == "b.png"].assign(image_id="copy.png", sha256=sha256_of(found, "a.png"))
+    own = Index("own", pd.concat([found.rows, copy]), found.notes)
+    with pytest.raises(InputError, match=r"^own: N = 2: expected at most 1, "):
+        draw(own, label_rows(), 2, 0)
+
+
 def test_a_drawn_image_that_is_gone_is_not_listed(own: Index) -> None:
     rows = draw(own, label_rows(), 4, 0)
     rest = Index("own", own.rows[own.rows["sha256"] != rows["sha256"][0]], own.notes)
