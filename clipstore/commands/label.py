@@ -6,6 +6,8 @@ import click
 
 from clipstore.commands import project
 
+THUMBNAIL = 128  # pixels of the longer side, on contact sheets
+
 
 @click.group()
 def label() -> None:
@@ -65,7 +67,9 @@ def sample(n: int, dataset: str, seed: int) -> None:
     project.enter()
     from clipstore.core import atomic
     from clipstore.data import labels
-    from clipstore.labelling import sampling
+    from clipstore.labelling import label_studio, sampling, sheets
+    from clipstore.labelling.sheets import Entry
+    from clipstore.report.gallery import Thumbnails
 
     index = project.index_of(dataset)
     path, listing = labels.path_of(dataset), Path(f"data/label_sample/{dataset}.csv")
@@ -76,8 +80,13 @@ def sample(n: int, dataset: str, seed: int) -> None:
     if n:
         labels.write(path, rows)
     waiting = sampling.waiting(index, rows)
-    text = waiting[["rank", "path", "sha256"]].assign(class_name="").to_csv(index=False, lineterminator="\n")
-    atomic.write(listing, lambda temporary: temporary.write_text(text))
+    table = waiting[["rank", "path", "sha256"]].assign(class_name="").to_csv(index=False, lineterminator="\n")
+    atomic.write(listing, lambda temporary: temporary.write_text(table))
+    entries = [Entry(*names) for names in zip(waiting["image_id"], waiting["path"], waiting["sha256"], strict=True)]
+    text = f"Write down the class of each image, or “{labels.NONE}”, in {listing}, and run: clipstore label import {listing} {dataset}"
+    sheets.write(listing.with_suffix(""), f"{dataset}: images drawn at random", text, entries, Thumbnails(index, THUMBNAIL))
+    listing.with_suffix(".json").write_text(label_studio.dumps(entries, ""))
+    listing.with_suffix(".xml").write_text(label_studio.config(index.classes))
     click.echo(f"{path}: {n} drawn with seed {seed}")
     click.echo(f"{listing}: {len(waiting)} images without a label")
     _next(path, f"label them, then clipstore label import {listing} {dataset}")

@@ -1,5 +1,6 @@
 """`clipstore label` as a person runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,10 @@ def test_a_person_draws_labels_and_imports() -> None:
     assert done.stderr == ("next: git add data/labels/own.csv; label them, then clipstore label import data/label_sample/own.csv own\n")
     rows = pd.read_csv(DRAWN)
     assert list(rows) == ["rank", "path", "sha256", "class_name"]
+    assert {path.name for path in DRAWN.parent.iterdir()} == {f"own.{suffix}" for suffix in ("csv", "html", "json", "png", "xml")}
+    tasks = json.loads(DRAWN.with_suffix(".json").read_text())
+    assert [list(task) for task in tasks] == [["data"]] * 3  # without a guess
+    assert [task["data"]["sha256"] for task in tasks] == rows["sha256"].tolist()
     rows["class_name"] = ["rose", "none of these", ""]
     rows.to_csv(DRAWN, index=False)
     assert refused("label", "sample", 1, "own") == f"{DRAWN}: 2 class names not imported yet; import the file, or move it away\n"
