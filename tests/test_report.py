@@ -470,7 +470,7 @@ def test_a_folder_without_labels_has_answers_first_and_the_reasons_for_the_rest(
         "How accurate these answers are on your photographs is unknown: none that was drawn at random has a label.",
         "draw 50 with clipstore label sample 50 toy and label them.",
         "<script>alert(1)</script> 9 photographs Surest 80.0 % uncalibrated 80.0 % uncalibrated Least sure 80.0 % uncalibrated or",
-        "Classes that no photograph was given زهرة حمراء; empty.",
+        "Classes without a photograph زهرة حمراء; empty.",
         "8 × 8 pixel scans of handwritten digits from scikit-learn: 3 classes, 9 images without a class, none with one.",
         "No approach has a measured accuracy yet.",
         f"Zero-shot (enc) class names, no training images not yet: {NO_TEST}",
