@@ -55,16 +55,16 @@ def answering(fitted: list[Predictions], temperatures: dict[str, float]) -> tupl
     return fitted[0], f"{unmeasured}, and it is the first that could be trained"
 
 
-def table(images: pd.DataFrame, approaches: list[Predictions], answering: Predictions, temperature: float | None) -> pd.DataFrame:
+def table(images: pd.DataFrame, approaches: list[Predictions], chosen: Predictions, temperature: float | None) -> pd.DataFrame:
     """Return the rows of the files.
 
     Args:
         images: rows of the index without a class; those that were looked at and show none of the classes get no answer.
         approaches: on the axes; those with predictions have ``images`` in the same order.
-        answering: one of them.
-        temperature: of ``answering``; None if it is not calibrated.
+        chosen: the one of them that answers.
+        temperature: of ``chosen``; None if it is not calibrated.
     """
-    logits, classes = answering.of(UNLABELLED)[0], np.array(answering.classes, object)
+    logits, classes = chosen.of(UNLABELLED)[0], np.array(chosen.classes, object)
     probabilities = calibration.scaled(logits, temperature or 1.0)
     order, at = np.argsort(-logits, axis=1, kind="stable"), np.arange(len(logits))
     first, second = order[:, 0], order[:, min(1, len(classes) - 1)]
@@ -82,7 +82,7 @@ def table(images: pd.DataFrame, approaches: list[Predictions], answering: Predic
             "confidence": confidence.round(DIGITS),
             "margin": (confidence - np.where(other, probabilities[at, second], 0)).round(DIGITS),
             "runner_up": runner_up,
-            "approach": answering.title,
+            "approach": chosen.title,
             "calibrated": temperature is not None,
             **own,
         }
