@@ -23,6 +23,7 @@ Coverage = Literal["typiclust", "probcover", "maxherding"]
 Strategy = Literal["auto", "random", "typiclust", "probcover", "maxherding", "margin"]
 
 RADII = np.arange(0.05, 2.05, 0.05)  # of probcover, between unit vectors, which are at most 2 apart
+MOST_COVERED = 500  # images with a label, of which typiclust makes as many clusters: more would take minutes
 QUADRATIC = ("probcover", "maxherding")  # in memory: they compare each candidate with each other
 
 
@@ -110,35 +111,32 @@ def by_coverage(
     if strategy in QUADRATIC and len(candidates) > limit:
         candidates = np.sort(at_random(candidates, limit, seed))
     covered = np.flatnonzero(labels != NO_LABEL)
+    if strategy == "typiclust" and len(covered) > MOST_COVERED:
+        covered = np.sort(at_random(covered, MOST_COVERED, seed))
     among = np.concatenate([covered, candidates])
-    known = np.concatenate([np.zeros(len(covered), np.int64), np.full(len(candidates), NO_LABEL)])  # only whether there is a label counts
-    chosen: list[int] = []
-    vectors = vectors[among] - vectors[among].mean(axis=0)  # what all images share would hide their differences
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)  # 0 if all images are the same
-    with threadpool_limits(1):  # the same sums, and so the same choice, for any number of cores
-        while len(chosen) < min(count, len(candidates)):  # typiclust may choose an image twice where pictures are alike
-            query = _query(strategy, classes, seed)
-            asked = query(vectors, known, min(count, len(candidates)) - len(chosen))
-            chosen += dict.fromkeys(asked.tolist())
-            known[chosen] = 0
-    return among[chosen]
+    among = among[np.sort(np.unique(vectors[among], axis=0, return_index=True)[1])]  # of equal vectors, one with a label or the first
+    known = np.where(labels[among] == NO_LABEL, NO_LABEL, 0)  # only whether there is a label counts
+    waiting = among[known == NO_LABEL]
+    if len(waiting) > 1:
+        vectors = vectors[among] - vectors[among].mean(axis=0)  # what all images share would hide their differences
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        with threadpool_limits(1):  # the same sums, and so the same choice, for any number of cores
+            asked = _query(strategy, vectors, known, min(count, len(waiting)), classes, seed)
+        waiting = among[list(dict.fromkeys(asked.tolist()))]
+    others = np.setdiff1d(candidates, waiting)  # copies, if there are not enough others
+    return np.concatenate([waiting, at_random(others, count - len(waiting), seed)])
 
 
-def _query(strategy: Coverage, classes: int, seed: int) -> Any:
+def _query(strategy: Coverage, vectors: Matrix, labels: Labels, count: int, classes: int, seed: int) -> Positions:
     from skactiveml import pool  # takes seconds
 
     options: dict[str, Any] = {"missing_label": NO_LABEL, "random_state": seed}
     if strategy == "typiclust":
         chooser = pool.TypiClust(**options)
     elif strategy == "probcover":
-        chooser = pool.ProbCover(n_classes=max(2, classes), deltas=RADII, **options)
+        chooser = pool.ProbCover(n_classes=min(max(2, classes), len(vectors)), deltas=RADII, **options)
     else:
         chooser = pool.MaxHerding(**options)
-
-    def query(vectors: Matrix, labels: Labels, count: int) -> npt.NDArray[np.int64]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Number of distinct clusters")  # equal vectors; the caller asks again
-            warnings.filterwarnings("ignore", "The maximum purity")  # the smallest radius is then used
-            return np.asarray(chooser.query(vectors, labels, batch_size=count), np.int64)
-
-    return query
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The maximum purity")  # probcover then uses the smallest radius
+        return np.asarray(chooser.query(vectors, labels, batch_size=count), np.intp)

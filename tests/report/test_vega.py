@@ -59,6 +59,10 @@ def frames() -> dict[str, pd.DataFrame]:
             for shots in ("1", "2", "all")
             for method in methods
         ],
+        "simulation": [
+            {"labels": labels, "strategy": strategy, "mean_per_class": 0.9 + labels / 100, "std": 0.01 if labels else None}
+            for labels, strategy in [(0, "zero_shot"), *((labels, name) for name in ("random", "auto") for labels in (1, 10))]
+        ],
         "prompts": [{"template": f"{name} {{}}", "split": split, "mean_per_class": 0.9} for name in NAMES for split in ("val", "test")],
         "reliability": [
             {"confidence": confidence, "accuracy": 1.0, "temperature": when, "approach": "a"}
@@ -116,7 +120,7 @@ def test_text_has_the_pages_colour_and_font_and_the_ground_is_the_pages(figures:
 
 
 def test_figures_of_one_template_are_equally_wide(figures: dict[str, str]) -> None:
-    lines = ("curves", "linear_probe", "knn", "few_shot", "prompts", "fertility", "lengths", "ranks")
+    lines = ("curves", "linear_probe", "knn", "few_shot", "simulation", "prompts", "fertility", "lengths", "ranks")
     assert {ElementTree.fromstring(figures[template]).get("width") for template in lines} == {"390"}
 
 
@@ -157,7 +161,7 @@ def test_ids_are_the_figures_own_and_stay_the_same(tmp_path: Path, monkeypatch: 
 
 
 def test_an_axis_in_percent_shows_5_points_at_least(figures: dict[str, str]) -> None:
-    for template in ("linear_probe", "few_shot", "prompts"):
+    for template in ("linear_probe", "few_shot", "simulation", "prompts"):
         ticks = [int(text[:-1]) for text in texts(figures[template]) if re.fullmatch(r"\d+%", text)]
         assert len(ticks) == len(set(ticks)) and max(ticks) - min(ticks) >= 2
 
@@ -172,6 +176,13 @@ def test_few_shot_has_a_band_and_a_dashed_baseline(figures: dict[str, str]) -> N
     parts = list(ElementTree.fromstring(figures["few_shot"]).iter())
     assert sum(part.get("opacity") == "0.15" for part in parts) == 5
     assert {part.get("stroke") for part in parts if part.get("stroke-dasharray") == "5,3"} == {"#808080"}
+
+
+def test_simulation_has_the_band_of_random_and_a_dashed_baseline_and_its_labels_in_order(figures: dict[str, str]) -> None:
+    parts = list(ElementTree.fromstring(figures["simulation"]).iter())
+    assert sum(part.get("opacity") == "0.2" for part in parts) == 1
+    assert [part.get("stroke") for part in parts if part.get("stroke-dasharray") == "5,3"] == ["#808080"]
+    assert [text for text in texts(figures["simulation"]) if text in ("0", "1", "10")] == ["0", "1", "10"]
 
 
 def test_the_20_best_prompts_and_the_30_most_confused_pairs_are_drawn() -> None:
