@@ -113,8 +113,8 @@ def simulation(dataset: str, encoders: tuple[str, ...]) -> list[Figure]:
     """Return mean per-class accuracy by the number of labels per class, for each strategy that chooses the images to label."""
     drawings = []
     for encoder in encoders:
-        path = Path(f"plots/simulation/{encoder}-{dataset}.csv")
-        if path.exists() and len(frame := table(path)):
+        frame = table(Path(f"plots/simulation/{encoder}-{dataset}.csv"))
+        if len(frame):
             runs = frame.loc[frame["strategy"] != "zero_shot", "seeds"]
             means = "" if runs.empty else f" Means over {runs.min()} to {runs.max()} runs."
             label = f"labels by strategy with {encoder} on {dataset}"

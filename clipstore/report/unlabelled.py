@@ -62,7 +62,7 @@ def label_next(dataset: str, encoders: tuple[str, ...], image_of: dict[str, str]
     lists = []
     for encoder in encoders:
         path = Path("data/label_next") / f"{encoder}-{dataset}.csv"
-        if path.exists() and len(rows := sections.table(path)):
+        if len(rows := sections.table(path)):
             first = rows.head(count).assign(image_id=rows["path"].map(image_of))
             page = f"../{path.with_suffix('.html')}"
             lists.append({"encoder": encoder, "count": len(rows), "images": sections.records(first), "page": page})
