@@ -90,6 +90,8 @@ def start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(PROJECT / ".dvc/plots", ".dvc/plots")
     Path("report/application.md").write_text("# An application\n\nPlants, <b>named</b>.\n")
     Path("params.yaml").write_text("seed: 0  # <made up>\n")
+    csv("data/label_next/enc-toy.csv", [], ["rank", "path", "sha256", "guess", "confidence", "reason"])
+    csv("plots/simulation/enc-toy.csv", [], ["labels", "strategy", "mean_per_class", "std", "seeds"])
 
 
 @pytest.fixture
@@ -557,7 +559,7 @@ def test_the_simulation_is_drawn_if_it_has_rows(project: Path, monkeypatch: pyte
     monkeypatch.setattr(sections, "draw", lambda *arguments: drawn.append(arguments))
     columns = ["labels", "strategy", "mean_per_class", "std", "seeds"]
     csv("plots/simulation/enc-toy.csv", [], columns)
-    assert sections.simulation("toy", ("enc", "other")) == [] == drawn
+    assert sections.simulation("toy", ("enc",)) == [] == drawn
     rows = [(0, "zero_shot", 0.25, None, 1), (1, "random", 0.5, 0.1, 20), (1, "margin", 0.75, 0.1, 5)]
     csv("plots/simulation/enc-toy.csv", [dict(zip(columns, row, strict=True)) for row in rows])
     sections.simulation("toy", ("enc",))
