@@ -73,8 +73,9 @@ def main(arguments: list[str]) -> None:
     with threadpool_limits(1):
         print(f"{len(pooled)} images without a label, {len(test)} test images, {classes} breeds; with 0 labels there is no answer")
         table = curve(pool, vectors[test], labels[test])
-        groups = table.groupby(["strategy", "labels"], sort=False)[["mean_per_class", "classes"]]
-        print((groups.mean().assign(std=groups["mean_per_class"].std()) * [100, 1, 100]).round(1).unstack().to_string())
+        groups = table.groupby(["strategy", "labels"], sort=False)
+        means = groups.agg(mean_per_class=("mean_per_class", "mean"), std=("mean_per_class", "std"), classes=("classes", "mean"))
+        print((means * [100, 100, 1]).round(1).unstack().to_string())
 
         revealed = pool.reveal("auto", [2 * classes], 0)[0]
         rest = np.setdiff1d(np.arange(len(labels)), pooled[revealed])
