@@ -80,4 +80,4 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	touch $@
 
 clean:  ## remove the outputs of the stages, but neither data/raw nor the row cache
-	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/predictions/* data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache
+	rm -rf data/audit/* data/checkpoints/* data/corpora data/embeddings/* data/few_shot data/index/* data/label_next data/predictions/* data/simulation data/tokenizers data/weights/* data/params_checked data/runs.jsonl $(REPORT) $(PDF) dvc_plots .mypy_cache .pytest_cache .ruff_cache

@@ -71,12 +71,11 @@ def main(arguments: list[str]) -> None:
     pooled, test = images.of("train", "val"), images.of("test")
     pool = Pool(vectors[pooled], labels[pooled], classes, None, C, MAX_ITER, CANDIDATES)
     with threadpool_limits(1):
-        print(
-            f"{len(pooled)} images without a label, {len(test)} test images, {classes} breeds; with 0 labels no answer, {1 / classes:.1%}"
-        )
+        print(f"{len(pooled)} images without a label, {len(test)} test images, {classes} breeds; with 0 labels there is no answer")
         table = curve(pool, vectors[test], labels[test])
-        groups = table.groupby(["strategy", "labels"], sort=False)[["mean_per_class", "classes"]]
-        print((groups.mean().assign(std=groups["mean_per_class"].std()) * [100, 1, 100]).round(1).unstack().to_string())
+        groups = table.groupby(["strategy", "labels"], sort=False)
+        means = groups.agg(mean_per_class=("mean_per_class", "mean"), std=("mean_per_class", "std"), classes=("classes", "mean"))
+        print((means * [100, 100, 1]).round(1).unstack().to_string())
 
         revealed = pool.reveal("auto", [2 * classes], 0)[0]
         rest = np.setdiff1d(np.arange(len(labels)), pooled[revealed])
@@ -85,14 +84,11 @@ def main(arguments: list[str]) -> None:
     rng = np.random.default_rng(0)
     cases = [held(right, rng.choice(len(rest), SAMPLE, replace=False)) for _ in range(REPEATS)]
     print(f"2 labels for each breed: {right.mean():.1%} of the other {len(rest)} images are right")
-    print(
-        f"{SAMPLE} at random: {sum(case for case, _ in cases)} of {REPEATS} intervals hold it, mean width {np.mean([w for _, w in cases]):.1%}"
-    )
+    hits, width = sum(case for case, _ in cases), np.mean([width for _, width in cases])
+    print(f"{SAMPLE} at random: {hits} of {REPEATS} intervals hold the accuracy of all others, mean width {width:.1%}")
     unsure = by_margin(margins(softmax(scores, axis=1)), np.arange(len(rest)), SAMPLE)
     low, high = intervals.exact(right[unsure].sum(), SAMPLE)
-    print(
-        f"the {SAMPLE} with the smallest margin: {right[unsure].mean():.1%} right, {low:.1%} to {high:.1%}: chosen images measure nothing"
-    )
+    print(f"the {SAMPLE} with the smallest margin: {right[unsure].mean():.1%} right, interval {low:.1%} to {high:.1%}")
 
 
 if __name__ == "__main__":

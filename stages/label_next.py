@@ -95,7 +95,8 @@ def adviser(approaches: list[Predictions], missing: int) -> Predictions | None:
 def probabilities(approach: Predictions, image_ids: pd.Series) -> npt.NDArray[np.float32]:
     """Return an approach's probabilities for unlabelled images, float32 (images, classes)."""
     rows = pd.Index(approach.rows["image_id"]).get_indexer(image_ids)
-    return approach.probabilities[rows]
+    shares: npt.NDArray[np.float32] = approach.probabilities[rows]
+    return shares
 
 
 def undecided(shares: npt.NDArray[np.float32], classes: list[str]) -> str:

@@ -91,7 +91,7 @@ def measurements(pool: Pool, test: embeddings.Matrix, labels: Any, settings: Sim
         answers = pool.zero_shot.scores(test).argmax(axis=1)
         lines.append({"labels": 0, "strategy": "zero_shot", "seed": 0, "images": 0, "classes": 0} | metrics.accuracies(answers, labels))
     numbers = sorted({number for number in settings.labels if 0 < number * pool.classes <= len(pool.labels)})
-    runs = [("random", seed) for seed in range(settings.draws)]
+    runs: list[tuple[Strategy, int]] = [("random", seed) for seed in range(settings.draws)]
     runs += [(name, seed) for name in dict.fromkeys(settings.strategies) if name != "random" for seed in range(settings.seeds)]
     for strategy, seed in tqdm(runs if numbers else [], f"simulation {cell}", unit="run", mininterval=1):
         for number, revealed in zip(numbers, pool.reveal(strategy, [number * pool.classes for number in numbers], seed), strict=True):

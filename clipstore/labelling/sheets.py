@@ -17,6 +17,7 @@ from clipstore.report.vega import UNSAFE
 
 COLUMNS = 7  # of the PNG
 MARGIN, LINE, SIZE, LETTER = 12, 22, 16, 8  # pixels: between images, height of a line, of its letters, mean width of a letter
+MOST_LINES = 3  # below an image
 SVG = "http://www.w3.org/2000/svg"
 
 
@@ -62,7 +63,8 @@ def picture(title: str, text: str, entries: Sequence[Entry], thumbnails: Thumbna
 
     side = thumbnails.size
     columns = min(COLUMNS, max(4, len(entries)))
-    width, row = columns * (side + MARGIN) + MARGIN, side + LINE + MARGIN
+    labels = [textwrap.wrap(f"{number} {entry.guess}", side // LETTER)[:MOST_LINES] for number, entry in enumerate(entries, 1)]
+    width, row = columns * (side + MARGIN) + MARGIN, side + MARGIN + LINE * max(map(len, labels), default=0)
     lines = textwrap.wrap(text, (width - 2 * MARGIN) // LETTER)
     top = 2 * MARGIN + LINE * (len(lines) + 1)
     height = top + row * math.ceil(len(entries) / columns)
@@ -70,9 +72,8 @@ def picture(title: str, text: str, entries: Sequence[Entry], thumbnails: Thumbna
 
     texts = [_text(title, MARGIN, MARGIN, width, bold=True)]
     texts += [_text(line, MARGIN, MARGIN + LINE * number, width) for number, line in enumerate(lines, 1)]
-    texts += [
-        _text(f"{number} {entry.guess}", x, y + side, side) for number, (entry, (x, y)) in enumerate(zip(entries, places, strict=True), 1)
-    ]
+    for label, (x, y) in zip(labels, places, strict=True):
+        texts += [_text(line, x, y + side + LINE * number, side) for number, line in enumerate(label)]
     drawing = f'<svg xmlns="{SVG}" width="{width}" height="{height}" font-family="Liberation Sans">{"".join(texts)}</svg>'
     letters = Image.open(io.BytesIO(vl_convert.svg_to_png(drawing, ppi=72)))
     sheet = Image.new("RGB", (width, height), "white")

@@ -66,7 +66,7 @@ def test_margins_and_their_order() -> None:
 
 
 def test_auto_turns_to_margin_when_each_class_has_a_label() -> None:
-    shares = np.tile(np.float32([[0.6, 0.3, 0.1]]), (len(ALL) - 3, 1))
+    shares = np.tile(np.array([[0.6, 0.3, 0.1]], np.float32), (len(ALL) - 3, 1))
     labels = NOTHING.copy()
     labels[:3] = [0, 1, 3]  # an image that shows none of three classes, 3, is no image of class 2
     chosen = [choose("auto", VECTORS, labels, ALL[3:], shares, 2, 3, 100, 0)]
