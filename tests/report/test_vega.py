@@ -115,7 +115,7 @@ def test_text_has_the_pages_colour_and_font_and_the_ground_is_the_pages(figures:
         assert {part.get("fill") for part in parts if part.tag == "text"} == {"currentColor"}
         assert "font-family" not in svg
         colours = {value.lower() for part in parts for key, value in part.items() if key in ("fill", "stroke")}
-        assert colours <= OKABE_ITO | {"currentcolor", "none", "transparent", "#808080", "black"}
+        assert colours <= OKABE_ITO | {"currentcolor", "none", "transparent", "#808080", "#888888", "black"}
         assert {part.get("opacity") for part in parts if "black" in (part.get("fill"), part.get("stroke"))} <= {"0"}
 
 
