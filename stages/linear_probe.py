@@ -36,7 +36,7 @@ class LinearProbe(Section):
     C: tuple[Annotated[float, Field(gt=0, le=LARGEST_C)], ...] = Field(
         min_length=1, description="Inverse strengths of the L2 penalty to try."
     )
-    few_labels_C: float = Field(default=100.0, gt=0, le=LARGEST_C, description="C where there are too few labels for a val split.")
+    few_labels_C: float = Field(default=1000.0, gt=0, le=LARGEST_C, description="C where there are too few labels for a val split.")
     max_iter: int = Field(ge=1, description="Largest number of Newton steps.")
 
 

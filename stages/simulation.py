@@ -96,7 +96,7 @@ def measurements(pool: Pool, test: embeddings.Matrix, labels: Any, settings: Sim
     for strategy, seed in tqdm(runs if numbers else [], f"simulation {cell}", unit="run", mininterval=1):
         for number, revealed in zip(numbers, pool.reveal(strategy, [number * pool.classes for number in numbers], seed), strict=True):
             answers = pool.scores(revealed, test).argmax(axis=1)
-            line = {"labels": number, "strategy": strategy, "seed": seed, "images": len(revealed)}
+            line: dict[str, Any] = {"labels": number, "strategy": strategy, "seed": seed, "images": len(revealed)}
             lines.append(line | {"classes": len(np.unique(pool.labels[revealed]))} | metrics.accuracies(answers, labels))
     return lines
 

@@ -1,4 +1,4 @@
-"""Which images to label next: strategies of scikit-activeml, and the smallest margin (docs/decisions/0022).
+"""Which images to label next: strategies of scikit-activeml, and the smallest margin (docs/decisions/0023).
 
 - typiclust: the most typical image of each of the largest clusters without a label (Hacohen et al. 2022).
 - probcover: the image with the most uncovered images within a radius, again and again (Yehuda et al. 2022).
