@@ -25,7 +25,7 @@ FEW = {
     "few_shot.beta": [1.0],
     "audit.folds": 2,
     "simulation.labels": [0, 1],
-    "simulation.strategies": ["typiclust"],
+    "simulation.strategies": [],
     "simulation.seeds": 1,
     "simulation.draws": 2,
 }  # quick runs with poor results
