@@ -1,4 +1,7 @@
-"""How right an approach is on the images of a data set that were drawn at random: the only source of a stated accuracy."""
+"""How right an approach is on the images of a data set that were drawn at random: the only source of a stated accuracy.
+
+Copies with the same bytes count once, as they were drawn.
+"""
 
 from dataclasses import dataclass, field
 
@@ -27,9 +30,9 @@ class RandomSample:
 def of(index: Index, approach: Predictions) -> RandomSample:
     """Return the random sample of a data set as an approach answered it."""
     rows = index.usable
-    tested = rows[rows["purpose"] == "test"]
+    tested = rows[rows["purpose"] == "test"].drop_duplicates("sha256")
     labelled = tested[tested["label"] != NO_LABEL]
     answers = dict(zip(approach.test_ids, approach.test_answers.tolist(), strict=True))
     hits = sum(answers[image] == label for image, label in zip(labelled["image_id"], labelled["label"], strict=True))
     none = tested.loc[tested["label"] == NO_LABEL, "image_id"].tolist()
-    return RandomSample(hits, len(tested), int((rows["purpose"] == "drawn").sum()), none)
+    return RandomSample(hits, len(tested), rows.loc[rows["purpose"] == "drawn", "sha256"].nunique(), none)
