@@ -9,10 +9,12 @@ import torch
 
 from clipstore.core.errors import InputError
 from clipstore.core.nets import Scratch
+from clipstore.core.rows import NO_LABEL, UNLABELLED
 from clipstore.store import predictions
-from clipstore.training import network
+from clipstore.training import network, protocol
 from clipstore.training.classifier import Classifier, TrainedNetwork, read_facts
 from stages import scratch
+from tests.project import make_index
 from tests.supervised import FAST, epochs, images_of, make_data, probabilities_of_checkpoint, run, tolerance
 
 OWN: dict[str, Any] = {"widths": [8, 16], "depths": [1, 1], "stride": 2}
@@ -66,6 +68,39 @@ def test_results_depend_only_on_the_seed(project: Path, monkeypatch: pytest.Monk
         probabilities.append(predictions.read("own", "scratch", "own").probabilities)
     assert np.array_equal(probabilities[0], probabilities[1])
     assert not np.array_equal(probabilities[0], probabilities[2])
+
+
+def move(*names: str) -> None:
+    """Move images of data/raw/own into a folder for images without a class, and index them again."""
+    target = Path("data/raw/own/unlabelled")
+    target.mkdir()
+    for name in names:
+        (Path("data/raw/own") / name).rename(target / Path(name).name)
+    make_index()
+
+
+def test_images_without_a_class_are_answered_by_the_final_network(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data(18)
+    move("even/0.png", "odd/1.png", "odd/3.png")
+    monkeypatch.setattr(protocol, "PART", 2)
+    run(monkeypatch, scratch, "own", **OWN, epochs=1)
+    written = predictions.read("own", "scratch", "own")
+    rows = written.rows["split"] == UNLABELLED
+    assert written.rows.loc[rows, "image_id"].tolist() == ["unlabelled/0.png", "unlabelled/1.png", "unlabelled/3.png"]
+    assert set(written.rows.loc[rows, "label"]) == {NO_LABEL}
+    expected = probabilities_of_checkpoint("scratch/own-own", untrained(), UNLABELLED)
+    np.testing.assert_allclose(written.probabilities[rows.to_numpy()], expected, atol=tolerance(1e-5))
+
+
+def test_a_network_waits_for_val_images_and_writes_its_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data(6)
+    move("even/0.png")
+    run(monkeypatch, scratch, "own", **OWN, epochs=1)
+    written = predictions.read("own", "scratch", "own")
+    assert written.not_yet == "needs val images to choose the epoch: label at least 3 images of each class"
+    assert len(written.rows) == 0
+    assert list(Path("data/checkpoints/scratch/own-own").iterdir()) == []
+    assert Path("plots/scratch/own-own").is_dir()
 
 
 def test_a_network_beyond_the_limit_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
