@@ -170,8 +170,8 @@ class Images:
         for path, source in zip(paths, rows["source"], strict=True):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).symlink_to(source)
-        table = rows.assign(image_id=ids, path=paths, label=labels, class_name=labels.astype(str), split="train")
-        index_file.write(index_file.Index(name, table[index_file.SCHEMA.names]))
+        table = rows.assign(image_id=ids, path=paths, label=labels, class_name=labels.astype(str), split="train", purpose="")
+        index_file.write(index_file.Index(name, table[index_file.SCHEMA.names], {"classes": ["0", "1"]}))
         return name
 
 

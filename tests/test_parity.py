@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from clipstore.core.vectors import unit
+from clipstore.data import labels as labels_file
 from clipstore.encoders.encoder import Encoder
 from clipstore.encoders.info import read_info
 from clipstore.encoders.open_clip import write_folder
@@ -303,6 +304,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
         patch.setattr(weights, "load", lambda: params)
         download.main(DATA)
         thin_out(Path("data/raw") / DATA / "manifest.csv")
+        labels_file.create(DATA)
         index.main(DATA)
         weights.main(NAME)
         for stage in (embed_images, embed_texts, zero_shot, linear_probe, knn, audit):
