@@ -66,7 +66,7 @@ def test_running_stages_again_leaves_the_tree_clean(workspace: Workspace) -> Non
 
 def test_an_override_of_knn_runs_knn_and_what_follows(workspace: Workspace) -> None:
     done = workspace.dvc("exp", "run", "-S", "knn.neighbors=[2,4]", "-S", "knn.temperature=0.00001")
-    cells = ("knn@garden_clip-", "score@")
+    cells = ("knn@garden_clip-", "label_next@garden_clip-", "score@", "answers@")
     assert set(ran(done)) == {"validate", "report", *(f"{cell}{data}" for cell in cells for data in ("garden", "digits"))}
     assert workspace.git("diff", "--stat", "params.yaml").strip().endswith("deletions(-)")
     changed = json.loads(workspace.dvc("metrics", "diff", "--json").stdout)["metrics/garden.json"]
@@ -97,8 +97,9 @@ def test_an_axis_narrowed_and_widened_again_leaves_no_stale_figure(workspace: Wo
 def test_readmes_changes_run_what_they_say(workspace: Workspace) -> None:
     (block,) = [block for block in blocks("sh") if block.page.name == "README.md" and "dvc metrics diff" in block.text]
     done = workspace.run("bash", "-e", "-c", block.text)
-    prompt = {f"embed_texts@{CELL}", f"zero_shot@{CELL}", f"few_shot@{CELL}", "score@garden"}
-    neighbors = {f"{stage}{dataset}" for stage in ("knn@garden_clip-", "score@") for dataset in ("garden", "digits")}
+    after = ("label_next@garden_clip-", "score@", "answers@")
+    prompt = {f"{stage}@{CELL}" for stage in ("embed_texts", "zero_shot", "few_shot", "simulation")}
+    neighbors = {f"{stage}{dataset}" for stage in ("knn@garden_clip-", *after) for dataset in ("garden", "digits")}
     assert set(ran(done)) == {"validate", "report"} | prompt | neighbors
     assert "knn.garden_clip.selected.k" in done.stdout  # dvc metrics diff
     assert "Stage 'report' didn't change" in done.stdout  # dvc repro --dry
@@ -193,6 +194,7 @@ def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(wo
     workspace.set("prompts.walk", [prompt])
     for axis, names in {"download": [], "datasets": ["walk"]}.items():
         workspace.set(f"axes.{axis}", names)
+    workspace.dvc("add", "data/raw/walk")  # for exp run --temp
     workspace.dvc("repro")
     answers = pd.read_csv(workspace.root / "data/answers/walk.csv")
     assert len(answers) == len(class_of)
