@@ -194,7 +194,6 @@ def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(wo
     workspace.set("prompts.walk", [prompt])
     for axis, names in {"download": [], "datasets": ["walk"]}.items():
         workspace.set(f"axes.{axis}", names)
-    workspace.dvc("add", "data/raw/walk")  # for exp run --temp
     workspace.dvc("repro")
     answers = pd.read_csv(workspace.root / "data/answers/walk.csv")
     assert len(answers) == len(class_of)
@@ -224,6 +223,3 @@ def test_a_folder_without_labels_gets_answers_then_labels_then_better_answers(wo
 
     workspace.commit("results")
     assert ran(workspace.dvc("repro")) == []
-    before = workspace.git("status", "--porcelain")
-    workspace.dvc("exp", "run", "--temp")
-    assert workspace.git("status", "--porcelain") == before
